@@ -1,0 +1,46 @@
+//! What is wrong with a file, and where.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The file is not valid.
+    Error,
+    /// The file is valid; the user should know.
+    Warning,
+}
+
+/// A place in a source file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file, as the user named it.
+    pub file: Arc<Path>,
+    /// The bytes meant.
+    pub span: Range<usize>,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+}
+
+/// One mistake, with everything that a person, an editor or a script needs to mend it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// Error or warning.
+    pub severity: Severity,
+    /// Stable: `E…` for errors, `W…` for warnings. docs/errors.md lists them.
+    pub code: &'static str,
+    /// One sentence without a full stop, in lower case.
+    pub message: String,
+    /// Where; `None` if the whole file is meant and it could not be read.
+    pub place: Option<Place>,
+    /// A second place that belongs to it ("first defined here"), with its label.
+    pub related: Option<(Place, String)>,
+    /// The key path, such as `components.api.depends_on[0]`; empty for the whole file.
+    pub path: String,
+    /// What to do ("did you mean `depends_on`?").
+    pub help: Option<String>,
+}

@@ -1,0 +1,15 @@
+//! L0, the vocabulary: small values that every layer speaks in. Pure; nothing here does I/O.
+
+mod diagnostic;
+mod exit;
+mod name;
+mod run;
+mod signal;
+mod time;
+
+pub use diagnostic::{Diagnostic, Place, Severity};
+pub use exit::Exit;
+pub use name::{InvalidName, Name};
+pub use run::{Cid, RunId, UnitId};
+pub use signal::Signal;
+pub use time::Time;

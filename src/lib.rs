@@ -7,6 +7,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod graph;
 pub mod output;
 pub mod plan;
 pub mod probe;

@@ -1,0 +1,1 @@
+//! Processes, through a keeper.

@@ -12,6 +12,7 @@ pub mod thread;
 
 use std::sync::Arc;
 
+pub use crate::types::Scope;
 use crate::types::{Exit, Signal, UnitId};
 
 /// Where a runner's reports go; called from the runner's own threads, so it only hands over.
@@ -79,17 +80,6 @@ pub enum RunnerReport {
     },
     /// The keeper is dead, and with it all its units, which are reported `Exited` and `Gone` first.
     KeeperLost,
-}
-
-/// Whom a signal reaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// The leader's process group.
-    Group,
-    /// Every process of the unit.
-    Unit,
-    /// Every process of the unit that has left the leader's group.
-    Escaped,
 }
 
 /// What both kinds of runner can be told about a unit that was spawned.

@@ -1,1 +1,440 @@
-//! To be written.
+//! L3, the core: every decision about every component, in one deterministic state machine.
+//!
+//! [`Supervisor::step`] takes `now` and one [`Event`] and gives the [`Action`]s that follow, in order. There
+//! is no clock in here, no I/O and no task; what must happen later is a deadline in the state, and the
+//! driver sleeps until [`Supervisor::next_deadline`]. Whatever the world does, the core can't fail: what
+//! goes wrong outside comes back as an event.
+//!
+//! # One component
+//!
+//! ```text
+//!            ┌────────────────────────── restart ───────────────────────────┐
+//!            ▼                                                              │
+//! Stopped → Waiting → Preparing → Spawning → Starting → Ready ──┐           │
+//!            ▲  │        (state,   (the call)  (probe)          ▼           │
+//!            │  ▼       address)      │          │           Ending ──→ Sealing ──→ Settling
+//!            │ Blocked                └──────────┴────────→ (asked, killed,      (files quiet)
+//!            │                                               draining)  │
+//!            └── Backoff ◀──────────────────────────────────────────────┼──→ Completed, Failed, Stopped
+//! ```
+//!
+//! `Ending` holds everything from the first wish of an end to the last byte of output: who was asked, who
+//! was force-killed, what is still awaited. A run that ends by itself goes through it, too, for its unit may
+//! outlive its leader. Nothing is started in a slot that is not out of it: that is guarantee 3.
+//!
+//! # The graph
+//!
+//! A start waits in `Waiting` until every edge is satisfied. A stop is first a *wish*, which becomes an
+//! `Ending` when those that must be gone before are gone. Each change of a phase marks its neighbours
+//! dirty; a step ends when nothing is dirty any more. A step costs what it touches, not what there is.
+//!
+//! # Staleness
+//!
+//! Every answer of an effect carries its [`RunId`]. An answer about another run than the slot's present one
+//! changes nothing.
+
+mod action;
+mod change;
+mod check;
+mod command;
+mod edit;
+mod ending;
+mod event;
+mod quiet;
+mod record;
+mod restart;
+mod rng;
+mod shutdown;
+mod slot;
+mod start;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub use action::Action;
+pub use event::{Command, Event, RunEvent};
+pub use record::{Record, Restored, Sealed, Source, State, What};
+pub use view::View;
+
+use crate::config::model::Project;
+use crate::types::{Cid, Name, RunId, Time};
+use rng::Rng;
+use shutdown::Shutdown;
+use slot::{Edge, Phase, Run, Slot, Wanted};
+
+/// What the core is made from.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// What is declared.
+    pub project: Arc<Project>,
+    /// Which components run by themselves (profiles, autostart).
+    pub chosen: BTreeSet<Name>,
+    /// Whether files are watched: a watched component keeps the project going.
+    pub watching: bool,
+    /// The number of the last run of each component in earlier lives of the state directory.
+    pub incarnations: BTreeMap<Name, u64>,
+    /// The `seq` of the first record.
+    pub first_seq: u64,
+    /// For jitter.
+    pub seed: u64,
+}
+
+/// The state of the whole project. Cloning it is a snapshot.
+#[derive(Debug, Clone)]
+pub struct Supervisor {
+    project: Arc<Project>,
+    watching: bool,
+    incarnations: BTreeMap<Name, u64>,
+    slots: Vec<Option<Slot>>,
+    names: BTreeMap<Name, Cid>,
+    deadlines: BTreeSet<(Time, Cid)>,
+    dirty: BTreeSet<Cid>,
+    /// How many slots wait for an effect's answer, and how many have something to come.
+    busy: usize,
+    unfinished: usize,
+    shutdown: Option<Shutdown>,
+    exited: bool,
+    now: Time,
+    seq: u64,
+    rng: Rng,
+    out: Vec<Action>,
+}
+
+impl Supervisor {
+    /// The core, before [`Event::Up`]. The project is valid: its names are unique, its graph has no cycle.
+    #[must_use]
+    pub fn new(setup: Setup) -> Self {
+        let mut core = Self {
+            project: Arc::clone(&setup.project),
+            watching: setup.watching,
+            incarnations: setup.incarnations,
+            slots: Vec::with_capacity(setup.project.components.len()),
+            names: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            busy: 0,
+            unfinished: 0,
+            shutdown: None,
+            exited: false,
+            now: Time::default(),
+            seq: setup.first_seq,
+            rng: Rng::new(setup.seed),
+            out: Vec::new(),
+        };
+        for spec in &setup.project.components {
+            core.add(Arc::clone(spec), &setup.chosen);
+        }
+        core.connect();
+        core
+    }
+
+    /// Takes one event at `now`, and gives what is to be done, in order. `now` never goes back; an earlier
+    /// one counts as the last.
+    pub fn step(&mut self, now: Time, event: Event) -> Vec<Action> {
+        self.now = self.now.max(now);
+        if !self.exited {
+            self.take(event);
+            self.settle();
+            // What is due may make more due at once: time-outs of zero are valid.
+            while self.expire_due() {
+                self.settle();
+            }
+            self.end_if_over();
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    /// When time alone changes something; `None`: never.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Time> {
+        let slots = self.deadlines.first().map(|(time, _)| *time);
+        let shutdown = self.shutdown.as_ref().and_then(Shutdown::deadline);
+        [slots, shutdown].into_iter().flatten().min()
+    }
+
+    /// What is declared, as last edited.
+    #[must_use]
+    pub fn project(&self) -> &Arc<Project> {
+        &self.project
+    }
+
+    /// The slot of a component.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<Cid> {
+        self.names.get(name).copied()
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Up => self.bring_up(),
+            Event::Deadline => {}
+            Event::Run(run, event) => self.answer(run, event),
+            Event::Changed { component, paths } => self.changed(component, paths),
+            Event::Busy { component } => self.touched(component),
+            Event::Edit { project, chosen } => self.edit(project, &chosen),
+            Event::EditRejected { errors } => {
+                self.record(None, None, What::ConfigRejected { errors });
+            }
+            Event::Command(command) => self.command(command),
+        }
+    }
+
+    fn bring_up(&mut self) {
+        let root = self.record(None, None, What::ProjectUp);
+        for cid in self.cids() {
+            let Some(slot) = self.slot_mut(cid) else { continue };
+            slot.last = Some(root);
+            let (spec, up) = (Arc::clone(&slot.spec), slot.wanted == Wanted::Up);
+            self.out.push(Action::Observe { component: cid, spec });
+            if up {
+                self.try_start(cid);
+            }
+        }
+    }
+
+    /// An effect's answer, if it is about the present run.
+    fn answer(&mut self, run: RunId, event: RunEvent) {
+        let present = self.slot(run.component).and_then(|slot| slot.phase.run()).map(|run| run.id);
+        if present != Some(run) {
+            return;
+        }
+        let cid = run.component;
+        match event {
+            RunEvent::Prepared { restored, rejected, sealed } => {
+                self.prepared(cid, restored, rejected, sealed);
+            }
+            RunEvent::PrepareFailed { error } | RunEvent::SpawnFailed { error } => self.not_started(cid, error),
+            RunEvent::Spawned { pid } => self.spawned(cid, pid),
+            RunEvent::Ready => self.ready(cid),
+            RunEvent::NotYet { error } => self.with_run(cid, |run| run.probed = Some(error)),
+            RunEvent::Status { text } => {
+                if let Some(slot) = self.slot_mut(cid) {
+                    slot.status = Some(text);
+                }
+            }
+            RunEvent::Exited(exit) => self.leader_ended(cid, exit),
+            RunEvent::Gone => self.unit_gone(cid),
+            RunEvent::OutputEnded => self.output_ended(cid),
+            RunEvent::Killed { pids } => self.killed(cid, pids),
+            RunEvent::Unkillable => self.unkillable(cid),
+            RunEvent::Sealed(outcome) => self.sealed(cid, &outcome),
+        }
+    }
+
+    /// Lets happen what is due; whether anything was.
+    fn expire_due(&mut self) -> bool {
+        let mut any = false;
+        if self.shutdown.as_ref().and_then(Shutdown::deadline).is_some_and(|at| at <= self.now) {
+            self.force_all("the shutdown took longer than shutdown_timeout");
+            any = true;
+        }
+        while let Some((_, cid)) = self.deadlines.first().copied().filter(|(time, _)| *time <= self.now) {
+            any = true;
+            self.deadlines.pop_first();
+            if let Some(slot) = self.slot_mut(cid) {
+                slot.armed = Time::NEVER;
+            }
+            self.expire(cid);
+            self.rearm(cid);
+        }
+        any
+    }
+
+    /// Lets every consequence happen.
+    fn settle(&mut self) {
+        while let Some(cid) = self.dirty.pop_first() {
+            self.drive(cid);
+        }
+    }
+
+    /// Does what the present facts ask of one component.
+    fn drive(&mut self, cid: Cid) {
+        let Some(slot) = self.slot(cid) else { return };
+        let unwanted = self.unwanted(slot);
+        match &slot.phase {
+            Phase::Waiting | Phase::Blocked => self.try_start(cid),
+            Phase::Starting(_) | Phase::Ready(_) => self.stop_if_free(cid),
+            Phase::Backoff { .. } | Phase::Settling { .. } if unwanted => self.rest(cid),
+            Phase::Stopped if slot.wanted == Wanted::Removed => self.forget(cid),
+            Phase::Completed | Phase::Failed if slot.wanted == Wanted::Removed => self.forget(cid),
+            Phase::Backoff { .. } | Phase::Settling { .. } | Phase::Stopped => {}
+            Phase::Completed | Phase::Failed => {}
+            Phase::Preparing(_) | Phase::Spawning(_) | Phase::Ending(_) | Phase::Sealing(_) => {}
+        }
+    }
+
+    // ── The ground: slots, phases, records ─────────────────────────────────────────────────────────────
+
+    fn slot(&self, cid: Cid) -> Option<&Slot> {
+        self.slots.get(cid.index()).and_then(Option::as_ref)
+    }
+
+    fn slot_mut(&mut self, cid: Cid) -> Option<&mut Slot> {
+        self.slots.get_mut(cid.index()).and_then(Option::as_mut)
+    }
+
+    fn cids(&self) -> Vec<Cid> {
+        self.names.values().copied().collect()
+    }
+
+    fn add(&mut self, spec: Arc<crate::config::model::Component>, chosen: &BTreeSet<Name>) -> Cid {
+        let cid = Cid(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
+        let wanted = if chosen.contains(&spec.name) { Wanted::Up } else { Wanted::Never };
+        let last = self.incarnations.get(&spec.name).copied().unwrap_or(0);
+        self.names.insert(spec.name.clone(), cid);
+        self.slots.push(Some(Slot::new(spec, last, wanted)));
+        cid
+    }
+
+    /// Draws every edge anew from what the slots declare.
+    fn connect(&mut self) {
+        let mut backward: Vec<Vec<Edge>> = vec![Vec::new(); self.slots.len()];
+        for (index, place) in self.slots.iter_mut().enumerate() {
+            let Some(slot) = place else { continue };
+            let from = Cid(u32::try_from(index).unwrap_or(u32::MAX));
+            let edges = slot.spec.depends_on.iter().filter_map(|dependency| {
+                let to = *self.names.get(&dependency.name)?;
+                Some(Edge { to, condition: dependency.condition, restart: dependency.restart })
+            });
+            slot.deps = edges.collect();
+            for edge in &slot.deps {
+                backward[edge.to.index()].push(Edge { to: from, ..*edge });
+            }
+        }
+        for (place, dependents) in self.slots.iter_mut().zip(backward) {
+            if let Some(slot) = place {
+                slot.dependents = dependents;
+                slot.gate = 0;
+            }
+        }
+    }
+
+    fn unwanted(&self, slot: &Slot) -> bool {
+        slot.wanted != Wanted::Up || self.shutdown.is_some()
+    }
+
+    fn with_run(&mut self, cid: Cid, change: impl FnOnce(&mut Run)) {
+        let Some(slot) = self.slot_mut(cid) else { return };
+        match &mut slot.phase {
+            Phase::Preparing(run) | Phase::Spawning(run) | Phase::Starting(run) | Phase::Ready(run) => change(run),
+            Phase::Ending(ending) => change(&mut ending.run),
+            Phase::Sealing(_) | Phase::Stopped | Phase::Waiting | Phase::Blocked => {}
+            Phase::Settling { .. } | Phase::Backoff { .. } | Phase::Completed | Phase::Failed => {}
+        }
+    }
+
+    /// Puts a component into a phase: counts it, arms its deadline, shows its state, wakes its neighbours.
+    fn enter(&mut self, cid: Cid, phase: Phase, reason: impl Into<String>, cause: Option<u64>) {
+        let Some(slot) = self.slots.get_mut(cid.index()).and_then(Option::as_mut) else { return };
+        let before = std::mem::replace(&mut slot.phase, phase);
+        if !matches!(slot.phase, Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_)) {
+            slot.wish = None;
+        }
+        self.busy = self.busy + usize::from(slot.phase.busy()) - usize::from(before.busy());
+        self.unfinished =
+            self.unfinished + usize::from(slot.phase.unfinished()) - usize::from(before.unfinished());
+        self.wake(cid);
+        self.show(cid, reason.into(), cause);
+    }
+
+    /// Arms the deadline of a component that has changed, and marks it and its neighbours as to be looked at
+    /// before the step ends.
+    fn wake(&mut self, cid: Cid) {
+        self.rearm(cid);
+        let Some(slot) = self.slots.get(cid.index()).and_then(Option::as_ref) else { return };
+        self.dirty.insert(cid);
+        self.dirty.extend(slot.deps.iter().chain(&slot.dependents).map(|edge| edge.to));
+    }
+
+    /// Records the state if it is another than the one last shown.
+    fn show(&mut self, cid: Cid, reason: String, cause: Option<u64>) {
+        let now = self.now;
+        let Some(slot) = self.slot_mut(cid) else { return };
+        let state = slot.phase.state();
+        if slot.shown == Some(state) && slot.reason == reason {
+            return;
+        }
+        let news = slot.shown != Some(state);
+        slot.reason.clone_from(&reason);
+        if news {
+            slot.shown = Some(state);
+            slot.since = now;
+            self.note(cid, cause, What::State { state, reason });
+        }
+    }
+
+    fn rearm(&mut self, cid: Cid) {
+        let Some(slot) = self.slots.get_mut(cid.index()).and_then(Option::as_mut) else { return };
+        let deadline = slot.deadline();
+        if deadline == slot.armed {
+            return;
+        }
+        if slot.armed != Time::NEVER {
+            self.deadlines.remove(&(slot.armed, cid));
+        }
+        if deadline != Time::NEVER {
+            self.deadlines.insert((deadline, cid));
+        }
+        slot.armed = deadline;
+    }
+
+    /// Records something of a component; its cause is `cause`, else the component's last record.
+    fn note(&mut self, cid: Cid, cause: Option<u64>, what: What) {
+        let seq = self.record(Some(cid), cause, what);
+        if let Some(slot) = self.slot_mut(cid) {
+            slot.last = Some(seq);
+        }
+    }
+
+    fn record(&mut self, cid: Option<Cid>, cause: Option<u64>, what: What) -> u64 {
+        let seq = self.seq;
+        self.seq += 1;
+        let slot = cid.and_then(|cid| self.slot(cid));
+        let cause = cause.or_else(|| slot.and_then(|slot| slot.last));
+        let component = slot.map(|slot| slot.spec.name.clone());
+        let incarnation = slot.map(|slot| slot.incarnation).filter(|number| *number > 0);
+        self.out.push(Action::Record(Record { seq, cause, at: self.now, component, incarnation, what }));
+        seq
+    }
+
+    /// The latest record of `cid` and of `others`: what led to what happens to it now.
+    fn latest(&self, cid: Cid, others: impl IntoIterator<Item = Cid>) -> Option<u64> {
+        let of = |cid| self.slot(cid).and_then(|slot| slot.last);
+        others.into_iter().filter_map(of).chain(of(cid)).max()
+    }
+
+    /// Takes an unwanted component, of which nothing runs, out of the game.
+    fn rest(&mut self, cid: Cid) {
+        let cause = self.slot(cid).and_then(|slot| slot.wish.as_ref()).and_then(|wish| wish.cause);
+        let cause = cause.or_else(|| self.shutdown.as_ref().map(|shutdown| shutdown.seq));
+        let reason = match self.slot(cid).map(|slot| slot.wanted) {
+            Some(Wanted::Removed) => "removed from the file",
+            Some(Wanted::Down) => "stopped by command",
+            Some(Wanted::Never) => "not chosen",
+            Some(Wanted::Up) | None => "the project is shut down",
+        };
+        if let Some(slot) = self.slot_mut(cid) {
+            slot.again = false;
+        }
+        self.enter(cid, Phase::Stopped, reason, cause);
+    }
+
+    fn forget(&mut self, cid: Cid) {
+        let Some(slot) = self.slots.get_mut(cid.index()).and_then(Option::take) else { return };
+        if self.names.get(&slot.spec.name) == Some(&cid) {
+            self.names.remove(&slot.spec.name);
+        }
+        self.incarnations.insert(slot.spec.name.clone(), slot.incarnation);
+        self.deadlines.remove(&(slot.armed, cid));
+        self.busy -= usize::from(slot.phase.busy());
+        self.unfinished -= usize::from(slot.phase.unfinished());
+        self.out.push(Action::Forget { component: cid });
+        for edge in &slot.deps {
+            if let Some(other) = self.slot_mut(edge.to) {
+                other.dependents.retain(|back| back.to != cid);
+                other.gate = 0;
+            }
+        }
+    }
+}

@@ -60,6 +60,17 @@ impl fmt::Display for Signal {
     }
 }
 
+/// Whom a signal reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The leader's process group.
+    Group,
+    /// Every process of the unit.
+    Unit,
+    /// Every process of the unit that has left the leader's group.
+    Escaped,
+}
+
 #[cfg(test)]
 mod tests {
     use super::Signal;

@@ -1,0 +1,92 @@
+//! What the core wants done, in this order.
+
+use std::sync::Arc;
+
+use super::record::{Record, Source};
+use crate::config::model::Component;
+use crate::types::{Cid, RunId, Scope, Signal};
+
+/// What the core wants done. Actions never fail towards the core: failures come back as events.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Put the state in place, look whether its address is free, find the program.
+    /// Answer: `Prepared` or `PrepareFailed`.
+    Prepare {
+        /// For which run.
+        run: RunId,
+        /// As declared.
+        spec: Arc<Component>,
+    },
+    /// Start it. Answer: `Spawned` or `SpawnFailed`.
+    Spawn {
+        /// Which run.
+        run: RunId,
+        /// As declared.
+        spec: Arc<Component>,
+        /// Where the content of its state file comes from.
+        restored: Option<Source>,
+    },
+    /// Ask its readiness probe until it succeeds. Answer: `Ready`. Ends with the run.
+    Probe {
+        /// Which run.
+        run: RunId,
+        /// As declared.
+        spec: Arc<Component>,
+    },
+    /// Send its unit a signal, then SIGCONT.
+    Signal {
+        /// Which run.
+        run: RunId,
+        /// What.
+        signal: Signal,
+        /// To whom.
+        scope: Scope,
+    },
+    /// Force-kill its unit. Answers: `Killed` or `Unkillable`, then `Gone`.
+    Kill {
+        /// Which run.
+        run: RunId,
+    },
+    /// Read no more of its output than what is there. Answer: `OutputEnded`.
+    CloseOutput {
+        /// Which run.
+        run: RunId,
+    },
+    /// Seal its state file. Answer: `Sealed`.
+    Seal {
+        /// Which run.
+        run: RunId,
+        /// As it was declared for this run.
+        spec: Arc<Component>,
+        /// After an ordered stop, or an end with a success code.
+        ordered: bool,
+    },
+    /// The run has become ready with this generation: it is used up.
+    UseState {
+        /// Which run.
+        run: RunId,
+        /// As declared.
+        spec: Arc<Component>,
+        /// Which generation.
+        generation: u64,
+    },
+    /// Watch what this component declares, instead of what it declared before; keep logs as it declares.
+    Observe {
+        /// Which component.
+        component: Cid,
+        /// As declared.
+        spec: Arc<Component>,
+    },
+    /// The component is no more.
+    Forget {
+        /// Which component.
+        component: Cid,
+    },
+    /// Tell the world what happened.
+    Record(Record),
+    /// The project has ended; the last action.
+    Exit {
+        /// The exit code of `orch up`.
+        code: u8,
+    },
+}

@@ -1,0 +1,92 @@
+//! What a changed file does (contract, section 3, "Changes").
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::record::What;
+use super::slot::{Phase, Wanted, Why};
+use super::{Action, Supervisor};
+use crate::config::model::WatchAction;
+use crate::types::{Cid, Scope};
+
+impl Supervisor {
+    pub(super) fn changed(&mut self, cid: Cid, paths: Vec<PathBuf>) {
+        let now = self.now;
+        let Some(slot) = self.slot_mut(cid) else { return };
+        let Some(watch) = slot.spec.watch.as_ref().map(Arc::clone) else { return };
+        slot.quiet.changed(now, paths.len(), watch.settle);
+        // A change is a root: nothing inside led to it.
+        slot.last = None;
+        self.note(cid, None, What::Changed { paths });
+        self.rearm(cid);
+        match &watch.action {
+            WatchAction::Restart => self.restart_for(cid, Why::Change),
+            WatchAction::Signal(signal) => {
+                if let Some(Phase::Starting(run) | Phase::Ready(run)) = self.slot(cid).map(|slot| &slot.phase) {
+                    let run = run.id;
+                    self.out.push(Action::Signal { run, signal: *signal, scope: Scope::Group });
+                }
+            }
+            WatchAction::Run(_) | WatchAction::None => {}
+        }
+    }
+
+    pub(super) fn touched(&mut self, cid: Cid) {
+        let now = self.now;
+        let Some(slot) = self.slot_mut(cid) else { return };
+        let Some(settle) = slot.spec.watch.as_ref().map(|watch| watch.settle) else { return };
+        // Only a restart that is under way waits for quiet files.
+        if matches!(slot.phase, Phase::Ending(_) | Phase::Sealing(_) | Phase::Settling { .. }) {
+            slot.quiet.touched(now, settle);
+            self.rearm(cid);
+        }
+    }
+
+    /// Stops and starts what runs; starts what has ended, failed or backs off; is absorbed by what is being
+    /// stopped; does nothing to what waits, is blocked or was stopped.
+    pub(super) fn restart_for(&mut self, cid: Cid, why: Why) {
+        let Some(slot) = self.slot_mut(cid) else { return };
+        if slot.wanted != Wanted::Up {
+            return;
+        }
+        let cause = slot.last;
+        match &slot.phase {
+            Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) => {
+                self.wish(cid, why, cause);
+                self.take_dependents_along(cid, true);
+            }
+            Phase::Ending(_) | Phase::Sealing(_) => slot.again = true,
+            Phase::Backoff { .. } | Phase::Completed | Phase::Failed => {
+                slot.after_dependents = true;
+                self.take_dependents_along(cid, true);
+                self.start_or_settle(cid);
+            }
+            // What is being prepared has executed nothing yet, and so sees the change.
+            Phase::Preparing(_) | Phase::Settling { .. } => {}
+            Phase::Waiting | Phase::Blocked | Phase::Stopped => {}
+        }
+    }
+
+    /// A deadline of a component has come.
+    pub(super) fn expire(&mut self, cid: Cid) {
+        let Some(slot) = self.slot(cid) else { return };
+        match &slot.phase {
+            Phase::Starting(run) => {
+                let due = run.spec.ready.as_ref().is_some_and(|ready| run.spawned_at + ready.timeout <= self.now);
+                if due {
+                    self.not_ready_in_time(cid);
+                }
+            }
+            Phase::Ending(_) => self.expire_ending(cid),
+            Phase::Settling { .. } => {
+                if slot.quiet.is(self.now) {
+                    self.try_start(cid);
+                }
+            }
+            Phase::Backoff { .. } => self.start_or_settle(cid),
+            Phase::Stopped | Phase::Waiting | Phase::Blocked | Phase::Preparing(_) => {}
+            Phase::Spawning(_) | Phase::Ready(_) | Phase::Sealing(_) => {}
+            Phase::Completed | Phase::Failed => {}
+        }
+    }
+}

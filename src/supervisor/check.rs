@@ -1,0 +1,50 @@
+//! What must hold of the state between two steps, whatever happened. The simulation asks after every step.
+
+use super::slot::{Phase, Slot, Wanted};
+use super::Supervisor;
+use crate::types::{Cid, Time};
+
+impl Supervisor {
+    /// Looks for a contradiction in the state; the simulation, and nothing else, calls it.
+    ///
+    /// # Errors
+    /// What contradicts what.
+    pub fn check(&self) -> Result<(), String> {
+        let slots = || self.slots.iter().flatten();
+        let busy = slots().filter(|slot| slot.phase.busy()).count();
+        let unfinished = slots().filter(|slot| slot.phase.unfinished()).count();
+        if (busy, unfinished) != (self.busy, self.unfinished) {
+            return Err(format!("counted {busy} busy and {unfinished} unfinished, kept {self:?}"));
+        }
+        if !self.dirty.is_empty() {
+            return Err("a step ended with something left to do".to_owned());
+        }
+        for (index, slot) in self.slots.iter().enumerate() {
+            let cid = Cid(u32::try_from(index).unwrap_or(u32::MAX));
+            if let Some(slot) = slot {
+                self.check_slot(cid, slot).map_err(|error| format!("{}: {error}", slot.spec.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_slot(&self, cid: Cid, slot: &Slot) -> Result<(), String> {
+        if slot.armed != slot.deadline() {
+            return Err("its deadline is not the one in the index".to_owned());
+        }
+        if slot.armed != Time::NEVER && !self.deadlines.contains(&(slot.armed, cid)) {
+            return Err("its deadline is not in the index".to_owned());
+        }
+        if slot.shown.is_some_and(|shown| shown != slot.phase.state()) {
+            return Err(format!("shown as {:?}, but it is {:?}", slot.shown, slot.phase.state()));
+        }
+        let resting = matches!(slot.phase, Phase::Waiting | Phase::Blocked | Phase::Backoff { .. });
+        if resting && slot.wanted != Wanted::Up {
+            return Err(format!("{:?}, but not wanted", slot.phase.state()));
+        }
+        if slot.wish.is_some() && !matches!(slot.phase, Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_)) {
+            return Err(format!("a wish outlived its run: {:?}", slot.wish));
+        }
+        Ok(())
+    }
+}

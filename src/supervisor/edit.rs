@@ -1,0 +1,89 @@
+//! An edit of the file while everything runs: a new target, reached in dependency order. It does not wait
+//! for an earlier edit to be done; it changes the target.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::record::What;
+use super::slot::{Phase, Wanted, Why};
+use super::{Action, Supervisor};
+use crate::config::model::{Component, Project};
+use crate::plan::{self, Step, StepAction};
+use crate::types::Name;
+
+impl Supervisor {
+    pub(super) fn edit(&mut self, project: Arc<Project>, chosen: &BTreeSet<Name>) {
+        let plan = Arc::new(plan::plan_for(&self.project, &project, chosen));
+        self.project = Arc::clone(&project);
+        let cause = self.record(None, None, What::ConfigReloaded { plan: Arc::clone(&plan) });
+        let declared: std::collections::BTreeMap<&Name, &Arc<Component>> =
+            project.components.iter().map(|spec| (&spec.name, spec)).collect();
+        // First what is declared, then what follows: a step sees the new graph.
+        for step in &plan.steps {
+            if let Some(spec) = declared.get(&step.component) {
+                self.declare(step, spec, chosen);
+            }
+        }
+        self.connect();
+        for step in &plan.steps {
+            self.apply(step, cause, chosen);
+        }
+    }
+
+    fn declare(&mut self, step: &Step, spec: &Arc<Component>, chosen: &BTreeSet<Name>) {
+        match self.names.get(&step.component).copied() {
+            None => {
+                self.add(Arc::clone(spec), chosen);
+            }
+            Some(cid) => {
+                if let Some(slot) = self.slot_mut(cid) {
+                    slot.spec = Arc::clone(spec);
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, step: &Step, cause: u64, chosen: &BTreeSet<Name>) {
+        let Some(cid) = self.names.get(&step.component).copied() else { return };
+        if step.action == StepAction::Stop {
+            return self.unwant(cid, Wanted::Removed, "removed from the file", Some(cause));
+        }
+        let Some(slot) = self.slot_mut(cid) else { return };
+        let spec = Arc::clone(&slot.spec);
+        // Other edges, or other rules, may let it start, or let others stop.
+        self.dirty.insert(cid);
+        self.out.push(Action::Observe { component: cid, spec });
+        match step.action {
+            StepAction::Start => self.introduce(cid, cause, chosen),
+            StepAction::Restart => {
+                let reason = format!("the file was edited: {}", step.reason);
+                if let Some(slot) = self.slot_mut(cid) {
+                    slot.last = slot.last.max(Some(cause));
+                }
+                self.restart_for(cid, Why::Edit(reason));
+            }
+            StepAction::Update | StepAction::Stop => {}
+        }
+    }
+
+    /// A component that the file did not have before, or that is still on its way out.
+    fn introduce(&mut self, cid: crate::types::Cid, cause: u64, chosen: &BTreeSet<Name>) {
+        let shutdown = self.shutdown.is_some();
+        let Some(slot) = self.slot_mut(cid) else { return };
+        slot.last = slot.last.max(Some(cause));
+        let up = chosen.contains(&slot.spec.name);
+        slot.wanted = if up { Wanted::Up } else { Wanted::Never };
+        if !up || shutdown {
+            return;
+        }
+        match &slot.phase {
+            Phase::Stopped => self.try_start(cid),
+            Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) => {
+                slot.wish = None;
+                self.wish(cid, Why::Edit("removed from the file, and added again".to_owned()), Some(cause));
+            }
+            Phase::Ending(_) | Phase::Sealing(_) => slot.again = true,
+            _ => {}
+        }
+    }
+}

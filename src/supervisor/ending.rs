@@ -1,0 +1,383 @@
+//! From a wish of an end to the last byte of output, and what follows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::record::{Sealed, What};
+use super::restart::Verdict;
+use super::slot::{Edge, Ended, Ending, Phase, Run, Stage, Wanted, Why, Wish};
+use super::{Action, Supervisor};
+use crate::config::model::{Component, Condition, OnFailure, RestartPolicy};
+use crate::types::{Cid, Exit, Scope, Signal};
+
+impl Supervisor {
+    /// Wishes that a run end, as soon as those are gone that must be before it.
+    pub(super) fn wish(&mut self, cid: Cid, why: Why, cause: Option<u64>) {
+        let Some(slot) = self.slot_mut(cid) else { return };
+        let standing = slot.wish.as_ref().is_some_and(|wish| !wish.why.starts_again());
+        match &slot.phase {
+            Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) if !standing => {
+                slot.wish = Some(Wish { why, cause });
+                // Those that wait for it must not start on it any more.
+                self.wake(cid);
+            }
+            Phase::Ending(_) | Phase::Sealing(_) if why.starts_again() => slot.again = true,
+            _ => {}
+        }
+    }
+
+    /// Tells a run that is to end, if nobody stands in the way.
+    pub(super) fn stop_if_free(&mut self, cid: Cid) {
+        let Some(wish) = self.slot(cid).and_then(|slot| slot.wish.clone()) else { return };
+        if self.must_wait(cid, &wish.why) {
+            return;
+        }
+        let dependents = self.slot(cid).map(|slot| slot.dependents.iter().map(|edge| edge.to).collect::<Vec<_>>());
+        let led = self.latest(cid, dependents.unwrap_or_default());
+        let cause = wish.cause.max(if wish.why.starts_again() { None } else { led });
+        self.end_now(cid, wish.why, cause);
+    }
+
+    /// Guarantee 2: an ordered stop waits for all that depend on it; a restart, for those that go with it.
+    fn must_wait(&mut self, cid: Cid, why: &Why) -> bool {
+        let Some(slot) = self.slot(cid) else { return false };
+        let ending = self.shutdown.is_some();
+        let holds = |edge: &Edge| {
+            let counts = match why {
+                Why::Unwanted(_) => ending || edge.condition != Condition::Completed,
+                Why::Change | Why::Restart | Why::Edit(_) | Why::Dependency(_) => edge.restart,
+                Why::Own | Why::NotReady(_) => false,
+            };
+            counts && self.slot(edge.to).is_some_and(|dependent| dependent.phase.active())
+        };
+        if slot.dependents.get(slot.gate).is_some_and(holds) {
+            return true;
+        }
+        let found = slot.dependents.iter().position(holds);
+        if let (Some(at), Some(slot)) = (found, self.slot_mut(cid)) {
+            slot.gate = at;
+        }
+        found.is_some()
+    }
+
+    /// Asks a run to stop, now.
+    pub(super) fn end_now(&mut self, cid: Cid, why: Why, cause: Option<u64>) {
+        let run = match self.slot(cid).map(|slot| &slot.phase) {
+            Some(Phase::Starting(run) | Phase::Ready(run)) => run.clone(),
+            _ => return,
+        };
+        let reason = self.explain(&why);
+        let Some(slot) = self.slot_mut(cid) else { return };
+        let (id, rules) = (run.id, Arc::clone(&slot.spec.stop));
+        let until = self.now + rules.timeout;
+        self.note(cid, cause, What::StopRequested { reason: reason.clone() });
+        let failed = matches!(why, Why::NotReady(_));
+        let stage = Stage::Asked { until };
+        let ending = Ending { run, why, exit: None, gone: false, stage, killed: false };
+        self.enter(cid, Phase::Ending(ending), reason, None);
+        self.out.push(Action::Signal { run: id, signal: rules.signal, scope: Scope::Group });
+        if failed {
+            self.take_dependents_along(cid, false);
+        }
+    }
+
+    /// Wishes that the running dependents with `restart: true` end. After a command, a change or an edit all
+    /// of them; after an end by itself not those that wanted just that (`completed`).
+    pub(super) fn take_dependents_along(&mut self, cid: Cid, ordered: bool) {
+        let Some(slot) = self.slot(cid) else { return };
+        let cause = slot.last;
+        let along = |edge: &&Edge| edge.restart && (ordered || edge.condition != Condition::Completed);
+        let dependents: Vec<Cid> = slot.dependents.iter().filter(along).map(|edge| edge.to).collect();
+        for dependent in dependents {
+            let running = self.slot(dependent).is_some_and(|slot| {
+                matches!(slot.phase, Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_))
+                    && slot.wish.is_none()
+            });
+            if running {
+                self.wish(dependent, Why::Dependency(cid), cause);
+                self.take_dependents_along(dependent, true);
+            }
+        }
+    }
+
+    /// The leader ended: by itself, or as it was asked to.
+    pub(super) fn leader_ended(&mut self, cid: Cid, exit: Exit) {
+        let now = self.now;
+        self.note(cid, None, What::Exited { exit: exit.clone() });
+        let Some(slot) = self.slot_mut(cid) else { return };
+        slot.exit = Some(exit.clone());
+        match &mut slot.phase {
+            Phase::Ending(ending) if ending.exit.is_none() => {
+                ending.exit = Some((exit, now));
+                let (id, signal) = (ending.run.id, slot.spec.stop.signal);
+                if matches!(ending.stage, Stage::Asked { .. }) {
+                    self.out.push(Action::Signal { run: id, signal, scope: Scope::Escaped });
+                }
+            }
+            Phase::Spawning(run) | Phase::Starting(run) | Phase::Ready(run) => {
+                let run = run.clone();
+                self.own_end(cid, run, exit);
+            }
+            _ => {}
+        }
+    }
+
+    /// A run ended by itself: the rest of its unit is stopped likewise.
+    fn own_end(&mut self, cid: Cid, run: Run, exit: Exit) {
+        let Some(slot) = self.slot_mut(cid) else { return };
+        if slot.wish.take().is_some_and(|wish| wish.why.starts_again()) {
+            slot.again = true;
+        }
+        let (id, rules) = (run.id, Arc::clone(&slot.spec.stop));
+        let stage = Stage::Asked { until: self.now + rules.timeout };
+        let reason = format!("it ended with {exit}");
+        let exit = Some((exit, self.now));
+        let ending = Ending { run, why: Why::Own, exit, gone: false, stage, killed: false };
+        self.enter(cid, Phase::Ending(ending), reason, None);
+        self.out.push(Action::Signal { run: id, signal: rules.signal, scope: Scope::Unit });
+        self.take_dependents_along(cid, false);
+    }
+
+    pub(super) fn unit_gone(&mut self, cid: Cid) {
+        let unannounced = self.slot(cid).is_some_and(|slot| {
+            matches!(slot.phase, Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_))
+        });
+        if unannounced {
+            self.leader_ended(cid, Exit::Signal(Signal::KILL));
+        }
+        let Some(Phase::Ending(ending)) = self.slot(cid).map(|slot| &slot.phase) else { return };
+        let mut ending = ending.clone();
+        ending.gone = true;
+        let join = self.slot(cid).map(|slot| slot.spec.stop.join_timeout).unwrap_or_default();
+        let forced = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.forced);
+        let (id, ended) = (ending.run.id, ending.run.output_ended);
+        ending.stage = if forced { Stage::Closed } else { Stage::Draining { until: self.now + join } };
+        let reason = self.slot(cid).map(|slot| slot.reason.clone()).unwrap_or_default();
+        self.enter(cid, Phase::Ending(ending), reason, None);
+        if ended {
+            self.all_gone(cid);
+        } else if forced {
+            self.out.push(Action::CloseOutput { run: id });
+        }
+    }
+
+    pub(super) fn output_ended(&mut self, cid: Cid) {
+        self.with_run(cid, |run| run.output_ended = true);
+        let gone = self.slot(cid).is_some_and(|slot| matches!(&slot.phase, Phase::Ending(e) if e.gone));
+        if gone {
+            self.all_gone(cid);
+        }
+    }
+
+    pub(super) fn killed(&mut self, cid: Cid, pids: Vec<u32>) {
+        if !pids.is_empty() {
+            self.note(cid, None, What::ForceKilled { pids });
+        }
+    }
+
+    /// A thread does not return: nothing but its own return ends it.
+    pub(super) fn unkillable(&mut self, cid: Cid) {
+        let Some(Phase::Ending(ending)) = self.slot(cid).map(|slot| &slot.phase) else { return };
+        if !ending.gone {
+            let ending = Ending { stage: Stage::GivenUp, ..ending.clone() };
+            self.enter(cid, Phase::Ending(ending), "its thread does not return, and can't be killed", None);
+        }
+    }
+
+    /// A deadline of an ending has come.
+    pub(super) fn expire_ending(&mut self, cid: Cid) {
+        let Some(slot) = self.slot(cid) else { return };
+        let Phase::Ending(ending) = &slot.phase else { return };
+        let id = ending.run.id;
+        let rules = Arc::clone(&slot.spec.stop);
+        match ending.stage {
+            Stage::Asked { .. } if rules.force_kill => self.force(cid),
+            Stage::Asked { .. } => {
+                let ending = Ending { stage: Stage::Spared, ..ending.clone() };
+                let reason = format!(
+                    "it did not stop within {} ms, and force_kill is off",
+                    rules.timeout.as_millis()
+                );
+                self.enter(cid, Phase::Ending(ending), reason, None);
+            }
+            Stage::Killed { .. } => {
+                let ending = Ending { stage: Stage::GivenUp, ..ending.clone() };
+                let reason = format!("processes outlive their force-kill by {} ms", rules.join_timeout.as_millis());
+                self.enter(cid, Phase::Ending(ending), reason, None);
+            }
+            Stage::Draining { .. } => {
+                let ending = Ending { stage: Stage::Closed, ..ending.clone() };
+                self.enter(cid, Phase::Ending(ending), "its output was held open, and is closed", None);
+                self.out.push(Action::CloseOutput { run: id });
+            }
+            Stage::Closed | Stage::Spared | Stage::GivenUp => {}
+        }
+    }
+
+    /// Force-kills a run, whatever it is doing.
+    pub(super) fn force(&mut self, cid: Cid) {
+        let Some(slot) = self.slot(cid) else { return };
+        let until = self.now + slot.spec.stop.join_timeout;
+        let timeout = slot.spec.stop.timeout;
+        let (ending, reason) = match &slot.phase {
+            Phase::Starting(run) | Phase::Ready(run) => {
+                let why = Why::Unwanted("everything is force-killed");
+                let (run, stage) = (run.clone(), Stage::Killed { until });
+                let ending = Ending { run, why, exit: None, gone: false, stage, killed: true };
+                (ending, "everything is force-killed".to_owned())
+            }
+            Phase::Ending(ending) => match ending.stage {
+                Stage::Asked { .. } | Stage::Spared => {
+                    let ending = Ending { stage: Stage::Killed { until }, killed: true, ..ending.clone() };
+                    (ending, format!("force-killed: it did not stop within {} ms", timeout.as_millis()))
+                }
+                Stage::Draining { .. } => return self.expire_ending(cid),
+                Stage::Killed { .. } | Stage::Closed | Stage::GivenUp => return,
+            },
+            _ => return,
+        };
+        let id = ending.run.id;
+        self.enter(cid, Phase::Ending(ending), reason, None);
+        self.out.push(Action::Kill { run: id });
+    }
+
+    /// Nothing of the run is left, and its output is read: its state is sealed.
+    fn all_gone(&mut self, cid: Cid) {
+        let Some(slot) = self.slot(cid) else { return };
+        let Phase::Ending(ending) = &slot.phase else { return };
+        let Ending { run, why, exit, killed, .. } = ending.clone();
+        let ended = Ended { run, why, exit };
+        if ended.run.spec.state.is_none() {
+            return self.conclude(cid, &ended);
+        }
+        let id = ended.run.id;
+        let asked = ended.why != Why::Own;
+        let ordered = !killed && (asked || succeeded(&ended));
+        let spec = Arc::clone(if same_state_file(&ended.run.spec, &slot.spec) { &slot.spec } else { &ended.run.spec });
+        let reason = slot.reason.clone();
+        self.enter(cid, Phase::Sealing(ended), reason, None);
+        self.out.push(Action::Seal { run: id, spec, ordered });
+    }
+
+    pub(super) fn sealed(&mut self, cid: Cid, outcome: &Sealed) {
+        let Some(Phase::Sealing(ended)) = self.slot(cid).map(|slot| &slot.phase) else { return };
+        let ended = ended.clone();
+        self.note_sealed(cid, outcome);
+        self.conclude(cid, &ended);
+    }
+
+    /// Decides what follows a run of which nothing is left.
+    fn conclude(&mut self, cid: Cid, ended: &Ended) {
+        let Some(slot) = self.slot(cid) else { return };
+        if self.unwanted(slot) {
+            return self.rest(cid);
+        }
+        if slot.again || ended.why.starts_again() {
+            return self.start_or_settle(cid);
+        }
+        let ready = ended.run.ready_since.map(|since| {
+            ended.exit.as_ref().map_or(Duration::ZERO, |(_, at)| at.since(since))
+        });
+        let exit = ended.exit.as_ref().map(|(exit, _)| exit.to_string()).unwrap_or_default();
+        let premature = ended.run.spec.ready.is_some() && ready.is_none();
+        let rules = Arc::clone(&slot.spec.restart);
+        if let Why::NotReady(reason) = &ended.why {
+            self.failed_run(cid, &ended.run.spec, Duration::ZERO, reason.clone());
+        } else if !succeeded(ended) {
+            self.failed_run(cid, &ended.run.spec, ready.unwrap_or_default(), format!("it ended with {exit}"));
+        } else if premature {
+            let reason = format!("it ended with {exit} before it was ready");
+            self.failed_run(cid, &ended.run.spec, Duration::ZERO, reason);
+        } else if rules.policy == RestartPolicy::Always {
+            self.start_after(cid, ready.unwrap_or_default(), format!("it ended with {exit}"));
+        } else {
+            self.enter(cid, Phase::Completed, format!("it ended with {exit}"), None);
+        }
+    }
+
+    /// A run failed, or could not even be made.
+    pub(super) fn failed_run(&mut self, cid: Cid, _spec: &Component, ready: Duration, reason: String) {
+        let Some(slot) = self.slot(cid) else { return };
+        match slot.spec.restart.policy {
+            RestartPolicy::OnFailure | RestartPolicy::Always => self.start_after(cid, ready, reason),
+            RestartPolicy::Never => self.fail(cid, reason),
+        }
+    }
+
+    /// An automatic restart, if the limit allows one more.
+    fn start_after(&mut self, cid: Cid, ready: Duration, reason: String) {
+        let now = self.now;
+        let Some(slot) = self.slots.get_mut(cid.index()).and_then(Option::as_mut) else { return };
+        let rules = Arc::clone(&slot.spec.restart);
+        match slot.ledger.judge(now, ready, &rules, &mut self.rng) {
+            Verdict::After(wait) if wait.is_zero() => self.start_or_settle(cid),
+            Verdict::After(wait) => {
+                let reason = format!("{reason}; starting again in {} ms", wait.as_millis());
+                self.enter(cid, Phase::Backoff { until: now + wait }, reason, None);
+            }
+            Verdict::GiveUp => {
+                let within = humantime::format_duration(rules.limit.within);
+                let reason = format!("{reason}; it was restarted {} times within {within}", rules.limit.count);
+                self.fail(cid, reason);
+            }
+        }
+    }
+
+    /// For good.
+    fn fail(&mut self, cid: Cid, reason: String) {
+        let Some(slot) = self.slot(cid) else { return };
+        let (shutdown, name) = (slot.spec.on_failure == OnFailure::Shutdown, slot.spec.name.clone());
+        self.enter(cid, Phase::Failed, reason, None);
+        if shutdown {
+            let cause = self.slot(cid).and_then(|slot| slot.last);
+            self.shut_down(&format!("{name} has failed, and its on_failure is shutdown"), 1, cause);
+        }
+    }
+
+    /// A reason as a fragment of a sentence.
+    fn explain(&self, why: &Why) -> String {
+        match why {
+            Why::Own => "it ended".to_owned(),
+            Why::Change => "a watched file changed".to_owned(),
+            Why::Restart => "restart was commanded".to_owned(),
+            Why::Edit(reason) | Why::NotReady(reason) => reason.clone(),
+            Why::Dependency(of) => {
+                let name = self.slot(*of).map(|slot| slot.spec.name.to_string()).unwrap_or_default();
+                format!("{name}, on which it depends with restart: true, goes down")
+            }
+            Why::Unwanted(reason) => (*reason).to_owned(),
+        }
+    }
+
+    /// What is wanted of a component becomes `wanted`, and what runs of it ends in order.
+    pub(super) fn unwant(&mut self, cid: Cid, wanted: Wanted, why: &'static str, cause: Option<u64>) {
+        let Some(slot) = self.slot_mut(cid) else { return };
+        slot.wanted = wanted;
+        slot.again = false;
+        match &slot.phase {
+            Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) => {
+                slot.wish = None;
+                self.wish(cid, Why::Unwanted(why), cause);
+            }
+            Phase::Waiting | Phase::Blocked | Phase::Backoff { .. } | Phase::Settling { .. } | Phase::Failed => {
+                self.enter(cid, Phase::Stopped, why, cause);
+            }
+            Phase::Completed | Phase::Stopped => {
+                self.dirty.insert(cid);
+            }
+            Phase::Preparing(_) | Phase::Ending(_) | Phase::Sealing(_) => {}
+        }
+    }
+}
+
+/// Whether the leader ended with a success code.
+fn succeeded(ended: &Ended) -> bool {
+    match &ended.exit {
+        Some((Exit::Code(code), _)) => ended.run.spec.restart.success_codes.contains(code),
+        Some((Exit::Signal(_) | Exit::Panic(_), _)) | None => false,
+    }
+}
+
+fn same_state_file(one: &Component, other: &Component) -> bool {
+    one.state.as_ref().map(|state| &state.file) == other.state.as_ref().map(|state| &state.file)
+}

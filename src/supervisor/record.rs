@@ -1,0 +1,217 @@
+//! What happened: the lines of `events.ndjson`, as values.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::plan::Plan;
+use crate::types::{Diagnostic, Exit, Name, Time};
+
+/// One thing that happened.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Goes on over runs of orch.
+    pub seq: u64,
+    /// The record that led to this one; `None` at a root.
+    pub cause: Option<u64>,
+    /// When.
+    pub at: Time,
+    /// Whose.
+    pub component: Option<Name>,
+    /// In which run.
+    pub incarnation: Option<u64>,
+    /// What.
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum What {
+    /// The project began.
+    ProjectUp,
+    /// The project ended.
+    ProjectDown {
+        /// The exit code.
+        code: u8,
+    },
+    /// An edit is applied.
+    ConfigReloaded {
+        /// What it changes.
+        plan: Arc<Plan>,
+    },
+    /// An edit is not valid, and changes nothing.
+    ConfigRejected {
+        /// Why.
+        errors: Arc<Vec<Diagnostic>>,
+    },
+    /// A component is in another state.
+    State {
+        /// Which.
+        state: State,
+        /// Why, as a fragment of a sentence.
+        reason: String,
+    },
+    /// A leader runs.
+    Spawned {
+        /// Its process id; `None` for a thread.
+        pid: Option<u32>,
+    },
+    /// A leader ended.
+    Exited {
+        /// How.
+        exit: Exit,
+    },
+    /// A unit was asked to stop.
+    StopRequested {
+        /// Why, as a fragment of a sentence.
+        reason: String,
+    },
+    /// A unit was force-killed.
+    ForceKilled {
+        /// Who.
+        pids: Vec<u32>,
+    },
+    /// Watched files have other bytes.
+    Changed {
+        /// Which.
+        paths: Vec<PathBuf>,
+    },
+    /// A generation was made.
+    StateSealed {
+        /// Which.
+        generation: u64,
+        /// Of what kind.
+        source: Source,
+        /// Its length in bytes.
+        bytes: u64,
+    },
+    /// A generation was put in place.
+    StateRestored(Restored),
+    /// A generation, or a state file, was set aside.
+    StateRejected {
+        /// Why.
+        reason: String,
+    },
+    /// Somebody commanded.
+    Command {
+        /// What.
+        name: &'static str,
+        /// For whom.
+        args: Vec<Name>,
+    },
+}
+
+/// A state that was put in place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// Where it comes from.
+    pub source: Source,
+    /// Which generation.
+    pub generation: u64,
+}
+
+/// What became of a seal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sealed {
+    /// There is nothing new to seal.
+    Nothing,
+    /// A generation was made.
+    Done {
+        /// Which.
+        generation: u64,
+        /// Of what kind.
+        source: Source,
+        /// Its length in bytes.
+        bytes: u64,
+    },
+    /// The file does not count, and was set aside; or it could not be sealed.
+    Rejected {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Where a state comes from (contract, section 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// A stop handed it over.
+    Restart,
+    /// It was there when a run ended otherwise.
+    Snapshot,
+    /// The newest sound one before a damaged one.
+    Backup,
+}
+
+/// The states of a component (contract, section 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// For a dependency.
+    Waiting,
+    /// Nothing runs yet.
+    Building,
+    /// Running, not ready.
+    Starting,
+    /// Ready.
+    Ready,
+    /// Its health check failed.
+    Unhealthy,
+    /// Being stopped, or ended and not gone yet.
+    Stopping,
+    /// By request.
+    Stopped,
+    /// Ended by itself with a success code, not to be restarted.
+    Completed,
+    /// Ended, will be restarted.
+    Backoff,
+    /// Ended, will not be restarted.
+    Failed,
+    /// A dependency failed for good.
+    Blocked,
+    /// Living processes, or a thread, that can't be ended.
+    Stuck,
+}
+
+impl State {
+    /// The word of the contract.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Building => "building",
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Unhealthy => "unhealthy",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Completed => "completed",
+            Self::Backoff => "backoff",
+            Self::Failed => "failed",
+            Self::Blocked => "blocked",
+            Self::Stuck => "stuck",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+impl Source {
+    /// The word of the contract, as in `ORCH_RESTORED`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Snapshot => "snapshot",
+            Self::Backup => "backup",
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}

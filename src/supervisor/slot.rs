@@ -1,0 +1,310 @@
+//! One component as the core sees it: what is wanted of it, what phase it is in, what it remembers.
+
+use std::sync::Arc;
+
+use super::quiet::Quiet;
+use super::record::{Restored, State};
+use super::restart::Ledger;
+use crate::config::model::{Component, Condition};
+use crate::types::{Cid, Exit, RunId, Time};
+
+/// A component's place in the supervisor.
+#[derive(Debug, Clone)]
+pub(crate) struct Slot {
+    pub(crate) spec: Arc<Component>,
+    pub(crate) deps: Vec<Edge>,
+    /// The same edges from the other side: `to` is the dependent.
+    pub(crate) dependents: Vec<Edge>,
+    /// Where in `dependents` the last one stood that a stop had to wait for: looked at first next time, so
+    /// that stopping a hub costs each of its dependents one look, not all of them.
+    pub(crate) gate: usize,
+    pub(crate) wanted: Wanted,
+    pub(crate) phase: Phase,
+    /// Why the present run is to end, until it may be told to.
+    pub(crate) wish: Option<Wish>,
+    /// Whether it is to be started again when its run is gone, however that ended: a change, a command or
+    /// an edit came meanwhile.
+    pub(crate) again: bool,
+    /// Whether its next start waits for the dependents that go down with it (`restart: true`).
+    pub(crate) after_dependents: bool,
+    /// The number of its last run.
+    pub(crate) incarnation: u64,
+    pub(crate) ledger: Ledger,
+    pub(crate) quiet: Quiet,
+    /// The state last shown, and why; `None` before the first.
+    pub(crate) shown: Option<State>,
+    pub(crate) reason: String,
+    /// Since when it is in the state shown.
+    pub(crate) since: Time,
+    /// How its last run ended.
+    pub(crate) exit: Option<Exit>,
+    /// What it says of itself.
+    pub(crate) status: Option<String>,
+    /// The `seq` of its last record: the cause of its next.
+    pub(crate) last: Option<u64>,
+    /// The deadline under which it stands in the index.
+    pub(crate) armed: Time,
+}
+
+/// An edge as a slot holds it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Edge {
+    pub(crate) to: Cid,
+    pub(crate) condition: Condition,
+    pub(crate) restart: bool,
+}
+
+/// What is wanted of a component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// It runs, or waits until it may.
+    Up,
+    /// It was not chosen (profiles, autostart).
+    Never,
+    /// A command stopped it; edits and changes do not bring it back.
+    Down,
+    /// An edit removed it, or the project ends.
+    Removed,
+}
+
+/// Why a run ends, or ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// By itself.
+    Own,
+    /// A watched file changed.
+    Change,
+    /// `restart` was commanded.
+    Restart,
+    /// An edit changed what it runs.
+    Edit(String),
+    /// What it depends on, with `restart: true`, is restarted or has ended.
+    Dependency(Cid),
+    /// Its probe did not succeed in time.
+    NotReady(String),
+    /// It is not wanted any more.
+    Unwanted(&'static str),
+}
+
+impl Why {
+    /// Whether it is to start again at once, by the reason alone.
+    pub(crate) fn starts_again(&self) -> bool {
+        matches!(self, Self::Change | Self::Restart | Self::Edit(_) | Self::Dependency(_))
+    }
+}
+
+/// A wish that the present run end.
+#[derive(Debug, Clone)]
+pub(crate) struct Wish {
+    pub(crate) why: Why,
+    /// The record that led to it.
+    pub(crate) cause: Option<u64>,
+}
+
+/// A run that exists, or is being made.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    pub(crate) id: RunId,
+    /// As it was declared when it was prepared.
+    pub(crate) spec: Arc<Component>,
+    pub(crate) pid: Option<u32>,
+    pub(crate) restored: Option<Restored>,
+    pub(crate) spawned_at: Time,
+    pub(crate) ready_since: Option<Time>,
+    /// Whether all its output is read; a process may close its output and live on.
+    pub(crate) output_ended: bool,
+    /// What its readiness probe met last.
+    pub(crate) probed: Option<String>,
+}
+
+/// A run that is ending.
+#[derive(Debug, Clone)]
+pub(crate) struct Ending {
+    pub(crate) run: Run,
+    pub(crate) why: Why,
+    /// How the leader ended, and when, once it has.
+    pub(crate) exit: Option<(Exit, Time)>,
+    pub(crate) gone: bool,
+    pub(crate) stage: Stage,
+    /// Whether something had to be force-killed.
+    pub(crate) killed: bool,
+}
+
+/// How far an ending is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Asked to stop; force-killed at `until`.
+    Asked {
+        /// The end of `stop.timeout`.
+        until: Time,
+    },
+    /// Force-killed; given up at `until`.
+    Killed {
+        /// The end of `stop.join_timeout`.
+        until: Time,
+    },
+    /// All gone; its output is closed at `until`.
+    Draining {
+        /// The end of `stop.join_timeout`.
+        until: Time,
+    },
+    /// All gone, and its output was closed.
+    Closed,
+    /// It outlived `stop.timeout`, and `force_kill: false` forbids more.
+    Spared,
+    /// It outlived the force-kill, or is a thread.
+    GivenUp,
+}
+
+/// A run that is gone, and whose state is being sealed.
+#[derive(Debug, Clone)]
+pub(crate) struct Ended {
+    pub(crate) run: Run,
+    pub(crate) why: Why,
+    pub(crate) exit: Option<(Exit, Time)>,
+}
+
+/// What phase a component is in.
+#[derive(Debug, Clone)]
+pub(crate) enum Phase {
+    /// Nothing runs, and nothing is to.
+    Stopped,
+    /// A dependency does not meet its condition.
+    Waiting,
+    /// A dependency has failed for good.
+    Blocked,
+    /// State and address are being seen to.
+    Preparing(Run),
+    /// The spawn is under way.
+    Spawning(Run),
+    /// It runs; its probe has not succeeded.
+    Starting(Run),
+    /// It is ready.
+    Ready(Run),
+    /// It is ending, or its rest is.
+    Ending(Ending),
+    /// It is gone; its state is being sealed.
+    Sealing(Ended),
+    /// It is gone; its files are not quiet yet. Shown as what it was.
+    Settling {
+        /// What is shown meanwhile.
+        shown: State,
+    },
+    /// It has ended and is started again at `until`.
+    Backoff {
+        /// When.
+        until: Time,
+    },
+    /// It has ended with success, for good.
+    Completed,
+    /// It has failed, for good.
+    Failed,
+}
+
+impl Phase {
+    /// The run, if there is one or one is being made.
+    pub(crate) fn run(&self) -> Option<&Run> {
+        match self {
+            Self::Preparing(run) | Self::Spawning(run) | Self::Starting(run) | Self::Ready(run) => Some(run),
+            Self::Ending(ending) => Some(&ending.run),
+            Self::Sealing(ended) => Some(&ended.run),
+            Self::Stopped | Self::Waiting | Self::Blocked | Self::Settling { .. } => None,
+            Self::Backoff { .. } | Self::Completed | Self::Failed => None,
+        }
+    }
+
+    /// Whether a process or a thread of it may exist.
+    pub(crate) fn active(&self) -> bool {
+        match self {
+            Self::Spawning(_) | Self::Starting(_) | Self::Ready(_) => true,
+            Self::Ending(ending) => !ending.gone,
+            Self::Preparing(_) | Self::Sealing(_) | Self::Settling { .. } => false,
+            Self::Stopped | Self::Waiting | Self::Blocked => false,
+            Self::Backoff { .. } | Self::Completed | Self::Failed => false,
+        }
+    }
+
+    /// Whether an effect is still to answer, so that the project can't end.
+    pub(crate) fn busy(&self) -> bool {
+        match self {
+            Self::Preparing(_) | Self::Spawning(_) | Self::Starting(_) | Self::Ready(_) => true,
+            Self::Ending(ending) => ending.stage != Stage::GivenUp,
+            Self::Sealing(_) => true,
+            Self::Stopped | Self::Waiting | Self::Blocked | Self::Settling { .. } => false,
+            Self::Backoff { .. } | Self::Completed | Self::Failed => false,
+        }
+    }
+
+    /// Whether something is still to come of it by itself: the project goes on for it.
+    pub(crate) fn unfinished(&self) -> bool {
+        !matches!(self, Self::Stopped | Self::Blocked | Self::Completed | Self::Failed)
+    }
+
+    /// The state shown.
+    pub(crate) fn state(&self) -> State {
+        match self {
+            Self::Stopped => State::Stopped,
+            Self::Waiting => State::Waiting,
+            Self::Blocked => State::Blocked,
+            Self::Preparing(_) | Self::Spawning(_) | Self::Starting(_) => State::Starting,
+            Self::Ready(_) => State::Ready,
+            Self::Ending(ending) => match ending.stage {
+                Stage::Spared | Stage::GivenUp => State::Stuck,
+                Stage::Asked { .. } | Stage::Killed { .. } | Stage::Draining { .. } | Stage::Closed => {
+                    State::Stopping
+                }
+            },
+            Self::Sealing(_) => State::Stopping,
+            Self::Settling { shown } => *shown,
+            Self::Backoff { .. } => State::Backoff,
+            Self::Completed => State::Completed,
+            Self::Failed => State::Failed,
+        }
+    }
+}
+
+impl Slot {
+    pub(crate) fn new(spec: Arc<Component>, incarnation: u64, wanted: Wanted) -> Self {
+        Self {
+            spec,
+            deps: Vec::new(),
+            dependents: Vec::new(),
+            gate: 0,
+            wanted,
+            phase: Phase::Stopped,
+            wish: None,
+            again: false,
+            after_dependents: false,
+            incarnation,
+            ledger: Ledger::default(),
+            quiet: Quiet::default(),
+            shown: None,
+            reason: String::new(),
+            since: Time::default(),
+            exit: None,
+            status: None,
+            last: None,
+            armed: Time::NEVER,
+        }
+    }
+
+    /// When time alone changes something for it.
+    pub(crate) fn deadline(&self) -> Time {
+        match &self.phase {
+            // One that is to end need not become ready any more.
+            Phase::Starting(_) if self.wish.is_some() => Time::NEVER,
+            Phase::Starting(run) => {
+                run.spec.ready.as_ref().map_or(Time::NEVER, |ready| run.spawned_at + ready.timeout)
+            }
+            Phase::Ending(ending) => match ending.stage {
+                Stage::Asked { until } | Stage::Killed { until } | Stage::Draining { until } => until,
+                Stage::Closed | Stage::Spared | Stage::GivenUp => Time::NEVER,
+            },
+            Phase::Settling { .. } => self.quiet.until(),
+            Phase::Backoff { until } => *until,
+            Phase::Stopped | Phase::Waiting | Phase::Blocked | Phase::Preparing(_) => Time::NEVER,
+            Phase::Spawning(_) | Phase::Ready(_) | Phase::Sealing(_) => Time::NEVER,
+            Phase::Completed | Phase::Failed => Time::NEVER,
+        }
+    }
+}

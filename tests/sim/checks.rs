@@ -1,0 +1,144 @@
+//! The guarantees of the contract's section 3, as seen from the world.
+
+use std::sync::Arc;
+
+use orch::config::model::{Component, Condition, RestartPolicy};
+use orch::supervisor::Record;
+use orch::types::{Exit, Name, RunId, Scope};
+
+use super::world::{Life, World};
+
+/// Guarantees 1 and 3, and that nothing starts that is not wanted.
+pub(crate) fn may_spawn(world: &World, run: RunId, spec: &Arc<Component>) {
+    let name = &spec.name;
+    for (other, life) in world.lives.iter().filter(|(_, life)| life.name == *name) {
+        assert!(!life.unit_alive, "{name}: {run} starts while {other} lives");
+        assert!(life.told_gone, "{name}: {run} starts before {other} is known to be gone");
+        assert!(*other < run, "{name}: {run} is not newer than {other}");
+    }
+    assert_eq!(world.shutting, 0, "{name} starts during the shutdown");
+    assert!(!world.down.contains(name), "{name} starts although it was stopped by command");
+    for edge in &spec.depends_on {
+        assert!(meets(world, &edge.name, edge.condition), "{name} starts, but {} is not {:?}", edge.name, edge.condition);
+    }
+}
+
+/// Whether a dependency meets a condition by what the core was told.
+fn meets(world: &World, name: &Name, condition: Condition) -> bool {
+    let Some((_, life)) = world.lives.iter().rev().find(|(_, life)| life.name == *name) else { return false };
+    if completed(world, life) {
+        return true;
+    }
+    let ready = life.told_ready || life.spec.ready.is_none();
+    let running = life.told_spawned && life.told_exit.is_none() && !life.asked && !life.told_gone;
+    match condition {
+        Condition::Started => running,
+        Condition::Ready => running && ready,
+        Condition::Completed => false,
+    }
+}
+
+/// The policy may have been edited before or after the end: either may have counted.
+fn completed(world: &World, life: &Life) -> bool {
+    let specs = [Some(&life.spec), world.declared.get(&life.name)];
+    let once = specs.into_iter().flatten().any(|spec| spec.restart.policy != RestartPolicy::Always);
+    let ready = life.told_ready || life.spec.ready.is_none();
+    life.told_gone
+        && !life.asked
+        && ready
+        && life.told_exit == Some(Exit::Code(0))
+        && once
+}
+
+/// Guarantee 2: in an ordered stop, a component is told only when all that depend on it are gone.
+pub(crate) fn may_signal(world: &World, run: RunId, scope: Scope) {
+    let Some(life) = world.lives.get(&run) else { panic!("{run}: a signal to what was never started") };
+    assert!(!life.told_gone, "{}: a signal to what is known to be gone", life.name);
+    if scope != Scope::Group {
+        return;
+    }
+    let reason = world.last_stop_reason.get(&life.name).map(String::as_str).unwrap_or_default();
+    let ending = world.shutting > 0 || reason == "the project is shut down";
+    if !ending && !matches!(reason, "stopped by command" | "removed from the file") {
+        return;
+    }
+    for (_, other) in world.lives.iter().filter(|(_, other)| !other.told_gone) {
+        let edges = &world.declared.get(&other.name).unwrap_or(&other.spec).depends_on;
+        let holds = |condition| ending || condition != Condition::Completed;
+        let depends = edges.iter().any(|edge| edge.name == life.name && holds(edge.condition));
+        assert!(!depends, "{} is told to stop ({reason}) while {} depends on it", life.name, other.name);
+    }
+}
+
+/// Guarantee 4's other side: nothing is force-killed before its time.
+pub(crate) fn may_kill(world: &World, run: RunId) {
+    let Some(life) = world.lives.get(&run) else { panic!("{run}: force-kill of what was never started") };
+    assert!(!life.told_gone, "{}: force-kill of what is gone", life.name);
+    let timed_out = world.shutting > 0 || life.kill_by.is_some_and(|by| by <= world.now);
+    let failing = world.states.values().any(|state| *state == "failed");
+    assert!(timed_out || failing, "{}: force-killed before stop.timeout", life.name);
+}
+
+/// Records are numbered without a gap, and a cause comes before its effect.
+pub(crate) fn record(world: &mut World, record: &Record) {
+    assert_eq!(record.seq, world.last_seq + 1, "records are numbered without a gap");
+    world.last_seq = record.seq;
+    if let Some(cause) = record.cause {
+        assert!(cause < record.seq, "a cause comes before its effect: {record:?}");
+    }
+}
+
+/// What holds after every step.
+pub(crate) fn after_step(world: &World) {
+    if let Err(error) = world.core.check() {
+        panic!("{error}");
+    }
+    if world.exited.is_some() {
+        return;
+    }
+    if let Some(deadline) = world.core.next_deadline() {
+        assert!(deadline > world.now, "a deadline that has come was left: a busy loop");
+    }
+    for (run, life) in &world.lives {
+        let spared = world.core.view(run.component).is_some_and(|view| view.state.word() == "stuck");
+        let overdue = life.kill_by.is_some_and(|by| by < world.now) && !life.killed && !life.told_gone;
+        assert!(!overdue || spared, "{}: guarantee 4: alive after stop.timeout, and not killed", life.name);
+    }
+}
+
+/// Long after the last disturbance, nothing is on its way any more.
+pub(crate) fn settled(world: &World) {
+    for view in world.core.views() {
+        let word = view.state.word();
+        let rests = matches!(word, "ready" | "completed" | "failed" | "blocked" | "stopped" | "stuck" | "waiting");
+        let ticking = word == "backoff" || word == "starting" || word == "stopping";
+        let always = world.project.components.iter().any(|spec| {
+            spec.name == view.name && spec.restart.policy == RestartPolicy::Always
+        });
+        assert!(rests || (ticking && always), "{} is still {word}: {}", view.name, view.reason);
+        if word == "waiting" {
+            waits_for_a_reason(world, &view.name);
+        }
+    }
+}
+
+fn waits_for_a_reason(world: &World, name: &Name) {
+    let Some(spec) = world.project.components.iter().find(|spec| spec.name == *name) else { return };
+    // What had completed and was then stopped before it could run again has no newer life to tell of it.
+    // One that is to stop may have to wait for a dependent that is stuck.
+    let stopped = |name| world.states.get(name) == Some(&"stopped") || world.down.contains(name);
+    let unmet = spec.depends_on.iter().any(|edge| stopped(&edge.name) || !meets(world, &edge.name, edge.condition));
+    let follower = world.lives.values().any(|life| {
+        !life.told_gone && life.spec.depends_on.iter().any(|edge| edge.name == *name && edge.restart)
+    });
+    let reason = world.core.find(name.as_str()).and_then(|cid| world.core.view(cid)).map(|view| view.reason);
+    assert!(unmet || follower, "{name} waits, but nothing is missing: {reason:?}");
+}
+
+/// After the end, only what can't be killed is left.
+pub(crate) fn nothing_left(world: &World) {
+    for life in world.lives.values().filter(|life| life.unit_alive) {
+        assert!(life.killed, "{} is left running, and was never killed", life.name);
+        assert_ne!(world.exited, Some(0), "{} is left, but orch says that all is well", life.name);
+    }
+}

@@ -1,0 +1,156 @@
+//! Random projects: acyclic, of one to twelve components, with every rule that the core knows.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use orch::config::model::{
+    Backoff, Command, Component, Condition, Dependency, Env, Kind, Limit, Logs, OnFailure, Poll, Probe, Project,
+    Ready, Restart, RestartPolicy, State, Stdin, Stop, Watch, WatchAction,
+};
+use orch::types::{Name, Signal};
+
+use super::dice::Dice;
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// A project with `count` components named c0, c1, …
+pub(crate) fn project(dice: &mut Dice) -> Project {
+    let count = 1 + dice.upto(11);
+    let components = (0..count).map(|index| Arc::new(component(dice, index))).collect();
+    Project {
+        name: "sim".to_owned(),
+        file: PathBuf::from("/p/devmode.yaml"),
+        dir: PathBuf::from("/p"),
+        state_dir: PathBuf::from("/p/.orch"),
+        env_files: Vec::new(),
+        shutdown_timeout: ms(3_000 + dice.upto(30_000)),
+        components,
+    }
+}
+
+/// An edit of it: some components other, removed, or added.
+pub(crate) fn edited(dice: &mut Dice, project: &Project) -> Project {
+    let mut next = project.clone();
+    let mut components: Vec<Arc<Component>> = Vec::new();
+    for old in &project.components {
+        let number: u64 = old.name.as_str()[1..].parse().unwrap();
+        match dice.upto(9) {
+            0 => {}
+            1 => components.push(Arc::new(component(dice, number))),
+            2 => {
+                let mut new = (**old).clone();
+                new.kind = Kind::Process(Command::Words(vec![format!("v{}", dice.next())]));
+                components.push(Arc::new(new));
+            }
+            3 => {
+                let mut new = (**old).clone();
+                new.stop = Arc::new(stop(dice));
+                components.push(Arc::new(new));
+            }
+            _ => components.push(Arc::clone(old)),
+        }
+    }
+    for number in 0..12 {
+        let absent = !components.iter().any(|c| c.name.as_str() == format!("c{number}"));
+        if absent && dice.percent(10) {
+            components.push(Arc::new(component(dice, number)));
+        }
+    }
+    // What an edit left dangling would not be valid.
+    let names: Vec<Name> = components.iter().map(|c| c.name.clone()).collect();
+    for spec in &mut components {
+        if spec.depends_on.iter().any(|edge| !names.contains(&edge.name)) {
+            Arc::make_mut(spec).depends_on.retain(|edge| names.contains(&edge.name));
+        }
+    }
+    next.components = components;
+    next
+}
+
+fn component(dice: &mut Dice, index: u64) -> Component {
+    let mut depends_on = Vec::new();
+    for on in 0..index {
+        if dice.percent(25) {
+            let condition = match dice.upto(5) {
+                0 => Condition::Started,
+                1 => Condition::Completed,
+                _ => Condition::Ready,
+            };
+            let name = Name::new(&format!("c{on}")).unwrap();
+            depends_on.push(Dependency { name, condition, restart: dice.percent(30) });
+        }
+    }
+    let policy = match dice.upto(3) {
+        0 => RestartPolicy::Never,
+        1 => RestartPolicy::Always,
+        _ => RestartPolicy::OnFailure,
+    };
+    let probed = dice.percent(50);
+    Component {
+        name: Name::new(&format!("c{index}")).unwrap(),
+        description: None,
+        kind: Kind::Process(Command::Words(vec!["v0".to_owned()])),
+        cwd: Arc::new(PathBuf::from("/p")),
+        env: Env::default(),
+        stdin: Stdin::Null,
+        autostart: true,
+        profiles: Vec::new(),
+        depends_on,
+        build: None,
+        ready: probed.then(|| {
+            let (interval, timeout) = (ms(100), ms(200 + dice.upto(5_000)));
+            Box::new(Ready { probe: Probe::Delay(ms(1)), interval, timeout, external: false })
+        }),
+        health: None,
+        restart: Arc::new(Restart {
+            policy,
+            success_codes: vec![0],
+            backoff: Backoff { initial: ms(100), max: ms(2_000), factor: 2.0, jitter: 0.1 },
+            limit: Limit { count: u32::try_from(dice.upto(6)).unwrap(), within: ms(20_000) },
+        }),
+        on_failure: if dice.percent(3) { OnFailure::Shutdown } else { OnFailure::Continue },
+        stop: Arc::new(stop(dice)),
+        watch: dice.percent(60).then(|| Arc::new(watch(dice))),
+        state: dice.percent(40).then(|| Box::new(state(index))),
+        sockets: Vec::new(),
+        logs: Arc::new(Logs::default()),
+    }
+}
+
+fn stop(dice: &mut Dice) -> Stop {
+    Stop {
+        signal: Signal::TERM,
+        command: None,
+        timeout: ms(dice.upto(3_000)),
+        join_timeout: ms(dice.upto(2_000)),
+        force_kill: !dice.percent(10),
+    }
+}
+
+fn watch(dice: &mut Dice) -> Watch {
+    Watch {
+        paths: vec!["src".to_owned()],
+        ignore: Vec::new(),
+        gitignore: true,
+        settle: ms(dice.upto(50)),
+        action: if dice.percent(10) { WatchAction::None } else { WatchAction::Restart },
+        poll: Poll::Auto,
+    }
+}
+
+fn state(index: u64) -> State {
+    State {
+        file: PathBuf::from(format!("/p/state{index}")),
+        max_age: Some(ms(30_000)),
+        once: true,
+        atomic: false,
+        keep: 3,
+        max_size: 1 << 20,
+        snapshot: None,
+        restart_args: Vec::new(),
+        required: false,
+    }
+}

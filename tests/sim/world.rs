@@ -1,0 +1,521 @@
+//! The world: fake units with a temper, a heap of what happens when, and the facts that the checks use.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use orch::config::model::{Component, Project};
+use orch::supervisor::{
+    Action, Command, Event, Record, Restored, RunEvent, Sealed, Setup, Source, Supervisor, What,
+};
+use orch::types::{Cid, Exit, Name, RunId, Scope, Signal, Time};
+
+use super::checks;
+use super::dice::Dice;
+use super::projects;
+
+/// One unit, as it really is.
+pub(crate) struct Life {
+    pub(crate) name: Name,
+    pub(crate) spec: Arc<Component>,
+    pub(crate) temper: Temper,
+    /// Facts.
+    pub(crate) leader_alive: bool,
+    pub(crate) unit_alive: bool,
+    /// What the core has been told.
+    pub(crate) told_spawned: bool,
+    pub(crate) told_ready: bool,
+    pub(crate) told_exit: Option<Exit>,
+    pub(crate) told_gone: bool,
+    /// What the core has asked for.
+    pub(crate) asked: bool,
+    pub(crate) killed: bool,
+    /// By when the core owes a force-kill, if anything is left.
+    pub(crate) kill_by: Option<Time>,
+    output_open: bool,
+}
+
+/// How a unit behaves.
+#[derive(Debug, Clone)]
+pub(crate) struct Temper {
+    ready_after: Option<u64>,
+    /// Ends by itself after so long, with this.
+    ends_after: Option<(u64, Exit)>,
+    /// Ends so long after the stop signal; `None` ignores it.
+    heeds_stop_after: Option<u64>,
+    /// Something of the unit outlives the leader, and ignores signals.
+    lingers: bool,
+    /// So long from SIGKILL to the end; `None`: can't be killed (a thread, a dead disk).
+    dies_after: Option<u64>,
+    /// Somebody else holds the output so long.
+    output_held: u64,
+}
+
+pub(crate) enum Todo {
+    Tell(Event),
+    LeaderEnds(RunId, Exit),
+    UnitEnds(RunId),
+    OutputEnds(RunId),
+    Disturb,
+}
+
+pub(crate) struct World {
+    pub(crate) core: Supervisor,
+    pub(crate) project: Arc<Project>,
+    pub(crate) now: Time,
+    pub(crate) lives: BTreeMap<RunId, Life>,
+    /// Each component as it was last declared.
+    pub(crate) declared: BTreeMap<Name, Arc<Component>>,
+    pub(crate) shutting: u32,
+    pub(crate) forced: bool,
+    pub(crate) exited: Option<u8>,
+    /// Stopped by name, and not started since.
+    pub(crate) down: BTreeSet<Name>,
+    pub(crate) last_seq: u64,
+    pub(crate) last_stop_reason: BTreeMap<Name, String>,
+    heap: BTreeMap<(Time, u64), Todo>,
+    tie: u64,
+    dice: Dice,
+    calm: bool,
+    steps: u64,
+    trace: Vec<String>,
+    show: bool,
+    states_seen: BTreeSet<&'static str>,
+    pub(crate) states: BTreeMap<Name, &'static str>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, show: bool) -> Self {
+        let mut dice = Dice::new(seed);
+        let project = Arc::new(projects::project(&mut dice));
+        let setup = Setup {
+            project: Arc::clone(&project),
+            chosen: names(&project),
+            watching: dice.percent(80),
+            incarnations: BTreeMap::new(),
+            first_seq: 1,
+            seed,
+        };
+        Self {
+            core: Supervisor::new(setup),
+            declared: declared(&project),
+            project,
+            now: Time(0),
+            lives: BTreeMap::new(),
+            shutting: 0,
+            forced: false,
+            exited: None,
+            down: BTreeSet::new(),
+            last_seq: 0,
+            last_stop_reason: BTreeMap::new(),
+            heap: BTreeMap::new(),
+            tie: 0,
+            dice,
+            calm: false,
+            steps: 0,
+            trace: Vec::new(),
+            show,
+            states_seen: BTreeSet::new(),
+            states: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    pub(crate) fn states_seen(&self) -> BTreeSet<&'static str> {
+        self.states_seen.clone()
+    }
+
+    pub(crate) fn trace(&self) -> &[String] {
+        &self.trace
+    }
+
+    /// The whole play: disturbances, calm, and the end.
+    pub(crate) fn play(&mut self) {
+        self.tell(Event::Up);
+        let acts = 5 + self.dice.upto(60);
+        let mut at = 0;
+        for _ in 0..acts {
+            at += self.dice.upto(400);
+            self.later(at, Todo::Disturb);
+        }
+        self.run_until(Time(0) + Duration::from_millis(at + 1));
+        self.calm = true;
+        self.run_until(self.now + Duration::from_secs(300));
+        if self.exited.is_none() {
+            checks::settled(self);
+        }
+        self.finish();
+    }
+
+    fn finish(&mut self) {
+        let patience = self.project.shutdown_timeout + Duration::from_secs(8);
+        if self.exited.is_none() && self.shutting == 0 {
+            self.shut();
+        }
+        self.run_until(self.now + patience);
+        assert!(self.exited.is_some(), "no end within shutdown_timeout and the join time-outs");
+        checks::nothing_left(self);
+    }
+
+    fn run_until(&mut self, end: Time) {
+        while self.exited.is_none() {
+            let next = self.heap.first_key_value().map(|((time, _), _)| *time);
+            let deadline = self.core.next_deadline();
+            let Some(time) = [next, deadline].into_iter().flatten().min().filter(|time| *time <= end) else { break };
+            self.now = self.now.max(time);
+            if next.is_some_and(|next| next <= time) {
+                if let Some((_, todo)) = self.heap.pop_first() {
+                    self.happen(todo);
+                }
+            } else {
+                self.tell(Event::Deadline);
+            }
+        }
+        if self.exited.is_none() {
+            self.now = self.now.max(end);
+        }
+    }
+
+    fn later(&mut self, ms: u64, todo: Todo) {
+        self.tie += 1;
+        self.heap.insert((self.now + Duration::from_millis(ms), self.tie), todo);
+    }
+
+    fn answer(&mut self, most_ms: u64, run: RunId, event: RunEvent) {
+        let ms = self.dice.upto(most_ms);
+        self.later(ms, Todo::Tell(Event::Run(run, event)));
+    }
+
+    fn happen(&mut self, todo: Todo) {
+        match todo {
+            Todo::Tell(event) => self.tell(event),
+            Todo::LeaderEnds(run, exit) => self.leader_ends(run, exit),
+            Todo::UnitEnds(run) => self.unit_ends(run),
+            Todo::OutputEnds(run) => self.output_ends(run),
+            Todo::Disturb => self.disturb(),
+        }
+    }
+
+    fn leader_ends(&mut self, run: RunId, exit: Exit) {
+        let Some(life) = self.lives.get_mut(&run).filter(|life| life.leader_alive) else { return };
+        life.leader_alive = false;
+        let lingers = life.temper.lingers && !life.killed;
+        self.later(0, Todo::Tell(Event::Run(run, RunEvent::Exited(exit))));
+        if !lingers {
+            self.later(0, Todo::UnitEnds(run));
+        }
+    }
+
+    fn unit_ends(&mut self, run: RunId) {
+        let Some(life) = self.lives.get_mut(&run).filter(|life| life.unit_alive) else { return };
+        life.unit_alive = false;
+        let (held, open) = (life.temper.output_held, life.output_open);
+        self.later(1, Todo::Tell(Event::Run(run, RunEvent::Gone)));
+        if open {
+            self.later(held, Todo::OutputEnds(run));
+        }
+    }
+
+    fn output_ends(&mut self, run: RunId) {
+        if let Some(life) = self.lives.get_mut(&run)
+            && std::mem::replace(&mut life.output_open, false)
+        {
+            self.later(0, Todo::Tell(Event::Run(run, RunEvent::OutputEnded)));
+        }
+    }
+
+    /// Tells the core, and does what it wants done.
+    fn tell(&mut self, event: Event) {
+        if self.exited.is_some() {
+            return;
+        }
+        self.steps += 1;
+        self.learn(&event);
+        let line = format!("{:>9} < {event:?}", self.now.0 / 1_000_000);
+        self.write(line);
+        let actions = self.core.step(self.now, event);
+        for action in actions {
+            let line = format!("{:>9}   > {action:?}", self.now.0 / 1_000_000);
+            self.write(line);
+            self.act(action);
+        }
+        checks::after_step(self);
+    }
+
+    fn write(&mut self, line: String) {
+        let short: String = line.chars().take(300).collect();
+        if self.show {
+            println!("{short}");
+        }
+        self.trace.push(short);
+    }
+
+    /// What the core knows from now on.
+    fn learn(&mut self, event: &Event) {
+        let Event::Run(run, event) = event else { return };
+        let by = self.now + self.core_stop(run.component);
+        let Some(life) = self.lives.get_mut(run) else { return };
+        match event {
+            RunEvent::Spawned { .. } => life.told_spawned = true,
+            RunEvent::Ready => life.told_ready = true,
+            RunEvent::Exited(exit) => {
+                life.told_exit = Some(exit.clone());
+                if !life.asked {
+                    life.kill_by = Some(by);
+                }
+            }
+            RunEvent::Gone => {
+                life.told_gone = true;
+                life.kill_by = None;
+            }
+            _ => {}
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Prepare { run, .. } => self.prepare(run),
+            Action::Spawn { run, spec, .. } => self.spawn(run, spec),
+            Action::Probe { run, .. } => {
+                let after = self.lives.get(&run).and_then(|life| life.temper.ready_after);
+                match after {
+                    Some(ms) => self.later(ms, Todo::Tell(Event::Run(run, RunEvent::Ready))),
+                    None => self.answer(50, run, RunEvent::NotYet { error: "refused".to_owned() }),
+                }
+            }
+            Action::Signal { run, scope, .. } => self.signal(run, scope),
+            Action::Kill { run } => self.kill(run),
+            Action::CloseOutput { run } => self.later(0, Todo::OutputEnds(run)),
+            Action::Seal { run, .. } => {
+                let outcome = match self.dice.upto(3) {
+                    0 => Sealed::Nothing,
+                    1 => Sealed::Rejected { reason: "torn".to_owned() },
+                    _ => Sealed::Done { generation: run.incarnation, source: Source::Restart, bytes: 1 },
+                };
+                self.answer(100, run, RunEvent::Sealed(outcome));
+            }
+            Action::Record(record) => self.recorded(&record),
+            Action::Exit { code } => self.exited = Some(code),
+            Action::UseState { .. } | Action::Observe { .. } | Action::Forget { .. } => {}
+        }
+    }
+
+    fn prepare(&mut self, run: RunId) {
+        let restored = self.dice.percent(30).then_some(Restored { source: Source::Restart, generation: 1 });
+        let event = if !self.calm && self.dice.percent(4) {
+            RunEvent::PrepareFailed { error: "port 80 is in use".to_owned() }
+        } else {
+            RunEvent::Prepared { restored, rejected: Vec::new(), sealed: None }
+        };
+        self.answer(20, run, event);
+    }
+
+    fn spawn(&mut self, run: RunId, spec: Arc<Component>) {
+        checks::may_spawn(self, run, &spec);
+        if !self.calm && self.dice.percent(4) {
+            return self.answer(3, run, RunEvent::SpawnFailed { error: "ENOENT".to_owned() });
+        }
+        let temper = self.temper();
+        let at = self.dice.upto(3);
+        self.later(at, Todo::Tell(Event::Run(run, RunEvent::Spawned { pid: Some(7) })));
+        if let Some((ms, exit)) = temper.ends_after.clone() {
+            self.later(at + ms, Todo::LeaderEnds(run, exit));
+        }
+        let life = Life {
+            name: spec.name.clone(),
+            spec,
+            temper,
+            leader_alive: true,
+            unit_alive: true,
+            told_spawned: false,
+            told_ready: false,
+            told_exit: None,
+            told_gone: false,
+            asked: false,
+            killed: false,
+            kill_by: None,
+            output_open: true,
+        };
+        self.lives.insert(run, life);
+    }
+
+    fn temper(&mut self) -> Temper {
+        let wild = !self.calm;
+        let dice = &mut self.dice;
+        let code = [Exit::Code(0), Exit::Code(1), Exit::Signal(Signal::KILL)];
+        let ends = wild && dice.percent(40) || dice.percent(10);
+        let exit = dice.pick(&code).cloned().unwrap_or(Exit::Code(0));
+        let exit = if wild { exit } else { Exit::Code(0) };
+        Temper {
+            ready_after: (!wild || dice.percent(85)).then(|| dice.upto(if wild { 1_000 } else { 150 })),
+            ends_after: ends.then(|| (if wild { dice.upto(4_000) } else { 200 }, exit)),
+            heeds_stop_after: (!wild || dice.percent(80)).then(|| dice.upto(500)),
+            lingers: wild && dice.percent(15),
+            dies_after: match dice.upto(20) {
+                0 if wild => None,
+                1 if wild => Some(dice.upto(6_000)),
+                _ => Some(dice.upto(20)),
+            },
+            output_held: if wild && dice.percent(10) { dice.upto(8_000) } else { 0 },
+        }
+    }
+
+    fn signal(&mut self, run: RunId, scope: Scope) {
+        checks::may_signal(self, run, scope);
+        let stop = self.core_stop(run.component);
+        let now = self.now;
+        let Some(life) = self.lives.get_mut(&run) else { return };
+        if scope == Scope::Group {
+            life.asked = true;
+            life.kill_by = Some(now + stop);
+            if let Some(ms) = life.temper.heeds_stop_after {
+                self.later(ms, Todo::LeaderEnds(run, Exit::Code(0)));
+            }
+        }
+    }
+
+    /// The stop time-out as last declared: edits are effective when next used.
+    fn core_stop(&self, cid: Cid) -> Duration {
+        let life = self.lives.iter().rev().find(|(run, _)| run.component == cid);
+        life.and_then(|(_, life)| self.declared.get(&life.name)).map(|spec| spec.stop.timeout).unwrap_or_default()
+    }
+
+    fn kill(&mut self, run: RunId) {
+        checks::may_kill(self, run);
+        let Some(life) = self.lives.get_mut(&run) else { return };
+        life.killed = true;
+        life.kill_by = None;
+        let dies = life.temper.dies_after;
+        match dies {
+            Some(ms) => {
+                self.answer(2, run, RunEvent::Killed { pids: vec![7] });
+                self.later(3 + ms, Todo::LeaderEnds(run, Exit::Signal(Signal::KILL)));
+                self.later(3 + ms, Todo::UnitEnds(run));
+            }
+            None => self.answer(2, run, RunEvent::Unkillable),
+        }
+    }
+
+    fn recorded(&mut self, record: &Record) {
+        checks::record(self, record);
+        match (&record.what, &record.component) {
+            (What::State { state, .. }, Some(name)) => {
+                self.states_seen.insert(state.word());
+                self.states.insert(name.clone(), state.word());
+            }
+            (What::StopRequested { reason }, Some(name)) => {
+                self.last_stop_reason.insert(name.clone(), reason.clone());
+            }
+            _ => {}
+        }
+    }
+
+    // ── Disturbances, chosen by what is there ──────────────────────────────────────────────────────────
+
+    fn disturb(&mut self) {
+        if self.exited.is_some() {
+            return;
+        }
+        let names: Vec<Name> = self.project.components.iter().map(|spec| spec.name.clone()).collect();
+        let Some(name) = self.dice.pick(&names).cloned() else { return };
+        let Some(cid) = self.core.find(name.as_str()) else { return };
+        match self.dice.upto(99) {
+            0..30 => self.change(cid),
+            30..40 => self.tell(Event::Busy { component: cid }),
+            40..50 => self.start(name),
+            50..60 => self.stop(name),
+            60..68 => {
+                self.down.remove(&name);
+                self.tell(Event::Command(Command::Restart(vec![name])));
+            }
+            68..80 => self.edit(),
+            80..88 => self.crash(),
+            88..97 => self.stale(),
+            _ if self.dice.percent(50) => self.shut(),
+            _ => self.tell(Event::Deadline),
+        }
+    }
+
+    fn change(&mut self, cid: Cid) {
+        let files = if self.dice.percent(20) { self.dice.upto(60) + 1 } else { 1 };
+        let paths = (0..files).map(|n| PathBuf::from(format!("/p/src/{n}"))).collect();
+        self.tell(Event::Changed { component: cid, paths });
+    }
+
+    fn start(&mut self, name: Name) {
+        let mut stack = vec![name.clone()];
+        while let Some(next) = stack.pop() {
+            self.down.remove(&next);
+            let spec = self.project.components.iter().find(|spec| spec.name == next);
+            stack.extend(spec.iter().flat_map(|spec| spec.depends_on.iter().map(|edge| edge.name.clone())));
+        }
+        self.tell(Event::Command(Command::Start(vec![name])));
+    }
+
+    fn stop(&mut self, name: Name) {
+        self.down.insert(name.clone());
+        self.tell(Event::Command(Command::Stop(vec![name])));
+    }
+
+    fn edit(&mut self) {
+        let next = Arc::new(projects::edited(&mut self.dice, &self.project));
+        // What is removed and added again is a new component to the user.
+        let chosen = names(&next);
+        self.down.retain(|name| chosen.contains(name));
+        self.project = Arc::clone(&next);
+        self.declared.extend(declared(&next));
+        self.tell(Event::Edit { project: next, chosen });
+    }
+
+    fn crash(&mut self) {
+        let living: Vec<RunId> =
+            self.lives.iter().filter(|(_, life)| life.leader_alive).map(|(run, _)| *run).collect();
+        if let Some(run) = self.dice.pick(&living).copied() {
+            self.leader_ends(run, Exit::Signal(Signal::KILL));
+        }
+    }
+
+    /// An answer that comes too late, about a run that is no more.
+    fn stale(&mut self) {
+        let ended: Vec<RunId> =
+            self.lives.iter().filter(|(_, life)| life.told_gone).map(|(run, _)| *run).collect();
+        let Some(run) = self.dice.pick(&ended).copied() else { return };
+        let current = self.lives.keys().filter(|other| other.component == run.component).max();
+        if current == Some(&run) {
+            return;
+        }
+        let event = match self.dice.upto(4) {
+            0 => RunEvent::Ready,
+            1 => RunEvent::Exited(Exit::Code(1)),
+            2 => RunEvent::Gone,
+            3 => RunEvent::SpawnFailed { error: "late".to_owned() },
+            _ => RunEvent::OutputEnded,
+        };
+        self.tell(Event::Deadline);
+        if self.exited.is_some() {
+            return;
+        }
+        let before = format!("{:?}", self.core);
+        let actions = self.core.step(self.now, Event::Run(run, event));
+        assert!(actions.is_empty(), "a stale answer had consequences: {actions:?}");
+        assert_eq!(before, format!("{:?}", self.core), "a stale answer changed something");
+    }
+
+    fn shut(&mut self) {
+        self.shutting += 1;
+        self.forced |= self.shutting > 1;
+        self.tell(Event::Command(Command::Shutdown));
+    }
+}
+
+fn names(project: &Project) -> BTreeSet<Name> {
+    project.components.iter().map(|spec| spec.name.clone()).collect()
+}
+
+fn declared(project: &Project) -> BTreeMap<Name, Arc<Component>> {
+    project.components.iter().map(|spec| (spec.name.clone(), Arc::clone(spec))).collect()
+}

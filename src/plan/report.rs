@@ -104,12 +104,12 @@ mod tests {
         });
         let found = plan(&old, &new);
         let expected = "\
-update   (project)  shutdown_timeout                      effective at once; no process is touched
-stop     old                                              it is no longer in the file
-update   db         description                           effective when next used
+update   (project)  shutdown_timeout  effective at once; no process is touched
+stop     old                          it is no longer in the file
+update   db         description       effective when next used
 restart  api        env.A, env.B, env.C, env.D\\u{1b}[31m and 1 more  its environment and standard input changed
-start    worker                                           it is new in the file
-restart  web                                              it restarts whenever api does
+start    worker                       it is new in the file
+restart  web                          it restarts whenever api does
 ";
         assert_eq!(found.to_text(), expected);
         assert_eq!(

@@ -1,10 +1,12 @@
 //! What an edit would do, step by step.
 
+use std::cell::OnceCell;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::diff::{Change, LayerCache, Reaction, diff_with};
-use super::graph::{self, ProjectGraph, kind_word};
+use super::graph::{self, kind_word};
 use crate::config::model::{Component, Project};
 use crate::types::Name;
 
@@ -86,9 +88,37 @@ fn plan_where(old: &Project, new: &Project, starts: impl Fn(&Name) -> bool) -> P
     if old.components.len() == new.components.len() && old.components.iter().zip(&new.components).all(same) {
         return Plan { project, steps: Vec::new() };
     }
-    let mut steps = removals(old, new);
-    steps.extend(changes(old, new, starts));
+    let pairs = Pairs::of(old, new);
+    let mut steps = removals(old, &pairs);
+    steps.extend(changes(new, &pairs, starts));
     Plan { project, steps }
+}
+
+/// Which components of two projects have the same name.
+struct Pairs<'a> {
+    /// For each component of the new project, the old one.
+    before: Vec<Option<&'a Component>>,
+    /// For each component of the old project, whether the new one has it, too.
+    kept: Vec<bool>,
+}
+
+impl<'a> Pairs<'a> {
+    /// Most edits leave the components in their order, so the next one is tried before the name is sought.
+    fn of(old: &'a Project, new: &Project) -> Self {
+        let by_name = || old.components.iter().enumerate().map(|(at, component)| (&component.name, at));
+        let index: OnceCell<BTreeMap<&Name, usize>> = OnceCell::new();
+        let mut kept = vec![false; old.components.len()];
+        let mut next = 0;
+        let before = (new.components.iter()).map(|component| {
+            let at = match old.components.get(next) {
+                Some(same) if same.name == component.name => next,
+                _ => *index.get_or_init(|| by_name().collect()).get(&component.name)?,
+            };
+            (kept[at], next) = (true, at + 1);
+            Some(&*old.components[at])
+        });
+        Self { before: before.collect(), kept }
+    }
 }
 
 /// Key paths of the project itself. Where its file and folders are is no key, and a change of theirs shows
@@ -104,34 +134,32 @@ fn project_changes(old: &Project, new: &Project) -> Vec<String> {
 }
 
 /// What is no longer there: dependents before what they depend on.
-fn removals(old: &Project, new: &Project) -> Vec<Step> {
-    let kept: BTreeSet<&Name> = new.components.iter().map(|component| &component.name).collect();
-    if old.components.iter().all(|component| kept.contains(&component.name)) {
+fn removals(old: &Project, pairs: &Pairs<'_>) -> Vec<Step> {
+    if pairs.kept.iter().all(|kept| *kept) {
         return Vec::new();
     }
     let order = graph::of(old).start_order.into_iter().rev();
-    let gone = order.map(|node| &old.components[node].name).filter(|name| !kept.contains(name));
+    let gone = order.filter(|node| !pairs.kept[*node]).map(|node| &old.components[node].name);
     let stop = |name: &Name| step(name, StepAction::Stop, Vec::new(), "it is no longer in the file".into());
     gone.map(stop).collect()
 }
 
 /// What is new or has changed: dependencies before their dependents.
-fn changes(old: &Project, new: &Project, starts: impl Fn(&Name) -> bool) -> Vec<Step> {
-    let known: BTreeMap<&Name, &Component> = old.components.iter().map(|c| (&c.name, &**c)).collect();
+fn changes(new: &Project, pairs: &Pairs<'_>, starts: impl Fn(&Name) -> bool) -> Vec<Step> {
     let mut layers = LayerCache::default();
-    let mut steps: Vec<Option<Step>> = Vec::with_capacity(new.components.len());
-    for component in &new.components {
-        steps.push(match known.get(&component.name) {
+    let mut steps: BTreeMap<usize, Step> = BTreeMap::new();
+    for ((node, component), before) in new.components.iter().enumerate().zip(&pairs.before) {
+        let step = match before {
             Some(before) => changed(component, diff_with(before, component, &mut layers)),
             None => Some(added(&component.name, starts(&component.name))),
-        });
+        };
+        steps.extend(step.map(|step| (node, step)));
     }
-    if steps.iter().all(Option::is_none) {
-        return Vec::new();
+    follow_restarts(new, &mut steps);
+    if steps.len() < 2 {
+        return steps.into_values().collect();
     }
-    let graph = graph::of(new);
-    follow_restarts(new, &graph, &mut steps);
-    graph.start_order.iter().filter_map(|node| steps[*node].take()).collect()
+    graph::of(new).start_order.iter().filter_map(|node| steps.remove(node)).collect()
 }
 
 fn step(component: &Name, action: StepAction, changed: Vec<String>, reason: String) -> Step {
@@ -161,28 +189,45 @@ fn changed(component: &Component, change: Change) -> Option<Step> {
     }
 }
 
-/// Those with `restart: true` on what restarts, restart as well; going dependencies first, one pass finds all.
-fn follow_restarts(new: &Project, graph: &ProjectGraph, steps: &mut [Option<Step>]) {
-    let mut leads: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for edge in graph.edges.iter().filter(|edge| edge.restart) {
-        leads.entry(edge.from).or_default().push(edge.to);
+/// Those with `restart: true` on what restarts, restart as well, and so on.
+fn follow_restarts(new: &Project, steps: &mut BTreeMap<usize, Step>) {
+    let restarting = steps.iter().filter(|(_, step)| step.action == StepAction::Restart);
+    let mut leading: Vec<usize> = restarting.map(|(node, _)| *node).collect();
+    if leading.is_empty() {
+        return;
     }
-    let restarts = |step: &Option<Step>| step.as_ref().is_some_and(|s| s.action == StepAction::Restart);
-    for node in &graph.start_order {
-        let Some(to) = leads.get(node).and_then(|to| to.iter().find(|to| restarts(&steps[**to]))) else {
-            continue;
-        };
-        let reason = format!("it restarts whenever {} does", new.components[*to].name);
-        match &mut steps[*node] {
-            None => {
-                let name = &new.components[*node].name;
-                steps[*node] = Some(step(name, StepAction::Restart, Vec::new(), reason));
+    let mut followers: BTreeMap<&Name, Vec<usize>> = BTreeMap::new();
+    for (node, component) in new.components.iter().enumerate() {
+        for dependency in component.depends_on.iter().filter(|dependency| dependency.restart) {
+            followers.entry(&dependency.name).or_default().push(node);
+        }
+    }
+    while let Some(node) = leading.pop() {
+        let lead = &new.components[node].name;
+        for follower in followers.get(lead).into_iter().flatten() {
+            if follow(steps, *follower, &new.components[*follower].name, lead) {
+                leading.push(*follower);
             }
-            Some(step) if step.action == StepAction::Update && !step.changed.is_empty() => {
-                step.action = StepAction::Restart;
-                step.reason = reason;
+        }
+    }
+}
+
+/// Makes the step of `node` a restart after `lead`'s; false if it is one already, or nothing of it runs.
+fn follow(steps: &mut BTreeMap<usize, Step>, node: usize, name: &Name, lead: &Name) -> bool {
+    let reason = format!("it restarts whenever {lead} does");
+    match steps.entry(node) {
+        Entry::Vacant(free) => {
+            free.insert(step(name, StepAction::Restart, Vec::new(), reason));
+            true
+        }
+        Entry::Occupied(mut taken) => {
+            let step = taken.get_mut();
+            // Only what is new is an update without changed keys.
+            let follows = step.action == StepAction::Update && !step.changed.is_empty();
+            if follows {
+                (step.action, step.reason) = (StepAction::Restart, reason);
             }
-            Some(_) => {}
+            follows
         }
     }
 }

@@ -104,11 +104,11 @@ impl Random {
     /// A project without cycles: each component depends on some before it, then the file is shuffled.
     pub(super) fn project(&mut self, nodes: usize, most_dependencies: usize) -> Project {
         let mut components: Vec<Component> = (0..nodes).map(|at| component(&format!("c{at}"))).collect();
-        for at in 1..nodes {
+        for (at, component) in components.iter_mut().enumerate().skip(1) {
             for _ in 0..self.below(most_dependencies + 1) {
                 let to = name(&format!("c{}", self.below(at)));
-                if components[at].depends_on.iter().all(|known| known.name != to) {
-                    components[at].depends_on.push(self.dependency(to));
+                if component.depends_on.iter().all(|known| known.name != to) {
+                    component.depends_on.push(self.dependency(to));
                 }
             }
         }

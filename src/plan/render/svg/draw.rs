@@ -68,7 +68,7 @@ fn lines(svg: &mut String, layout: &Layout) -> fmt::Result {
         writeln!(svg, "<path class=\"end\" d=\"M{} {}l9 -4.5v9z\"/>", Px(*x), Px(*y))?;
     }
     for (x, y) in &layout.tails {
-        writeln!(svg, "<circle class=\"end\" cx=\"{}\" cy=\"{}\" r=\"3\"/>", Px(*x), Px(*y))?;
+        writeln!(svg, "<circle class=\"end\" cx=\"{}\" cy=\"{}\" r=\"2.5\"/>", Px(*x), Px(*y))?;
     }
     Ok(())
 }

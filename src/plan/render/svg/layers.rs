@@ -107,6 +107,15 @@ impl Layers {
                 self.hops.push(Hop { left, right: edge.from, condition: Some(edge.condition) });
             }
         }
+        self.centre_trunks();
+    }
+
+    /// Trunks begin in the middle of each column, so that those which nothing pulls elsewhere run level.
+    fn centre_trunks(&mut self) {
+        for column in &mut self.columns {
+            let boxes = column.partition_point(|item| *item < self.boxes);
+            column[boxes / 2..].rotate_left(boxes - boxes / 2);
+        }
     }
 
     /// The items of the trunk of `to`, itself first, up to the column before `end`.

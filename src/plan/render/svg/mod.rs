@@ -1,13 +1,14 @@
 //! The graph as a picture that stands for itself: a layered drawing, waves from left to right.
 //!
-//! Four steps: [`layers`] puts boxes into columns and cuts edges into hops from one column to the next,
-//! [`order`] orders each column so that few hops cross, [`place`] gives everything its coordinates, [`draw`]
-//! writes it down. Each is linear, or nearly so, and the same project gives the same picture.
+//! [`layers`] puts boxes into columns and cuts edges into hops from one column to the next,
+//! [`order`] orders each column so that few hops cross, [`place`] and [`rows`] give everything its
+//! coordinates, [`draw`] writes it down. Each is linear, or nearly so, and the same project gives the same picture.
 
 mod draw;
 mod layers;
 mod order;
 mod place;
+mod rows;
 #[cfg(test)]
 mod tests;
 

@@ -1,7 +1,7 @@
 //! Coordinates. Everything is in pixels, from the upper left corner.
 
 use super::layers::{Hop, Layers};
-use super::order::Neighbours;
+use super::rows::{half, rows};
 use crate::config::model::{Condition, Project};
 
 /// Height of a box.
@@ -10,21 +10,21 @@ pub(super) const BOX: f64 = 36.0;
 pub(super) const LABEL: f64 = 18.0;
 /// From the left edge of a box to its name.
 pub(super) const INDENT: f64 = 36.0;
-/// Between what stands one below the other in a column.
-const ROW_GAP: f64 = 14.0;
 /// Around all.
 const MARGIN: f64 = 20.0;
 /// From a band's edge to what is in it.
-const PADDING: f64 = 16.0;
+const PADDING: f64 = 14.0;
 /// Room for a band's heading.
 const HEADING: f64 = 26.0;
 /// Width of a character of a name, and of a label, in a monospaced font.
 const NAME_CHARACTER: f64 = 7.9;
 const LABEL_CHARACTER: f64 = 6.1;
+/// Room for a label to move along its line.
+const LABEL_ROOM: f64 = 40.0;
 /// Least and greatest room between columns; more where hops are steep.
-const GAP: (f64, f64) = (52.0, 150.0);
-/// How often rows are pulled towards what they are joined to.
-const PULLS: usize = 14;
+const GAP: (f64, f64) = (38.0, 150.0);
+/// Between the ends of two lines on one side of a box, at the most.
+const PORTS_APART: f64 = 9.0;
 /// With more labels in one gap than this, they are not kept apart.
 const LABELS_KEPT_APART: usize = 100;
 
@@ -57,7 +57,7 @@ pub(super) struct Layout {
     pub(super) labels: Vec<(Rect, Condition)>,
     /// Where a dependency is pointed at.
     pub(super) heads: Vec<(f64, f64)>,
-    /// Where a dependent's lines begin.
+    /// Where a dependent's lines begin, one point for each of its dependencies.
     pub(super) tails: Vec<(f64, f64)>,
 }
 
@@ -83,93 +83,6 @@ pub(super) fn place(project: &Project, layers: Layers) -> Layout {
     placed.layout(height + HEADING + 2.0 * PADDING)
 }
 
-/// Half the height of an item.
-fn half(layers: &Layers, item: usize) -> f64 {
-    if item < layers.boxes { BOX / 2.0 } else { 0.0 }
-}
-
-/// The least distance of the middles of two items, one below the other.
-fn distance(layers: &Layers, above: usize, below: usize) -> f64 {
-    half(layers, above) + ROW_GAP + half(layers, below)
-}
-
-/// The middle of each item, top to bottom.
-fn rows(layers: &Layers) -> Vec<f64> {
-    let neighbours = Neighbours::of(layers);
-    let mut rows = vec![0.0; layers.column.len()];
-    for column in &layers.columns {
-        stack(layers, column, &mut rows);
-    }
-    for pull in 0..PULLS {
-        for step in 0..layers.columns.len() {
-            let to_the_right = pull % 2 == 0;
-            let column = if to_the_right { step } else { layers.columns.len() - 1 - step };
-            let (left, right) = (&neighbours.left, &neighbours.right);
-            let wish = |item: usize| match (pull + 2 < PULLS, to_the_right) {
-                (true, true) => middle(&rows, [&left[item], &[]]),
-                (true, false) => middle(&rows, [&right[item], &[]]),
-                (false, _) => middle(&rows, [&left[item], &right[item]]),
-            };
-            let wishes: Vec<Option<f64>> = layers.columns[column].iter().map(|item| wish(*item)).collect();
-            settle(layers, &layers.columns[column], &wishes, &mut rows);
-        }
-    }
-    rows
-}
-
-/// One below the other, their middle at 0.
-fn stack(layers: &Layers, column: &[usize], rows: &mut [f64]) {
-    let mut row = 0.0;
-    for pair in column.windows(2) {
-        row += distance(layers, pair[0], pair[1]);
-        rows[pair[1]] = row;
-    }
-    for item in column {
-        rows[*item] -= row / 2.0;
-    }
-}
-
-fn middle(rows: &[f64], sides: [&[usize]; 2]) -> Option<f64> {
-    let count = sides[0].len() + sides[1].len();
-    let sum: f64 = sides.iter().flat_map(|side| side.iter()).map(|item| rows[*item]).sum();
-    (count > 0).then(|| sum / count as f64)
-}
-
-/// Puts every item of a column as near to its wish as the others let it, in the least squares sense, the
-/// order and the distances being kept: isotonic regression, by pooling neighbours that would collide.
-fn settle(layers: &Layers, column: &[usize], wishes: &[Option<f64>], rows: &mut [f64]) {
-    let joined = column.partition_point(|item| layers.alone.get(*item) != Some(&true));
-    // A pool: how many items, their weight, and the weighted sum of their wishes less their offsets.
-    let mut pools: Vec<(usize, f64, f64)> = Vec::with_capacity(joined);
-    let mut offset = 0.0;
-    for at in 0..joined {
-        let item = column[at];
-        offset += if at > 0 { distance(layers, column[at - 1], item) } else { 0.0 };
-        let trunk = item >= layers.boxes;
-        let weight = if wishes[at].is_none() {
-            0.1
-        } else if trunk {
-            3.0
-        } else {
-            1.0
-        };
-        let mut pool = (1, weight, weight * (wishes[at].unwrap_or(rows[item]) - offset));
-        while let Some(above) = pools.pop_if(|above| above.2 * pool.1 > pool.2 * above.1) {
-            pool = (above.0 + pool.0, above.1 + pool.1, above.2 + pool.2);
-        }
-        pools.push(pool);
-    }
-    let starts = pools.iter().flat_map(|(count, weight, sum)| std::iter::repeat_n(sum / weight, *count));
-    offset = 0.0;
-    for (at, start) in starts.enumerate() {
-        offset += if at > 0 { distance(layers, column[at - 1], column[at]) } else { 0.0 };
-        rows[column[at]] = start + offset;
-    }
-    for at in joined.max(1)..column.len() {
-        rows[column[at]] = rows[column[at - 1]] + distance(layers, column[at - 1], column[at]);
-    }
-}
-
 /// Left and right edge of each column.
 fn columns(project: &Project, layers: &Layers, rows: &[f64]) -> Vec<(f64, f64)> {
     let mut rise = vec![0.0f64; layers.columns.len()];
@@ -177,7 +90,7 @@ fn columns(project: &Project, layers: &Layers, rows: &[f64]) -> Vec<(f64, f64)> 
     for hop in layers.hops.iter().filter(|hop| layers.is_short(hop)) {
         let gap = layers.column[hop.right];
         rise[gap] = rise[gap].max((rows[hop.left] - rows[hop.right]).abs());
-        label[gap] = label[gap].max(label_width(hop).map_or(0.0, |width| width + 36.0));
+        label[gap] = label[gap].max(label_width(hop).map_or(0.0, |width| width + LABEL_ROOM));
     }
     let mut spans: Vec<(f64, f64)> = Vec::with_capacity(layers.columns.len());
     for (at, column) in layers.columns.iter().enumerate() {
@@ -218,7 +131,7 @@ impl Placed {
             height: band + 2.0 * MARGIN,
             boxes: (0..self.layers.boxes).map(|node| self.rect(node)).collect(),
             bands: self.bands(band),
-            lines: self.layers.hops.iter().map(|hop| self.line(hop)).collect(),
+            lines: self.lines(),
             labels: Vec::new(),
             heads: Vec::new(),
             tails: Vec::new(),
@@ -247,55 +160,88 @@ impl Placed {
         bands
     }
 
-    fn line(&self, hop: &Hop) -> Line {
-        let from = self.spans[self.layers.column[hop.left]].1;
-        let (to, right) = self.spans[self.layers.column[hop.right]];
-        let on_to = if hop.right < self.layers.boxes { to } else { right };
-        Line { from: (from, self.rows[hop.left]), to: (to, self.rows[hop.right]), on_to }
+    fn lines(&self) -> Vec<Line> {
+        let hops = &self.layers.hops;
+        let ports = self.ports();
+        let line = |(hop, port): (&Hop, f64)| {
+            let from = self.spans[self.layers.column[hop.left]].1;
+            let (to, right) = self.spans[self.layers.column[hop.right]];
+            let on_to = if hop.right < self.layers.boxes { to } else { right };
+            Line { from: (from, self.rows[hop.left]), to: (to, self.rows[hop.right] + port), on_to }
+        };
+        hops.iter().zip(ports).map(line).collect()
+    }
+
+    /// How far below the middle of its right end each hop ends: what comes to one box is spread over its
+    /// side, in the order in which it comes.
+    fn ports(&self) -> Vec<f64> {
+        let hops = &self.layers.hops;
+        let mut ports = vec![0.0; hops.len()];
+        let mut coming: Vec<Vec<usize>> = vec![Vec::new(); self.layers.boxes];
+        for (at, hop) in hops.iter().enumerate().filter(|(_, hop)| hop.right < self.layers.boxes) {
+            coming[hop.right].push(at);
+        }
+        for mut at in coming {
+            at.sort_by(|a, b| self.rows[hops[*a].left].total_cmp(&self.rows[hops[*b].left]));
+            let steps = at.len().saturating_sub(1) as f64;
+            let apart = if steps > 0.0 { PORTS_APART.min((BOX - 12.0) / steps) } else { 0.0 };
+            for (place, hop) in at.into_iter().enumerate() {
+                ports[hop] = (place as f64 - steps / 2.0) * apart;
+            }
+        }
+        ports
     }
 
     fn ends(&self, layout: &mut Layout) {
-        let mut ends: Vec<(bool, bool)> = vec![(false, false); self.layers.boxes];
-        for hop in &self.layers.hops {
-            if let Some(end) = ends.get_mut(hop.left) {
-                end.0 = true;
+        let mut needed = vec![false; self.layers.boxes];
+        for (hop, line) in self.layers.hops.iter().zip(&layout.lines) {
+            if let Some(needed) = needed.get_mut(hop.left) {
+                *needed = true;
             }
-            if let Some(end) = ends.get_mut(hop.right) {
-                end.1 = true;
-            }
+            layout.tails.extend(hop.condition.map(|_| line.to));
         }
-        for (node, (is_needed, needs)) in ends.into_iter().enumerate() {
-            let (left, right) = self.spans[self.layers.column[node]];
-            layout.heads.extend(is_needed.then_some((right, self.rows[node])));
-            layout.tails.extend(needs.then_some((left, self.rows[node])));
+        for (node, _) in needed.iter().enumerate().filter(|(_, needed)| **needed) {
+            layout.heads.push((self.spans[self.layers.column[node]].1, self.rows[node]));
         }
     }
 
-    /// Each label lies on its line, between the columns, and where possible clear of the other labels.
+    /// Each label lies on its line, between the columns, and where possible clear of the other labels. Steep
+    /// lines come last: on them a label has the most places to go.
     fn labels(&self, layout: &mut Layout) {
+        let hops = self.layers.hops.iter().zip(&layout.lines);
+        let mut labelled: Vec<(&Hop, &Line, Condition, f64)> =
+            hops.filter_map(|(hop, line)| Some((hop, line, hop.condition?, label_width(hop)?))).collect();
+        labelled.sort_by(|a, b| a.1.rise().total_cmp(&b.1.rise()));
         let mut in_gap: Vec<Vec<Rect>> = vec![Vec::new(); self.spans.len()];
-        for (hop, line) in self.layers.hops.iter().zip(&layout.lines) {
-            let (Some(width), Some(condition)) = (label_width(hop), hop.condition) else { continue };
+        for (hop, line, condition, width) in labelled {
             let others = &mut in_gap[self.layers.column[hop.right]];
-            let at = |share: f64| {
-                let (x, y) = line.at(share);
-                Rect { x: x - width / 2.0, y: y - LABEL / 2.0, width, height: LABEL }
-            };
-            let inside = |rect: &Rect| rect.x > line.from.0 + 10.0 && rect.x + width < line.to.0 - 6.0;
-            let clear = |rect: &Rect| !others.iter().any(|other| other.overlaps(rect));
-            let places = [0.5, 0.58, 0.42, 0.66, 0.34, 0.72, 0.28].map(at);
-            let found = places.into_iter().find(|rect| inside(rect) && clear(rect));
-            let rect = if others.len() < LABELS_KEPT_APART { found } else { None }.unwrap_or(places[0]);
+            let rect = label_place(line, width, others);
             others.push(rect);
             layout.labels.push((rect, condition));
         }
     }
 }
 
+fn label_place(line: &Line, width: f64, others: &[Rect]) -> Rect {
+    let at = |share: f64| {
+        let (x, y) = line.at(share);
+        Rect { x: x - width / 2.0, y: y - LABEL / 2.0, width, height: LABEL }
+    };
+    let inside = |rect: &Rect| rect.x > line.from.0 + 10.0 && rect.x + width < line.to.0 - 6.0;
+    let clear = |rect: &Rect| !others.iter().any(|other| other.overlaps(rect));
+    let mut places = [0.5, 0.57, 0.43, 0.64, 0.36, 0.71, 0.29, 0.78, 0.22].into_iter().map(at);
+    let found = places.find(|rect| others.len() < LABELS_KEPT_APART && inside(rect) && clear(rect));
+    found.unwrap_or_else(|| at(0.5))
+}
+
 impl Line {
     /// How far to the right both control points of the curve are.
     pub(super) fn bend(&self) -> f64 {
         (self.from.0 + self.to.0) / 2.0
+    }
+
+    fn rise(&self) -> f64 {
+        (self.from.1 - self.to.1).abs()
     }
 
     /// The point at that share of the curve.

@@ -1,1 +1,16 @@
-//! L2, planning: what follows from a model alone. The graph, its orders, the difference of two models.
+//! L2, planning: what follows from a model alone. The graph and its pictures, the orders, which components a
+//! run takes in, and what an edit would do. Pure: no clock, no I/O.
+
+mod choice;
+mod diff;
+pub mod graph;
+mod render;
+mod report;
+mod steps;
+#[cfg(test)]
+mod testing;
+
+pub use choice::chosen;
+pub use diff::{Change, Reaction, diff};
+pub use render::{GraphFormat, render_graph};
+pub use steps::{Plan, Step, StepAction, plan, plan_for};

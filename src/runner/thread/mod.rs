@@ -1,1 +1,166 @@
-//! Threads inside orch.
+//! Threads inside orch. Each unit is one thread that runs a component known to the [`Registry`].
+//!
+//! What the reports mean for a thread:
+//! - `Spawned`: the component is made from its `with`, and its `run` is called next;
+//! - `Exited`: `run` has returned, or panicked and was unwound, so all that it owned is dropped. From here
+//!   on nothing more is heard of it, and its output is closed;
+//! - `Gone`: the thread is joined, so its thread-local values are dropped, too. A second, sleeping thread
+//!   does the joining: a thread can't join itself, and one that joined all in turn would let a unit that
+//!   hangs in its last destructor hide the end of others;
+//! - `Unkillable`: the answer to every `kill`. A thread ends by itself or not at all.
+
+mod context;
+mod output;
+mod panics;
+mod registry;
+mod stop;
+mod ticker;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::Builder;
+
+pub use context::Context;
+pub use output::Output;
+pub use registry::{BoxError, Registry, ThreadComponent};
+pub use stop::StopToken;
+
+use super::{ReportSink, Runner, RunnerReport, Scope};
+use crate::types::{Exit, Name, Signal, UnitId};
+use context::Ties;
+
+/// Runs thread components, and reports what becomes of them.
+pub struct ThreadRunner {
+    sink: ReportSink,
+    registry: Arc<Registry>,
+    units: Units,
+}
+
+/// The units that are not gone.
+type Units = Arc<Mutex<BTreeMap<UnitId, StopToken>>>;
+
+/// What a unit runs.
+pub struct ThreadSpec {
+    /// The component's name, and the thread's.
+    pub name: Name,
+    /// What it is registered as.
+    pub runner: String,
+    /// Handed to it as it stands.
+    pub with: serde_yaml::Value,
+    /// The write end of a pipe, where its lines go.
+    pub output: OwnedFd,
+    /// Where its state lies, if it has `state`.
+    pub state_file: Option<PathBuf>,
+    /// Whether that file holds a state restored for this incarnation.
+    pub restored: bool,
+}
+
+impl ThreadRunner {
+    /// A runner of what `registry` knows. Sets the process's panic hook, once, so that a component's panic
+    /// is printed to its output; other panics still reach the hook that was there.
+    #[must_use]
+    pub fn start(sink: ReportSink, registry: Registry) -> Self {
+        panics::install_hook();
+        Self { sink, registry: Arc::new(registry), units: Units::default() }
+    }
+
+    /// Starts a thread, and returns at once.
+    pub fn spawn(&self, unit: UnitId, spec: ThreadSpec) {
+        let ties = Arc::new(Ties {
+            unit,
+            name: spec.name,
+            sink: Arc::clone(&self.sink),
+            stop: StopToken::default(),
+            output: Output::new(spec.output),
+            state_file: spec.state_file,
+            restored: spec.restored,
+            life: Mutex::default(),
+        });
+        lock(&self.units).insert(unit, ties.stop.clone());
+        let (registry, units) = (Arc::clone(&self.registry), Arc::clone(&self.units));
+        let job = move || registry.make(&spec.runner, &spec.with);
+        let attended = Builder::new().name("orch-join".to_owned()).spawn({
+            let ties = Arc::clone(&ties);
+            move || attend(&ties, &units, job)
+        });
+        if let Err(error) = attended {
+            lock(&self.units).remove(&unit);
+            let error = format!("start a thread for `{}`: {error}", ties.name);
+            (self.sink)(RunnerReport::SpawnFailed { unit, error });
+        }
+    }
+}
+
+impl Runner for ThreadRunner {
+    fn signal(&self, unit: UnitId, _signal: Signal, _scope: Scope) {
+        let stop = lock(&self.units).get(&unit).cloned();
+        if let Some(stop) = stop {
+            stop.stop();
+        }
+    }
+
+    fn kill(&self, unit: UnitId) {
+        // Reported under the lock: `Gone` comes after the unit is taken out under the same.
+        let units = lock(&self.units);
+        if units.contains_key(&unit) {
+            (self.sink)(RunnerReport::Unkillable { unit });
+        }
+    }
+}
+
+/// Starts the component's thread, and joins it.
+fn attend<J>(ties: &Arc<Ties>, units: &Units, job: J)
+where
+    J: FnOnce() -> Result<registry::Job, String> + Send + 'static,
+{
+    let unit = ties.unit;
+    let thread = Builder::new().name(ties.name.to_string()).spawn({
+        let ties = Arc::clone(ties);
+        move || live(&ties, job)
+    });
+    let lived = match thread.map(std::thread::JoinHandle::join) {
+        Ok(Ok(lived)) => lived,
+        // Only a sink that panics comes here; the thread is gone all the same.
+        Ok(Err(_)) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    };
+    ties.output.close();
+    lock(units).remove(&unit);
+    let report = match lived {
+        Ok(()) => RunnerReport::Gone { unit },
+        Err(why) => {
+            RunnerReport::SpawnFailed { unit, error: format!("start the thread `{}`: {why}", ties.name) }
+        }
+    };
+    ties.report(report);
+}
+
+/// The life of a component, on its own thread. An error means that it never began.
+fn live(ties: &Arc<Ties>, job: impl FnOnce() -> Result<registry::Job, String>) -> Result<(), String> {
+    panics::print_to(ties.output.clone());
+    let job = job()?;
+    ties.report(RunnerReport::Spawned { unit: ties.unit, pid: None });
+    let exit = panics::contain(|| {
+        let returned = job(Context::new(Arc::clone(ties)));
+        returned.map_err(|error| ties.output.line(&format!("error: {}", registry::chain(&*error))))
+    });
+    ties.end();
+    let exit = match exit {
+        Ok(Ok(())) => Exit::Code(0),
+        Ok(Err(())) => Exit::Code(1),
+        Err(message) => Exit::Panic(message),
+    };
+    ties.report(RunnerReport::Exited { unit: ties.unit, exit });
+    ties.output.close();
+    Ok(())
+}
+
+/// A lock that a panic of somebody else does not take away: what these locks guard is whole at every step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,1 @@
+"""What runs the life: the loop that ticks, and the journal of what happened."""

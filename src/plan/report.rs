@@ -1,0 +1,129 @@
+//! A plan as `orch plan` shows it.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use super::steps::{Plan, Step};
+
+/// More changed keys than this are counted, not listed, for people.
+const KEYS_SHOWN: usize = 4;
+/// A column that is wider than this leaves the following ones out of line.
+const WIDEST_COLUMN: usize = 40;
+
+impl Plan {
+    /// The `steps` of `orch plan --json` (contract, section 6).
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        self.steps.iter().map(Step::to_json).collect()
+    }
+
+    /// One line a step: what is done, to which component, the keys that have changed, and why. Ends with a
+    /// line feed.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        if self.is_empty() {
+            return "nothing changes\n".into();
+        }
+        let mut rows: Vec<[String; 4]> = Vec::with_capacity(self.steps.len() + 1);
+        if !self.project.is_empty() {
+            let reason = "effective at once; no process is touched".to_owned();
+            rows.push(["update".into(), "(project)".into(), listed(&self.project), reason]);
+        }
+        rows.extend(self.steps.iter().map(Step::columns));
+        table(&rows)
+    }
+}
+
+impl Step {
+    fn to_json(&self) -> Value {
+        json!({
+            "component": self.component.as_str(),
+            "action": self.action.word(),
+            "changed": self.changed,
+            "reason": self.reason,
+        })
+    }
+
+    fn columns(&self) -> [String; 4] {
+        let action = self.action.word().to_owned();
+        [action, self.component.to_string(), listed(&self.changed), self.reason.clone()]
+    }
+}
+
+/// The keys, separated by commas; a name of a variable may hold anything, so control characters are escaped.
+fn listed(changed: &[String]) -> String {
+    let shown: Vec<&str> = changed.iter().take(KEYS_SHOWN).map(String::as_str).collect();
+    let mut text = String::new();
+    for character in shown.join(", ").chars() {
+        if character.is_control() {
+            text.extend(character.escape_default());
+        } else {
+            text.push(character);
+        }
+    }
+    if changed.len() > KEYS_SHOWN {
+        // Writing to a string does not fail.
+        let _ = write!(text, " and {} more", changed.len() - KEYS_SHOWN);
+    }
+    text
+}
+
+fn table(rows: &[[String; 4]]) -> String {
+    let width = |column: usize| {
+        let widths = rows.iter().map(|row| row[column].chars().count());
+        widths.filter(|width| *width <= WIDEST_COLUMN).max().unwrap_or(0)
+    };
+    let [first, second, third] = [width(0), width(1), width(2)];
+    let mut text = String::new();
+    for [action, component, keys, reason] in rows {
+        let gap = if third == 0 { "" } else { "  " };
+        let _ = writeln!(text, "{action:first$}  {component:second$}  {keys:third$}{gap}{reason}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::plan::plan;
+    use crate::plan::testing::{edit, project};
+
+    #[test]
+    fn an_edit_as_people_and_scripts_see_it() {
+        let old = project("db; api: db; web: api restart; old");
+        let mut new = project("db; api: db; web: api restart; worker: db");
+        new.shutdown_timeout *= 2;
+        edit(&mut new, "db", |c| c.description = Some("Postgres".into()));
+        edit(&mut new, "api", |c| {
+            c.stdin = crate::config::model::Stdin::Open;
+            for name in ["A", "B", "C", "D\u{1b}[31m"] {
+                c.env.own.insert(name.into(), None);
+            }
+        });
+        let found = plan(&old, &new);
+        let expected = "\
+update   (project)  shutdown_timeout  effective at once; no process is touched
+stop     old                          it is no longer in the file
+update   db         description       effective when next used
+restart  api        env.A, env.B, env.C, env.D\\u{1b}[31m and 1 more  its environment and standard input changed
+start    worker                       it is new in the file
+restart  web                          it restarts whenever api does
+";
+        assert_eq!(found.to_text(), expected);
+        assert_eq!(
+            found.to_json()[0],
+            json!({"component": "old", "action": "stop", "changed": [], "reason": "it is no longer in the file"})
+        );
+        assert_eq!(found.to_json()[2]["changed"].as_array().map(Vec::len), Some(5));
+        assert_eq!(plan(&new, &new).to_text(), "nothing changes\n");
+        assert_eq!(plan(&new, &new).to_json(), json!([]));
+    }
+
+    #[test]
+    fn columns_without_content_take_no_room() {
+        let text = plan(&project(""), &project("a; bb")).to_text();
+        assert_eq!(text, "start  a   it is new in the file\nstart  bb  it is new in the file\n");
+    }
+}

@@ -1,0 +1,172 @@
+//! Who else answers at a probe's address before the component is started.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
+use std::thread::Builder;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::net;
+use crate::config::model::Probe;
+
+/// A listener on this machine accepts within microseconds; one that is slower is not waited for.
+const ASK: Duration = Duration::from_millis(250);
+/// Looking through all processes ends here; the holder stays unnamed.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Before the start: whether something already listens where the probe will ask (`http` and `tcp`), and who,
+/// as a fragment: `port 8080 is in use by python3 (pid 123); …`. It answers within a few milliseconds when
+/// nothing listens on this machine, and blocks nothing.
+///
+/// `own` are the sockets that are bound for the component itself: what answers there is their backlog.
+pub async fn occupied(probe: &Probe, own: &[SocketAddr]) -> Option<String> {
+    let at = match probe {
+        Probe::Http(url) => &url.at,
+        Probe::Tcp(at) => at,
+        _ => return None,
+    };
+    let mut asked = timeout(ASK, net::resolve(at)).await.ok()?.ok()?;
+    asked.retain(|address| !own.iter().any(|own| serves(*own, *address)));
+    let answered = match timeout(ASK, net::connect(&asked)).await {
+        Ok(Ok(stream)) => stream.peer_addr().ok(),
+        Ok(Err(_)) => return None,
+        // Far away, or a listener whose backlog is full; the second can be found below.
+        Err(_) => None,
+    };
+    let who = look_up(answered.or_else(|| asked.first().copied())?).await;
+    let is_in_use = match (who, answered) {
+        (Some(who), _) => format!("port {} is in use by {who}", at.port),
+        (None, Some(_)) => format!("something that can't be named already answers at {}", net::shown(at)),
+        (None, None) => return None,
+    };
+    Some(format!("{is_in_use}; stop it, or set `external: true` if it is what the probe is to ask"))
+}
+
+/// Whether a listener bound to `bound` answers at `asked`.
+fn serves(bound: SocketAddr, asked: SocketAddr) -> bool {
+    let (here, there) = (bound.ip().to_canonical(), asked.ip().to_canonical());
+    let anywhere = match here {
+        IpAddr::V4(ip) => ip.is_unspecified() && there.is_ipv4(),
+        IpAddr::V6(ip) => ip.is_unspecified(),
+    };
+    bound.port() == asked.port() && (anywhere || there.is_unspecified() || here == there)
+}
+
+/// The holder's name, found on a thread of its own: there may be many processes to look through.
+async fn look_up(address: SocketAddr) -> Option<String> {
+    let (answer, answered) = oneshot::channel();
+    let looking = Builder::new().name("orch-holder".to_owned()).spawn(move || {
+        // The asker may have given up.
+        let _ = answer.send(holder(address));
+    });
+    looking.ok()?;
+    timeout(LOOK, answered).await.ok()?.ok()?
+}
+
+fn holder(address: SocketAddr) -> Option<String> {
+    let tables =
+        ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
+    let lines = tables.iter().flat_map(|table| table.lines());
+    let inodes: BTreeSet<u64> = lines
+        .filter_map(listener)
+        .filter(|(bound, _)| serves(*bound, address))
+        .map(|(_, inode)| inode)
+        .collect();
+    if inodes.is_empty() {
+        return None;
+    }
+    let mut holders: Vec<u32> = processes().filter(|pid| holds(*pid, &inodes)).collect();
+    // A server and its workers share the socket; the server is the oldest.
+    holders.sort_unstable();
+    let own = std::process::id();
+    match holders.iter().find(|pid| **pid != own) {
+        Some(pid) => Some(format!("{} (pid {pid})", command(*pid))),
+        None => holders.first().map(|pid| format!("orch itself (pid {pid})")),
+    }
+}
+
+fn processes() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Whether the process has one of these sockets open; false where that is not ours to see.
+fn holds(pid: u32, inodes: &BTreeSet<u64>) -> bool {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    open.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|target| {
+        let inode =
+            target.as_os_str().as_bytes().strip_prefix(b"socket:[").and_then(|t| t.strip_suffix(b"]"));
+        inode
+            .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok())
+            .is_some_and(|inode| inodes.contains(&inode))
+    })
+}
+
+fn command(pid: u32) -> String {
+    let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let name: String = String::from_utf8_lossy(&name).trim_end().escape_debug().collect();
+    if name.is_empty() { "a process".to_owned() } else { name }
+}
+
+/// The address and the inode of a listening socket, from a line of `/proc/net/tcp` or `tcp6`.
+fn listener(line: &str) -> Option<(SocketAddr, u64)> {
+    let mut fields = line.split_ascii_whitespace();
+    let (local, state) = (fields.nth(1)?, fields.nth(1)?);
+    if state != "0A" {
+        return None;
+    }
+    let (ip, port) = local.split_once(':')?;
+    let address = SocketAddr::new(address(ip)?, u16::from_str_radix(port, 16).ok()?);
+    Some((address, fields.nth(5)?.parse().ok()?))
+}
+
+/// An address as the kernel prints it: each four bytes as one number of the machine's byte order.
+fn address(hex: &str) -> Option<IpAddr> {
+    let word = |at: usize| u32::from_str_radix(hex.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
+    match hex.len() {
+        8 => Some(Ipv4Addr::from(word(0)?).into()),
+        32 => {
+            let mut bytes = [0; 16];
+            for (at, chunk) in bytes.chunks_exact_mut(4).enumerate() {
+                chunk.copy_from_slice(&word(at * 8)?);
+            }
+            Some(Ipv6Addr::from(bytes).into())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{listener, serves};
+
+    #[test]
+    fn a_line_of_the_kernels_table() {
+        let v4 =
+            "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  0 0 4711 1 0 100";
+        let v6 = "   1: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 0A \
+                  00000000:00000000 00:00000000 00000000  0        0 99 1";
+        if cfg!(target_endian = "little") {
+            assert_eq!(listener(v4), Some(("127.0.0.1:8080".parse().unwrap(), 4711)));
+            assert_eq!(listener(v6), Some(("[::1]:80".parse().unwrap(), 99)));
+        }
+        assert_eq!(listener(&v4.replace(" 0A ", " 01 ")), None, "a connection is no listener");
+        for broken in ["", "sl local_address", "0: X:Y 0 0A", "0: é0007F:1F90 0 0A 0 0 0 0 0 1"] {
+            assert_eq!(listener(broken), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn which_listener_answers_where() {
+        let serves = |bound: &str, asked: &str| serves(bound.parse().unwrap(), asked.parse().unwrap());
+        assert!(serves("127.0.0.1:80", "127.0.0.1:80") && serves("0.0.0.0:80", "127.0.0.1:80"));
+        assert!(serves("[::]:80", "127.0.0.1:80") && serves("[::]:80", "[::1]:80"));
+        assert!(serves("[::ffff:127.0.0.1]:80", "127.0.0.1:80") && serves("127.0.0.1:80", "0.0.0.0:80"));
+        assert!(!serves("127.0.0.1:80", "127.0.0.1:81") && !serves("127.0.0.1:80", "[::1]:80"));
+        assert!(!serves("0.0.0.0:80", "[::1]:80") && !serves("127.0.0.2:80", "127.0.0.1:80"));
+    }
+}

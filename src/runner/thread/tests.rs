@@ -1,0 +1,381 @@
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::{BoxError, Context, Registry, StopToken, ThreadRunner, ThreadSpec};
+use crate::runner::{Runner, RunnerReport, Scope};
+use crate::types::{Exit, Name, Signal, UnitId};
+
+const LONG: Duration = Duration::from_secs(30);
+const UNIT: UnitId = UnitId(7);
+
+struct Bench {
+    runner: ThreadRunner,
+    reports: Receiver<RunnerReport>,
+}
+
+impl Bench {
+    fn new(registry: Registry) -> Self {
+        let (sender, reports) = mpsc::channel();
+        let sender = Mutex::new(sender);
+        let sink = Arc::new(move |report| drop(sender.lock().unwrap().send(report)));
+        Self { runner: ThreadRunner::start(sink, registry), reports }
+    }
+
+    fn with<F>(run: F) -> Self
+    where
+        F: Fn((), Context) -> Result<(), BoxError> + Send + Sync + 'static,
+    {
+        let mut registry = Registry::builtin();
+        registry.register_fn("test", run);
+        Self::new(registry)
+    }
+
+    fn spawn(&self, runner: &str, with: &str) -> BufReader<std::fs::File> {
+        self.spawn_with_state(runner, with, None, false)
+    }
+
+    fn spawn_with_state(
+        &self,
+        runner: &str,
+        with: &str,
+        state: Option<&Path>,
+        restored: bool,
+    ) -> BufReader<std::fs::File> {
+        let (read, write): (OwnedFd, OwnedFd) = rustix::pipe::pipe().unwrap();
+        self.runner.spawn(
+            UNIT,
+            ThreadSpec {
+                name: Name::new("clock").unwrap(),
+                runner: runner.to_owned(),
+                with: serde_yaml::from_str(with).unwrap(),
+                output: write,
+                state_file: state.map(PathBuf::from),
+                restored,
+            },
+        );
+        BufReader::new(read.into())
+    }
+
+    fn next(&self) -> RunnerReport {
+        self.reports.recv_timeout(LONG).unwrap()
+    }
+
+    fn expect(&self, expected: &[RunnerReport]) {
+        for report in expected {
+            assert_eq!(&self.next(), report);
+        }
+    }
+
+    fn stop(&self) {
+        self.runner.signal(UNIT, Signal::TERM, Scope::Group);
+    }
+
+    fn failure(&self) -> String {
+        match self.next() {
+            RunnerReport::SpawnFailed { unit: UNIT, error } => error,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+const SPAWNED: RunnerReport = RunnerReport::Spawned { unit: UNIT, pid: None };
+const READY: RunnerReport = RunnerReport::Ready { unit: UNIT };
+const GONE: RunnerReport = RunnerReport::Gone { unit: UNIT };
+
+fn exited(exit: Exit) -> RunnerReport {
+    RunnerReport::Exited { unit: UNIT, exit }
+}
+
+fn rest(mut output: BufReader<std::fs::File>) -> String {
+    let mut text = String::new();
+    output.read_to_string(&mut text).unwrap();
+    text
+}
+
+fn line(output: &mut BufReader<std::fs::File>) -> String {
+    let mut text = String::new();
+    output.read_line(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn a_ticker_stops_promptly_and_is_gone() {
+    let bench = Bench::new(Registry::builtin());
+    let mut output = bench.spawn("ticker", "every: 1h");
+    bench.expect(&[SPAWNED, READY]);
+    assert_eq!(line(&mut output), "tick 1\n");
+    let asked = Instant::now();
+    bench.stop();
+    bench.expect(&[exited(Exit::Code(0)), GONE]);
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert_eq!(rest(output), "", "the output is closed");
+    bench.stop();
+    bench.runner.kill(UNIT);
+    assert!(bench.reports.try_recv().is_err(), "harmless after the end");
+}
+
+#[test]
+fn what_the_component_held_is_dropped_before_gone() {
+    thread_local! {
+        static LAST: std::cell::RefCell<Option<Held>> = const { std::cell::RefCell::new(None) };
+    }
+    struct Held(Arc<AtomicBool>);
+    impl Drop for Held {
+        fn drop(&mut self) {
+            std::thread::sleep(Duration::from_millis(20));
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let dropped = Arc::new(AtomicBool::new(false));
+    let held = Arc::clone(&dropped);
+    let bench = Bench::with(move |(), _cx| {
+        LAST.set(Some(Held(Arc::clone(&held))));
+        Ok(())
+    });
+    bench.spawn("test", "null");
+    bench.expect(&[SPAWNED, exited(Exit::Code(0)), GONE]);
+    assert!(dropped.load(Ordering::SeqCst), "a thread-local value is the last to go");
+}
+
+#[test]
+fn a_panic_is_contained_and_printed_to_the_components_output() {
+    let bench = Bench::with(|(), _cx| panic!("the disk is {}", "full"));
+    let output = bench.spawn("test", "null");
+    bench.expect(&[SPAWNED, exited(Exit::Panic("the disk is full".into())), GONE]);
+    let text = rest(output);
+    assert!(text.starts_with("panicked at ") && text.contains("tests.rs"), "{text}");
+    assert!(text.lines().next().unwrap().ends_with(": the disk is full"), "{text}");
+}
+
+#[test]
+fn a_payload_that_panics_when_dropped_is_contained_too() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::panic_any(Bomb);
+        }
+    }
+    let bench = Bench::with(|(), _cx| std::panic::panic_any(Bomb));
+    bench.spawn("test", "null");
+    bench.expect(&[SPAWNED, exited(Exit::Panic("a panic without a message".into())), GONE]);
+}
+
+#[test]
+fn an_error_is_printed_with_its_cause() {
+    #[derive(Debug)]
+    struct Outer(std::io::Error);
+    impl std::fmt::Display for Outer {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("open the door")
+        }
+    }
+    impl std::error::Error for Outer {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+    let bench = Bench::with(|(), _cx| Err(Outer(std::io::Error::other("locked")).into()));
+    let output = bench.spawn("test", "null");
+    bench.expect(&[SPAWNED, exited(Exit::Code(1)), GONE]);
+    assert_eq!(rest(output), "error: open the door: locked\n");
+}
+
+#[test]
+fn a_thread_that_never_returns_is_unkillable_and_not_gone() {
+    let release = StopToken::default();
+    let held = release.clone();
+    let bench = Bench::with(move |(), cx| {
+        cx.stop_token().wait_forever();
+        cx.status("ignoring the stop");
+        held.wait_forever();
+        Ok(())
+    });
+    bench.spawn("test", "null");
+    bench.expect(&[SPAWNED]);
+    bench.stop();
+    bench.expect(&[RunnerReport::Status { unit: UNIT, text: "ignoring the stop".into() }]);
+    bench.runner.kill(UNIT);
+    bench.expect(&[RunnerReport::Unkillable { unit: UNIT }]);
+    assert!(bench.reports.recv_timeout(Duration::from_millis(50)).is_err(), "neither exited nor gone");
+    release.stop();
+    bench.expect(&[exited(Exit::Code(0)), GONE]);
+}
+
+#[test]
+fn a_thread_left_behind_is_heard_no_more() {
+    let (late, end) = (StopToken::default(), Arc::new(Mutex::new(None)));
+    let (wait, slot) = (late.clone(), Arc::clone(&end));
+    let bench = Bench::with(move |(), cx| {
+        let wait = wait.clone();
+        *slot.lock().unwrap() = Some(std::thread::spawn(move || {
+            wait.wait_forever();
+            cx.ready();
+            cx.status("late");
+            cx.println("late");
+            cx.save(b"late").is_err() && std::io::Write::write(&mut cx.writer(), b"late").is_err()
+        }));
+        Ok(())
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let output = bench.spawn_with_state("test", "null", Some(&state), false);
+    bench.expect(&[SPAWNED, exited(Exit::Code(0)), GONE]);
+    assert_eq!(rest(output), "", "closed, though a thread still holds it");
+    late.stop();
+    assert!(end.lock().unwrap().take().unwrap().join().unwrap());
+    assert!(bench.reports.try_recv().is_err() && !state.exists());
+}
+
+#[test]
+fn a_ticker_counts_on_with_its_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("made/by/orch/state.json");
+    let bench = Bench::new(Registry::builtin());
+    let mut output = bench.spawn_with_state("ticker", "{every: 1ms, message: 'n={n}'}", Some(&state), false);
+    bench.expect(&[SPAWNED, READY]);
+    assert_eq!([line(&mut output), line(&mut output)], ["n=1\n", "n=2\n"]);
+    bench.stop();
+    bench.expect(&[exited(Exit::Code(0)), GONE]);
+    let last = rest(output).lines().count() + 2;
+    assert_eq!(std::fs::read_to_string(&state).unwrap(), format!("{{\"ticks\":{last}}}"));
+    assert_eq!(std::fs::read_dir(state.parent().unwrap()).unwrap().count(), 1, "no temporary file stays");
+
+    let mut output = bench.spawn_with_state("ticker", "every: 1h", Some(&state), true);
+    assert_eq!(line(&mut output), format!("tick {}\n", last + 1));
+    bench.expect(&[SPAWNED, READY]);
+    bench.stop();
+    bench.expect(&[exited(Exit::Code(0)), GONE]);
+
+    let mut output = bench.spawn_with_state("ticker", "every: 1h", Some(&state), false);
+    assert_eq!(line(&mut output), "tick 1\n", "not restored: afresh, whatever lies there");
+}
+
+#[test]
+fn a_ticker_with_a_count_ends_by_itself_at_its_multiples() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state.json");
+    std::fs::write(&state, r#"{"ticks": 2}"#).unwrap();
+    let bench = Bench::new(Registry::builtin());
+    for expected in ["tick 3\n", "tick 4\ntick 5\ntick 6\n"] {
+        let output = bench.spawn_with_state("ticker", "{every: 1ms, count: 3}", Some(&state), true);
+        bench.expect(&[SPAWNED, READY, exited(Exit::Code(0)), GONE]);
+        assert_eq!(rest(output), expected);
+    }
+    let output = bench.spawn("ticker", "{every: 1ms, count: 2}");
+    bench.expect(&[SPAWNED, READY, exited(Exit::Code(0)), GONE]);
+    assert_eq!(rest(output), "tick 1\ntick 2\n");
+}
+
+#[test]
+fn a_ticker_refuses_what_is_no_state_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state.json");
+    let bench = Bench::new(Registry::builtin());
+    for bad in ["", "{}", "{\"ticks\":-1}", "{\"ticks\":18446744073709551615}"] {
+        std::fs::write(&state, bad).unwrap();
+        let output = bench.spawn_with_state("ticker", "null", Some(&state), true);
+        bench.expect(&[SPAWNED, exited(Exit::Code(1)), GONE]);
+        assert!(rest(output).starts_with("error: the restored state "), "{bad}");
+    }
+    std::fs::remove_file(&state).unwrap();
+    let output = bench.spawn_with_state("ticker", "null", Some(&state), true);
+    bench.expect(&[SPAWNED, exited(Exit::Code(1)), GONE]);
+    assert!(rest(output).starts_with("error: read the restored state "));
+}
+
+#[test]
+fn output_that_nobody_reads_ends_nothing() {
+    let bench = Bench::new(Registry::builtin());
+    drop(bench.spawn("ticker", "{every: 1ms, count: 20}"));
+    bench.expect(&[SPAWNED, READY, exited(Exit::Code(0)), GONE]);
+}
+
+#[test]
+fn a_name_that_is_not_known_starts_nothing() {
+    let bench = Bench::new(Registry::builtin());
+    bench.spawn("tiker", "null");
+    assert_eq!(
+        bench.failure(),
+        "start the thread `clock`: no thread component is named `tiker`; did you mean `ticker`? known are: ticker"
+    );
+    bench.runner.kill(UNIT);
+    bench.spawn("zzz", "null");
+    assert_eq!(
+        bench.failure(),
+        "start the thread `clock`: no thread component is named `zzz`; known are: ticker"
+    );
+    assert!(bench.reports.try_recv().is_err(), "and nothing else is reported");
+}
+
+#[test]
+fn mistakes_in_with_are_clear() {
+    let registry = Registry::builtin();
+    let check = |with: &str| registry.check("ticker", &serde_yaml::from_str(with).unwrap());
+    for good in ["null", "{}", "every: 1m 30s", "{every: 5ms, message: x, count: 3}"] {
+        assert_eq!(check(good), Ok(()), "{good}");
+    }
+    let bad = [
+        ("evry: 1s", "with.evry: unknown field `evry`, expected one of `every`, `message`, `count`"),
+        (
+            "{message: x, every: 5}",
+            "with.every: invalid type: integer `5`, expected a duration such as `250ms` or `1m 30s`",
+        ),
+        ("every: soon", "with.every: `soon` is no duration such as `250ms`: expected number at 0"),
+        ("every: 0s", "with.every: must be longer than nothing"),
+        ("count: 0", "with.count: invalid value: integer `0`, expected a nonzero u64"),
+        ("count: -1", "with.count: invalid value: integer `-1`, expected a nonzero u64"),
+        ("message: [a]", "with.message: invalid type: sequence, expected a string"),
+        ("[1]", "with: invalid type"),
+        ("text", "with: invalid type: string \"text\", expected the keys `every`, `message` and `count`"),
+    ];
+    for (with, expected) in bad {
+        let error = check(with).unwrap_err();
+        assert!(error.starts_with(expected), "{with}: {error}");
+    }
+    let bench = Bench::new(registry);
+    bench.spawn("ticker", "count: many");
+    assert_eq!(
+        bench.failure(),
+        "start the thread `clock`: with.count: invalid type: string \"many\", expected a nonzero u64"
+    );
+}
+
+#[test]
+fn a_factory_that_panics_is_a_spawn_that_failed() {
+    struct Odd;
+    impl super::ThreadComponent for Odd {
+        type With = ();
+        fn new((): ()) -> Result<Self, BoxError> {
+            panic!("odd")
+        }
+        fn run(self, _cx: Context) -> Result<(), BoxError> {
+            Ok(())
+        }
+    }
+    let mut registry = Registry::default();
+    registry.register::<Odd>("odd");
+    let bench = Bench::new(registry);
+    let output = bench.spawn("odd", "null");
+    assert_eq!(bench.failure(), "start the thread `clock`: with: panicked: odd");
+    assert!(rest(output).contains("odd"));
+}
+
+#[test]
+fn ready_is_said_once_and_the_thread_has_the_components_name() {
+    let bench = Bench::with(|(), cx| {
+        cx.ready();
+        cx.ready();
+        cx.println(std::thread::current().name().unwrap());
+        cx.println(cx.name().as_str());
+        assert!(cx.save(b"x").is_err() && cx.restored()?.is_none());
+        Ok(())
+    });
+    let output = bench.spawn("test", "null");
+    bench.expect(&[SPAWNED, READY, exited(Exit::Code(0)), GONE]);
+    assert_eq!(rest(output), "clock\nclock\n");
+}

@@ -55,6 +55,8 @@ impl Supervisor {
         self.out.push(Action::Observe { component: cid, spec });
         match step.action {
             StepAction::Start => self.introduce(cid, cause, chosen),
+            // What only follows another goes down with it.
+            StepAction::Restart if step.changed.is_empty() => {}
             StepAction::Restart => {
                 let reason = format!("the file was edited: {}", step.reason);
                 if let Some(slot) = self.slot_mut(cid) {

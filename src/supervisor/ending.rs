@@ -66,7 +66,7 @@ impl Supervisor {
             Some(Phase::Starting(run) | Phase::Ready(run)) => run.clone(),
             _ => return,
         };
-        let reason = self.explain(&why);
+        let reason = explain(&why);
         let Some(slot) = self.slot_mut(cid) else { return };
         let (id, rules) = (run.id, Arc::clone(&slot.spec.stop));
         let until = self.now + rules.timeout;
@@ -85,7 +85,7 @@ impl Supervisor {
     /// of them; after an end by itself not those that wanted just that (`completed`).
     pub(super) fn take_dependents_along(&mut self, cid: Cid, ordered: bool) {
         let Some(slot) = self.slot(cid) else { return };
-        let cause = slot.last;
+        let (cause, name) = (slot.last, slot.spec.name.clone());
         let along = |edge: &&Edge| edge.restart && (ordered || edge.condition != Condition::Completed);
         let dependents: Vec<Cid> = slot.dependents.iter().filter(along).map(|edge| edge.to).collect();
         for dependent in dependents {
@@ -94,7 +94,7 @@ impl Supervisor {
                     && slot.wish.is_none()
             });
             if running {
-                self.wish(dependent, Why::Dependency(cid), cause);
+                self.wish(dependent, Why::Dependency(name.clone()), cause);
                 self.take_dependents_along(dependent, true);
             }
         }
@@ -334,21 +334,6 @@ impl Supervisor {
         }
     }
 
-    /// A reason as a fragment of a sentence.
-    fn explain(&self, why: &Why) -> String {
-        match why {
-            Why::Own => "it ended".to_owned(),
-            Why::Change => "a watched file changed".to_owned(),
-            Why::Restart => "restart was commanded".to_owned(),
-            Why::Edit(reason) | Why::NotReady(reason) => reason.clone(),
-            Why::Dependency(of) => {
-                let name = self.slot(*of).map(|slot| slot.spec.name.to_string()).unwrap_or_default();
-                format!("{name}, on which it depends with restart: true, goes down")
-            }
-            Why::Unwanted(reason) => (*reason).to_owned(),
-        }
-    }
-
     /// What is wanted of a component becomes `wanted`, and what runs of it ends in order.
     pub(super) fn unwant(&mut self, cid: Cid, wanted: Wanted, why: &'static str, cause: Option<u64>) {
         let Some(slot) = self.slot_mut(cid) else { return };
@@ -380,4 +365,16 @@ fn succeeded(ended: &Ended) -> bool {
 
 fn same_state_file(one: &Component, other: &Component) -> bool {
     one.state.as_ref().map(|state| &state.file) == other.state.as_ref().map(|state| &state.file)
+}
+
+/// A reason as a fragment of a sentence.
+fn explain(why: &Why) -> String {
+    match why {
+        Why::Own => "it ended".to_owned(),
+        Why::Change => "a watched file changed".to_owned(),
+        Why::Restart => "restart was commanded".to_owned(),
+        Why::Edit(reason) | Why::NotReady(reason) => reason.clone(),
+        Why::Dependency(name) => format!("{name}, on which it depends with restart: true, goes down"),
+        Why::Unwanted(reason) => (*reason).to_owned(),
+    }
 }

@@ -6,7 +6,7 @@ use super::quiet::Quiet;
 use super::record::{Restored, State};
 use super::restart::Ledger;
 use crate::config::model::{Component, Condition};
-use crate::types::{Cid, Exit, RunId, Time};
+use crate::types::{Cid, Exit, Name, RunId, Time};
 
 /// A component's place in the supervisor.
 #[derive(Debug, Clone)]
@@ -79,7 +79,7 @@ pub(crate) enum Why {
     /// An edit changed what it runs.
     Edit(String),
     /// What it depends on, with `restart: true`, is restarted or has ended.
-    Dependency(Cid),
+    Dependency(Name),
     /// Its probe did not succeed in time.
     NotReady(String),
     /// It is not wanted any more.

@@ -89,7 +89,7 @@ impl Supervisor {
             return Gate::Shut(reason);
         }
         if slot.after_dependents {
-            let still = |edge: &&Edge| edge.restart && self.slot(edge.to).is_some_and(|d| d.phase.active());
+            let still = |edge: &&Edge| self.slot(edge.to).is_some_and(|other| goes_down_with(other, slot));
             if let Some(name) = slot.dependents.iter().find(still).and_then(|edge| self.slot(edge.to)) {
                 return Gate::Shut(format!("waiting for {} to stop first", name.spec.name));
             }
@@ -251,6 +251,15 @@ fn satisfied(dependency: &Slot, edge: Edge) -> bool {
         (Phase::Ready(_), Condition::Ready | Condition::Started) => dependency.wish.is_none(),
         (Phase::Starting(_), Condition::Started) => dependency.wish.is_none(),
         _ => false,
+    }
+}
+
+/// Whether a dependent that still lives goes down because of this component.
+fn goes_down_with(dependent: &Slot, of: &Slot) -> bool {
+    let led = |why: &Why| matches!(why, Why::Dependency(name) if *name == of.spec.name);
+    match &dependent.phase {
+        Phase::Ending(ending) => !ending.gone && led(&ending.why),
+        phase => phase.active() && dependent.wish.as_ref().is_some_and(|wish| led(&wish.why)),
     }
 }
 

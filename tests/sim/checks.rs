@@ -116,7 +116,9 @@ pub(crate) fn settled(world: &World) {
             spec.name == view.name && spec.restart.policy == RestartPolicy::Always
         });
         assert!(rests || (ticking && always), "{} is still {word}: {}", view.name, view.reason);
-        if word == "waiting" {
+        // What is stuck holds up those that must wait for it to be gone, for ever.
+        let stuck = world.core.views().any(|other| other.state.word() == "stuck");
+        if word == "waiting" && !stuck {
             waits_for_a_reason(world, &view.name);
         }
     }
@@ -124,9 +126,9 @@ pub(crate) fn settled(world: &World) {
 
 fn waits_for_a_reason(world: &World, name: &Name) {
     let Some(spec) = world.project.components.iter().find(|spec| spec.name == *name) else { return };
-    // What had completed and was then stopped before it could run again has no newer life to tell of it.
-    // One that is to stop may have to wait for a dependent that is stuck.
-    let stopped = |name| world.states.get(name) == Some(&"stopped") || world.down.contains(name);
+    // What had completed, and was to run again but did not get to it, has no newer life to tell of it.
+    let up = |name| world.states.get(name).is_some_and(|state| matches!(*state, "ready" | "completed" | "starting"));
+    let stopped = |name| !up(name) || world.down.contains(name);
     let unmet = spec.depends_on.iter().any(|edge| stopped(&edge.name) || !meets(world, &edge.name, edge.condition));
     let follower = world.lives.values().any(|life| {
         !life.told_gone && life.spec.depends_on.iter().any(|edge| edge.name == *name && edge.restart)

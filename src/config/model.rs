@@ -97,20 +97,23 @@ pub enum Command {
     Shell(String),
 }
 
-/// An environment as two layers, so that a hundred thousand components share the project's one.
+/// An environment as layers, so that a hundred thousand components share the common ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Env {
     /// The project's env files, then its `env`.
     pub project: Arc<EnvOverlay>,
-    /// The component's env files, then its `env`; wins.
+    /// The component's env files, shared by all that name the same ones; wins over the project's.
+    pub files: Arc<EnvOverlay>,
+    /// The component's `env`; wins.
     pub own: EnvOverlay,
 }
 
 impl Env {
-    /// Both layers as one.
+    /// All layers as one.
     #[must_use]
     pub fn merged(&self) -> EnvOverlay {
         let mut all = (*self.project).clone();
+        all.extend(self.files.iter().map(|(name, value)| (name.clone(), value.clone())));
         all.extend(self.own.iter().map(|(name, value)| (name.clone(), value.clone())));
         all
     }

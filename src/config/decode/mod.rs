@@ -1,0 +1,342 @@
+//! From tree to values: every mistake is reported at its place, and decoding goes on.
+
+mod command;
+mod dependency;
+mod environment;
+mod leaf;
+mod network;
+mod section;
+mod word;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::ops::Range;
+
+use serde_json::Value as Json;
+
+pub(crate) use command::{Build, CommandForm, Run, Word, command_schema, one_of, words_schema};
+pub(crate) use dependency::{Dependencies, Depends};
+pub(crate) use environment::{EnvFile, EnvFiles, EnvMap};
+pub(crate) use leaf::{
+    Anything, Components, Int, List, PathText, Pattern, Real, Size, Span, Text, True, Version,
+};
+pub(crate) use network::{SocketText, Sockets};
+pub(crate) use section::{LATER, Section, Short, section};
+pub(crate) use word::{Action, MaxAge, PollForm};
+
+use super::code;
+use super::expand::{self, ProblemKind};
+use super::report::{Mistake, Report};
+use super::text::{Core, Suggester, shown};
+use super::tree::{NodeId, Shape, Tree};
+
+/// A value of the file: how it is read, and how an editor is told of it.
+pub(crate) trait Value: Sized + Clone {
+    /// Reads it; `None` if it is wrong, which is then in the report.
+    fn decode(decoder: &mut Decoder<'_>, node: NodeId) -> Option<Self>;
+    /// Its JSON schema.
+    fn schema() -> Json;
+    /// This, with what it leaves open taken from `below`.
+    #[must_use]
+    fn over(self, _below: &Self) -> Self {
+        self
+    }
+}
+
+/// A value and where it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct At<T> {
+    pub(crate) value: T,
+    pub(crate) node: NodeId,
+}
+
+/// One step of a key path.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Step<'t> {
+    Key(&'t str),
+    Index(usize),
+}
+
+/// A scalar with its variables put in.
+#[derive(Debug)]
+pub(crate) struct Scalar<'t> {
+    pub(crate) text: Cow<'t, str>,
+    pub(crate) core: Core,
+}
+
+/// What `${NAME}` may stand for; the first that has the name wins.
+#[derive(Debug, Default)]
+pub(crate) struct Variables {
+    /// orch's own environment.
+    pub(crate) environment: BTreeMap<String, String>,
+    /// The project's env files.
+    pub(crate) env_file: BTreeMap<String, String>,
+}
+
+/// Reads values out of a tree.
+pub(crate) struct Decoder<'t> {
+    pub(crate) tree: &'t Tree,
+    pub(crate) variables: &'t Variables,
+    pub(crate) report: Report,
+    pub(crate) suggester: Suggester,
+    path: Vec<Step<'t>>,
+    growth_left: usize,
+}
+
+/// What all expansions together may add to a file.
+const FREE_GROWTH: usize = 16 << 20;
+
+impl<'t> Decoder<'t> {
+    pub(crate) fn new(tree: &'t Tree, variables: &'t Variables, report: Report) -> Self {
+        let growth_left = FREE_GROWTH + tree.source().text().len();
+        Self { tree, variables, report, suggester: Suggester::default(), path: Vec::new(), growth_left }
+    }
+
+    /// Runs `read` one step further down the key path.
+    pub(crate) fn within<T>(&mut self, step: Step<'t>, read: impl FnOnce(&mut Self) -> T) -> T {
+        self.enter(step);
+        let read = read(self);
+        self.leave();
+        read
+    }
+
+    /// Goes one step down the key path; `leave` must follow.
+    pub(crate) fn enter(&mut self, step: Step<'t>) {
+        self.path.push(step);
+    }
+
+    /// Goes one step up the key path.
+    pub(crate) fn leave(&mut self) {
+        self.path.pop();
+    }
+
+    /// The key path of where decoding is.
+    pub(crate) fn path(&self) -> String {
+        let mut path = String::new();
+        for step in &self.path {
+            let dot = if path.is_empty() { "" } else { "." };
+            let _ = match step {
+                Step::Key(key) => write!(path, "{dot}{key}"),
+                Step::Index(index) => write!(path, "[{index}]"),
+            };
+        }
+        path
+    }
+
+    /// Reports a mistake at a node.
+    pub(crate) fn mistake(&mut self, node: NodeId, mistake: Mistake) {
+        self.mistake_at(self.tree.span(node), mistake);
+    }
+
+    /// Reports what is missing in the whole file.
+    pub(crate) fn mistake_at_start(&mut self, mistake: Mistake) {
+        let start = self.tree.span(self.tree.root()).start;
+        self.mistake_at(start..start, mistake);
+    }
+
+    fn mistake_at(&mut self, span: Range<usize>, mistake: Mistake) {
+        let place = self.tree.source().place(span);
+        self.report.add(mistake.at(Some(place), self.path()));
+    }
+
+    /// Reports a value of the wrong type; always `None`.
+    pub(crate) fn wrong_type<T>(&mut self, node: NodeId, expected: &str) -> Option<T> {
+        let found = self.describe(node)?;
+        self.mistake(node, Mistake::new(code::WRONG_TYPE, format!("expected {expected}, found {found}")));
+        None
+    }
+
+    /// What stands there, in words; `None` if it was reported before.
+    fn describe(&self, node: NodeId) -> Option<String> {
+        let (text, plain) = match self.tree.shape(node) {
+            Shape::Scalar(text, plain) => (text, plain),
+            Shape::List => return Some("a list".into()),
+            Shape::Map => return Some("a map".into()),
+            Shape::Broken => return None,
+        };
+        Some(match if plain { Core::of(text) } else { Core::Text } {
+            Core::Null => "nothing".into(),
+            Core::Bool(_) => format!("`{text}`"),
+            Core::Int(_) | Core::Float(_) => format!("the number `{}`", shown(text)),
+            Core::Text => format!("the text `{}`", shown(text)),
+        })
+    }
+
+    /// A scalar, expanded and typed; `None` without a report if there is no scalar, or with one if it can't
+    /// be expanded.
+    pub(crate) fn scalar(&mut self, node: NodeId, expected: &str) -> Option<Scalar<'t>> {
+        let Shape::Scalar(raw, plain) = self.tree.shape(node) else {
+            return self.wrong_type(node, expected);
+        };
+        let variables = self.variables;
+        let expanded = expand::expand(raw, &|name| variables.get(name));
+        let mut sound = true;
+        for problem in expanded.problems {
+            sound &= self.expansion(node, problem, raw.len());
+        }
+        if let Cow::Owned(text) = &expanded.text {
+            sound &= self.grow(node, text.len());
+        }
+        let text = expanded.text;
+        // What was a text before its variables were put in stays one if they were empty.
+        let core = match &text {
+            text if !plain || (text.is_empty() && !raw.is_empty()) => Core::Text,
+            text => Core::of(text),
+        };
+        sound.then_some(Scalar { text, core })
+    }
+
+    fn grow(&mut self, node: NodeId, bytes: usize) -> bool {
+        let left = self.growth_left.checked_sub(bytes);
+        self.growth_left = left.unwrap_or(0);
+        if left.is_none() {
+            let message = "the variables make this file many times larger than it is";
+            self.mistake(node, Mistake::new(code::LIMIT, message));
+        }
+        left.is_some()
+    }
+
+    /// Reports what is wrong with an expansion; whether its result can be used.
+    fn expansion(&mut self, node: NodeId, problem: expand::Problem, length: usize) -> bool {
+        let span = match self.tree.verbatim(node) {
+            Some(start) => start + problem.at.start..start + problem.at.end.min(length),
+            None => self.tree.span(node),
+        };
+        let mistake = match problem.kind {
+            ProblemKind::Unset(name) => {
+                let name = shown(&name).into_owned();
+                let help = format!("set it, or write `${{{name}:-}}` if nothing is meant");
+                let message = format!("the variable `{name}` is not set, and stands for nothing");
+                self.mistake_at(span, Mistake::new(code::UNSET_VARIABLE, message).help(help));
+                return true;
+            }
+            ProblemKind::Malformed(why) => Mistake::new(code::EXPANSION, format!("malformed `${{`: {why}"))
+                .help("write `$${` for a `${` that stands for itself"),
+            ProblemKind::Required(name, message) => {
+                let because =
+                    if message.is_empty() { String::new() } else { format!(": {}", shown(&message)) };
+                let message = format!("the variable `{}` is required and not set{because}", shown(&name));
+                Mistake::new(code::REQUIRED_VARIABLE, message)
+            }
+            ProblemKind::TooLong => {
+                Mistake::new(code::LIMIT, "its variables make this text longer than 1 MiB")
+            }
+        };
+        self.mistake_at(span, mistake);
+        false
+    }
+
+    /// A text: a scalar that is no number, no bool and not nothing.
+    pub(crate) fn text(&mut self, node: NodeId, expected: &str) -> Option<Cow<'t, str>> {
+        let scalar = self.scalar(node, expected)?;
+        if scalar.core != Core::Text {
+            let found = self.describe(node)?;
+            let mut mistake = Mistake::new(code::WRONG_TYPE, format!("expected {expected}, found {found}"));
+            if !matches!(scalar.core, Core::Null) {
+                mistake = mistake.help(format!("if the text is meant: \"{}\"", shown(&scalar.text)));
+            }
+            self.mistake(node, mistake);
+            return None;
+        }
+        self.no_nul(node, scalar.text)
+    }
+
+    /// The system knows no NUL byte in a text.
+    pub(crate) fn no_nul(&mut self, node: NodeId, text: Cow<'t, str>) -> Option<Cow<'t, str>> {
+        if memchr::memchr(0, text.as_bytes()).is_none() {
+            return Some(text);
+        }
+        self.mistake(
+            node,
+            Mistake::new(code::TEXT, "this text holds a NUL byte, which the system can't take"),
+        );
+        None
+    }
+
+    /// The keys and values of a map, merged ones after its own; `None` with a report if it is none.
+    pub(crate) fn entries(&mut self, map: NodeId, expected: &str) -> Option<Vec<(&'t str, NodeId, NodeId)>> {
+        if self.tree.shape(map) != Shape::Map {
+            return self.wrong_type(map, expected);
+        }
+        let mut merges = Vec::new();
+        let mut entries = self.own_entries(map, &mut merges);
+        if !merges.is_empty() {
+            let mut present: BTreeSet<&str> = entries.iter().map(|(text, ..)| *text).collect();
+            for merge in merges {
+                self.merge(merge, &mut entries, &mut present);
+            }
+        }
+        Some(entries)
+    }
+
+    fn own_entries(&self, map: NodeId, merges: &mut Vec<NodeId>) -> Vec<(&'t str, NodeId, NodeId)> {
+        let mut entries = Vec::new();
+        for (key, value) in self.tree.pairs(map) {
+            match self.tree.shape(key) {
+                Shape::Scalar("<<", true) => merges.push(value),
+                Shape::Scalar(text, _) => entries.push((text, key, value)),
+                _ => {}
+            }
+        }
+        entries
+    }
+
+    fn merge(
+        &mut self,
+        from: NodeId,
+        entries: &mut Vec<(&'t str, NodeId, NodeId)>,
+        present: &mut BTreeSet<&'t str>,
+    ) {
+        match self.tree.shape(from) {
+            Shape::Map => {
+                let mut merges = Vec::new();
+                let own = self.own_entries(from, &mut merges);
+                entries.extend(own.into_iter().filter(|(text, ..)| present.insert(text)));
+                for merge in merges {
+                    self.merge(merge, entries, present);
+                }
+            }
+            Shape::List => {
+                let items: Vec<NodeId> = self.tree.items(from).collect();
+                for item in items {
+                    if self.tree.shape(item) == Shape::List {
+                        let _: Option<()> = self.not_merged(item);
+                    } else {
+                        self.merge(item, entries, present);
+                    }
+                }
+            }
+            Shape::Scalar(..) => {
+                let _: Option<()> = self.not_merged(from);
+            }
+            Shape::Broken => {}
+        }
+    }
+
+    fn not_merged(&mut self, node: NodeId) -> Option<()> {
+        let found = self.describe(node)?;
+        self.mistake(node, Mistake::new(code::ALIAS, format!("`<<` merges maps, and this is {found}")));
+        None
+    }
+
+    /// Reads each item of a list; wrong ones are left out.
+    pub(crate) fn list<T: Value>(&mut self, list: NodeId, expected: &str) -> Option<Vec<At<T>>> {
+        if self.tree.shape(list) != Shape::List {
+            return self.wrong_type(list, expected);
+        }
+        let tree = self.tree;
+        let mut items = Vec::new();
+        for (index, node) in tree.items(list).enumerate() {
+            let item = self.within(Step::Index(index), |decoder| T::decode(decoder, node));
+            items.extend(item.map(|value| At { value, node }));
+        }
+        Some(items)
+    }
+}
+
+impl Variables {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.environment.get(name).or_else(|| self.env_file.get(name)).map(String::as_str)
+    }
+}

@@ -1,0 +1,159 @@
+//! Diagnostics shown: to people in their source lines, and to programs as JSON.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+use std::ops::Range;
+
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use serde_json::{Value as Json, json};
+
+use super::source::{Source, Sources};
+use super::text::is_direction;
+use crate::types::{Diagnostic, Place, Severity};
+
+/// How many errors, and how many warnings, people are shown at once.
+const SHOWN: usize = 20;
+/// How much of a long line is shown on either side of the place.
+const AROUND: usize = 100;
+
+/// The diagnostics for people: each with its file, line and column, the source line with the place
+/// underlined, its code, and its help. Of many, the first ones are shown.
+#[must_use]
+pub fn human(diagnostics: &[Diagnostic], sources: &Sources, color: bool) -> String {
+    let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+    let renderer = renderer.decor_style(DecorStyle::Ascii);
+    let mut out = String::new();
+    for severity in [Severity::Error, Severity::Warning] {
+        let of_this: Vec<_> =
+            diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).collect();
+        for diagnostic in of_this.iter().take(SHOWN) {
+            let _ = writeln!(out, "{}\n", one(diagnostic, sources, &renderer));
+        }
+        let what = if severity == Severity::Error { "error" } else { "warning" };
+        let more = of_this.len().saturating_sub(SHOWN);
+        if more > 0 {
+            let _ = writeln!(out, "and {more} more {what}{}\n", if more == 1 { "" } else { "s" });
+        }
+    }
+    out.truncate(out.trim_end().len());
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    out
+}
+
+/// The diagnostics for programs: `{"valid", "errors", "warnings"}`, as the contract has it.
+#[must_use]
+pub fn json(diagnostics: &[Diagnostic]) -> Json {
+    let of = |severity| -> Vec<Json> {
+        diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).map(entry).collect()
+    };
+    let errors = of(Severity::Error);
+    json!({ "valid": errors.is_empty(), "errors": errors, "warnings": of(Severity::Warning) })
+}
+
+fn entry(diagnostic: &Diagnostic) -> Json {
+    let place = diagnostic.place.as_ref();
+    json!({
+        "code": diagnostic.code,
+        "message": diagnostic.message,
+        "file": place.map(|place| place.file.to_string_lossy()),
+        "line": place.map(|place| place.line),
+        "column": place.map(|place| place.column),
+        "path": diagnostic.path,
+        "help": diagnostic.help,
+    })
+}
+
+fn one(diagnostic: &Diagnostic, sources: &Sources, renderer: &Renderer) -> String {
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let title = level.primary_title(harmless(&diagnostic.message)).id(diagnostic.code);
+    let main = diagnostic.place.as_ref().and_then(|place| Window::of(place, sources));
+    let related = diagnostic.related.as_ref();
+    let related = related.and_then(|(place, label)| Some((Window::of(place, sources)?, harmless(label))));
+    let mut group = Group::with_title(title);
+    if let Some(window) = &main {
+        group = group.element(window.snippet(AnnotationKind::Primary, None));
+    }
+    if let Some((window, label)) = &related {
+        group = group.element(window.snippet(AnnotationKind::Context, Some(label)));
+    }
+    if let Some(help) = &diagnostic.help {
+        group = group.element(Level::HELP.message(harmless(help)));
+    }
+    renderer.render(&[group])
+}
+
+/// One line of a source, cut to what is near the place: the renderer need not scan the whole file.
+struct Window {
+    text: String,
+    line: usize,
+    span: Range<usize>,
+    file: String,
+}
+
+impl Window {
+    fn of(place: &Place, sources: &Sources) -> Option<Self> {
+        let source = sources.get(&place.file)?;
+        let (text, span) = Self::cut(source, place);
+        // Each element carries its column, which a cut line would tell wrongly.
+        let file = harmless(&place.file.to_string_lossy()).into_owned();
+        Some(Self { text, line: place.line, span, file })
+    }
+
+    fn cut(source: &Source, place: &Place) -> (String, Range<usize>) {
+        let line = source.line(place.line - 1);
+        let text = source.text();
+        let start = place.span.start.min(line.end);
+        let end = place.span.end.clamp(start, line.end);
+        let from = text.floor_char_boundary(start.saturating_sub(AROUND)).max(line.start);
+        let to = text.ceil_char_boundary(end.min(start + AROUND) + AROUND).min(line.end);
+        let end = text.floor_char_boundary(end.min(to));
+        let mut shown = String::from(if from > line.start { "… " } else { "" });
+        shown.push_str(&plain(&text[from..start]));
+        let begin = shown.len();
+        shown.push_str(&plain(&text[start..end]));
+        let finish = shown.len();
+        shown.push_str(&plain(&text[end..to]));
+        if to < line.end {
+            shown.push_str(" …");
+        }
+        (shown, begin..finish.max(begin))
+    }
+
+    fn snippet<'a>(
+        &'a self,
+        kind: AnnotationKind,
+        label: Option<&'a str>,
+    ) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+        let annotation = kind.span(self.span.clone()).label(label);
+        Snippet::source(self.text.as_str())
+            .line_start(self.line)
+            .path(self.file.as_str())
+            .annotation(annotation)
+    }
+}
+
+/// Control characters take part in no terminal's doings.
+fn plain(text: &str) -> String {
+    let character = |c| match c {
+        '\t' => ' ',
+        c if c.is_control() || is_direction(c) => '\u{fffd}',
+        c => c,
+    };
+    text.chars().map(character).collect()
+}
+
+fn harmless(text: &str) -> Cow<'_, str> {
+    if text.chars().any(|c| c.is_control() || is_direction(c)) {
+        Cow::Owned(
+            text.chars().map(|c| if c.is_control() || is_direction(c) { '\u{fffd}' } else { c }).collect(),
+        )
+    } else {
+        Cow::Borrowed(text)
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::record::{Record, Source};
+use super::record::{End, Record, Source};
 use crate::config::model::Component;
 use crate::types::{Cid, RunId, Scope, Signal};
 
@@ -58,8 +58,8 @@ pub enum Action {
         run: RunId,
         /// As it was declared for this run.
         spec: Arc<Component>,
-        /// After an ordered stop, or an end with a success code.
-        ordered: bool,
+        /// How the run ended.
+        end: End,
     },
     /// The run has become ready with this generation: it is used up.
     UseState {

@@ -25,6 +25,8 @@ impl Supervisor {
             }
         }
         self.connect();
+        // Those whose edges are gone are nobody's neighbours any more, but may have been waited for.
+        self.dirty.extend(self.names.values());
         for step in &plan.steps {
             self.apply(step, cause, chosen);
         }
@@ -50,8 +52,6 @@ impl Supervisor {
         }
         let Some(slot) = self.slot_mut(cid) else { return };
         let spec = Arc::clone(&slot.spec);
-        // Other edges, or other rules, may let it start, or let others stop.
-        self.dirty.insert(cid);
         self.out.push(Action::Observe { component: cid, spec });
         match step.action {
             StepAction::Start => self.introduce(cid, cause, chosen),

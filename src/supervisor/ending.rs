@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::record::{Sealed, What};
+use super::record::{End, Sealed, What};
 use super::restart::Verdict;
 use super::slot::{Edge, Ended, Ending, Phase, Run, Stage, Wanted, Why, Wish};
 use super::{Action, Supervisor};
@@ -43,12 +43,17 @@ impl Supervisor {
         let Some(slot) = self.slot(cid) else { return false };
         let ending = self.shutdown.is_some();
         let holds = |edge: &Edge| {
-            let counts = match why {
-                Why::Unwanted(_) => ending || edge.condition != Condition::Completed,
-                Why::Change | Why::Restart | Why::Edit(_) | Why::Dependency(_) => edge.restart,
-                Why::Own | Why::NotReady(_) => false,
+            let Some(dependent) = self.slot(edge.to).filter(|dependent| dependent.phase.active()) else {
+                return false;
             };
-            counts && self.slot(edge.to).is_some_and(|dependent| dependent.phase.active())
+            match why {
+                Why::Unwanted(_) => ending || edge.condition != Condition::Completed,
+                // One whose edge an edit has only now made a follower stays as it is.
+                Why::Change | Why::Restart | Why::Edit(_) | Why::Dependency(_) => {
+                    edge.restart && (dependent.wish.is_some() || matches!(dependent.phase, Phase::Ending(_)))
+                }
+                Why::Own | Why::NotReady(_) => false,
+            }
         };
         if slot.dependents.get(slot.gate).is_some_and(holds) {
             return true;
@@ -251,12 +256,16 @@ impl Supervisor {
             return self.conclude(cid, &ended);
         }
         let id = ended.run.id;
-        let asked = ended.why != Why::Own;
-        let ordered = !killed && (asked || succeeded(&ended));
+        let end = match (&ended.why, killed) {
+            (_, true) => End::Crashed,
+            (Why::Own, false) if succeeded(&ended) => End::Succeeded,
+            (Why::Own, false) => End::Crashed,
+            (_, false) => End::Ordered,
+        };
         let spec = Arc::clone(if same_state_file(&ended.run.spec, &slot.spec) { &slot.spec } else { &ended.run.spec });
         let reason = slot.reason.clone();
         self.enter(cid, Phase::Sealing(ended), reason, None);
-        self.out.push(Action::Seal { run: id, spec, ordered });
+        self.out.push(Action::Seal { run: id, spec, end });
     }
 
     pub(super) fn sealed(&mut self, cid: Cid, outcome: &Sealed) {

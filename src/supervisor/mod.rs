@@ -54,7 +54,7 @@ use std::sync::Arc;
 
 pub use action::Action;
 pub use event::{Command, Event, RunEvent};
-pub use record::{Record, Restored, Sealed, Source, State, What};
+pub use record::{End, Record, Restored, Sealed, Source, State, What};
 pub use view::View;
 
 use crate::config::model::Project;

@@ -131,6 +131,17 @@ pub enum Sealed {
     },
 }
 
+/// How a run ended, as it matters to its state (contract, section 5, "Seal").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was asked to stop, and did.
+    Ordered,
+    /// It ended by itself with a success code.
+    Succeeded,
+    /// It was force-killed, or it crashed.
+    Crashed,
+}
+
 /// Where a state comes from (contract, section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {

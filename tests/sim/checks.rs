@@ -108,6 +108,8 @@ pub(crate) fn after_step(world: &World) {
 
 /// Long after the last disturbance, nothing is on its way any more.
 pub(crate) fn settled(world: &World) {
+    // What is stuck holds up those that must wait for it to be gone, for ever.
+    let stuck = world.core.views().any(|other| other.state.word() == "stuck");
     for view in world.core.views() {
         let word = view.state.word();
         let rests = matches!(word, "ready" | "completed" | "failed" | "blocked" | "stopped" | "stuck" | "waiting");
@@ -115,9 +117,7 @@ pub(crate) fn settled(world: &World) {
         let always = world.project.components.iter().any(|spec| {
             spec.name == view.name && spec.restart.policy == RestartPolicy::Always
         });
-        assert!(rests || (ticking && always), "{} is still {word}: {}", view.name, view.reason);
-        // What is stuck holds up those that must wait for it to be gone, for ever.
-        let stuck = world.core.views().any(|other| other.state.word() == "stuck");
+        assert!(rests || stuck || (ticking && always), "{} is still {word}: {}", view.name, view.reason);
         if word == "waiting" && !stuck {
             waits_for_a_reason(world, &view.name);
         }

@@ -1,0 +1,190 @@
+//! The state directory: made, locked, and cleared of what an earlier orch left running.
+//!
+//! Two locks, both `flock`s, so that they are held by living processes and by nothing else: one on a file in
+//! the state directory, one on the YAML file itself, which keeps two orchs apart that use different state
+//! directories. The keeper holds copies of both: after orch was killed, they are free when, and only when,
+//! everything that it started is gone.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use super::clock;
+use crate::runner::keeper;
+
+/// So long a new orch waits for the keeper of a killed one to be done.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A project that is ours alone.
+#[derive(Debug)]
+pub(crate) struct Home {
+    dir: PathBuf,
+    lock: File,
+    file: File,
+}
+
+/// Why a project can't be ours.
+#[derive(Debug)]
+pub(crate) enum HomeError {
+    /// Another orch runs it.
+    Taken {
+        /// What is locked.
+        path: PathBuf,
+        /// Who has it, if that is known.
+        pid: Option<u32>,
+    },
+    /// Something could not be done.
+    Io {
+        /// What was attempted.
+        attempt: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        error: io::Error,
+    },
+}
+
+impl std::fmt::Display for HomeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Taken { path, pid: Some(pid) } => {
+                write!(f, "an orch already runs here: pid {pid} holds {}", path.display())
+            }
+            Self::Taken { path, pid: None } => {
+                write!(f, "an orch already runs here: {} is locked", path.display())
+            }
+            Self::Io { attempt, path, error } => write!(f, "can't {attempt} {}: {error}", path.display()),
+        }
+    }
+}
+
+impl Home {
+    /// Makes the state directory (0700, ignored by git), locks it and the YAML file, and ends what an orch
+    /// left running that was killed together with its keeper.
+    ///
+    /// # Errors
+    /// [`HomeError::Taken`] while another orch runs the project; else what could not be done.
+    pub(crate) fn enter(dir: &Path, yaml: &Path) -> Result<Self, HomeError> {
+        let failed = |attempt, path: &Path| {
+            let path = path.to_path_buf();
+            move |error| HomeError::Io { attempt, path, error }
+        };
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(dir).map_err(failed("make the state directory", dir))?;
+        let meta = std::fs::metadata(dir).map_err(failed("look at the state directory", dir))?;
+        if std::os::unix::fs::MetadataExt::uid(&meta) != rustix::process::geteuid().as_raw() {
+            let error = io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to another user");
+            return Err(failed("use the state directory", dir)(error));
+        }
+        let ignore = dir.join(".gitignore");
+        if !ignore.exists() {
+            std::fs::write(&ignore, "*\n").map_err(failed("write", &ignore))?;
+        }
+        let path = dir.join("lock");
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
+        let lock = options.open(&path).map_err(failed("open the lock", &path))?;
+        take(&lock, &path, &path)?;
+        let file = File::open(yaml).map_err(failed("open", yaml))?;
+        take(&file, yaml, &path)?;
+        let home = Self { dir: dir.to_path_buf(), lock, file };
+        home.sweep();
+        Ok(home)
+    }
+
+    /// What the keeper is to hold: the locks.
+    pub(crate) fn held(&self) -> [BorrowedFd<'_>; 2] {
+        [self.lock.as_fd(), self.file.as_fd()]
+    }
+
+    /// Locks the YAML file that has taken the old one's place; whether it could.
+    pub(crate) fn relock(&mut self, yaml: &Path) -> Option<BorrowedFd<'_>> {
+        let file = File::open(yaml).ok()?;
+        let same = identity(&file).is_some_and(|new| identity(&self.file) == Some(new));
+        if same || flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return None;
+        }
+        self.file = file;
+        Some(self.file.as_fd())
+    }
+
+    /// Notes who runs the project, for messages and for the sweep of the next orch.
+    pub(crate) fn note(&self, instance: u32) -> io::Result<()> {
+        let line = format!("{} {instance} {}\n", std::process::id(), clock::boot_id());
+        self.lock.set_len(0)?;
+        std::os::unix::fs::FileExt::write_all_at(&self.lock, line.as_bytes(), 0)?;
+        (&self.lock).flush()
+    }
+
+    /// Says that nothing of ours is left.
+    pub(crate) fn leave(&self) {
+        // An old note is harmless: it names processes that are proven gone.
+        let _ = self.lock.set_len(0);
+    }
+
+    /// The state directory.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Ends what carries the mark of an orch that was killed at the same moment as its keeper.
+    fn sweep(&self) {
+        let Some((_, instance, boot)) = read_note(&self.dir.join("lock")) else { return };
+        if boot == clock::boot_id() {
+            let killed = keeper::sweep(instance);
+            if !killed.is_empty() {
+                tracing::warn!(?killed, "ended what an orch left running that was killed with its keeper");
+            }
+        }
+    }
+}
+
+/// Takes a lock. While the one who has it is an orch that lives, it is taken; else its keeper is at work, and
+/// will be done soon.
+fn take(file: &File, path: &Path, note: &Path) -> Result<(), HomeError> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(Errno::WOULDBLOCK) => {}
+            // Some file systems have no locks; better no lock than no orch.
+            Err(Errno::NOSYS | Errno::NOTSUP | Errno::NOLCK | Errno::BADF) => return Ok(()),
+            Err(error) => {
+                let path = path.to_path_buf();
+                return Err(HomeError::Io { attempt: "lock", path, error: error.into() });
+            }
+        }
+        let pid = read_note(note).map(|(pid, ..)| pid);
+        let orphaned = pid.is_some_and(|pid| !lives(pid));
+        if !orphaned || Instant::now() > end {
+            return Err(HomeError::Taken { path: path.to_path_buf(), pid: pid.filter(|pid| lives(*pid)) });
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn read_note(path: &Path) -> Option<(u32, u32, String)> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let mut words = text.split_whitespace();
+    let pid = words.next()?.parse().ok()?;
+    let instance = words.next()?.parse().ok()?;
+    Some((pid, instance, words.next().unwrap_or_default().to_owned()))
+}
+
+/// Whether a process is there and not a zombie.
+fn lives(pid: u32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+    !matches!(state, Some('Z' | 'X') | None)
+}
+
+fn identity(file: &File) -> Option<(u64, u64)> {
+    let meta = file.metadata().ok()?;
+    Some((std::os::unix::fs::MetadataExt::dev(&meta), std::os::unix::fs::MetadataExt::ino(&meta)))
+}

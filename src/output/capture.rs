@@ -22,10 +22,10 @@ use super::{LogSpec, OutputReport, ReportSink, StreamSpec};
 use crate::types::UnitId;
 
 /// Bytes of one stream in one turn.
-const TURN: usize = 128 << 10;
+const TURN: usize = 256 << 10;
 
 /// Streams in one turn of all.
-const EVENTS: usize = 64;
+const EVENTS: usize = 32;
 
 /// Turns of a stream that is closed while others may still write to it: more than any pipe holds.
 const LAST_TURNS: usize = (1 << 20) / TURN + 1;

@@ -173,6 +173,7 @@ impl Log {
             return false;
         }
         self.gap.take();
+        self.sick = false;
         self.problems.push(format!("{lost} of output dropped from the log {}", self.file.path().display()));
         true
     }
@@ -184,7 +185,11 @@ impl Log {
         self.trouble = Some(Trouble { retry_at: now + RETRY_AFTER, waits });
         if !std::mem::replace(&mut self.sick, true) {
             let path = self.file.path().display();
-            let then = if waits { "its writers wait until it can" } else { "output is dropped until it can" };
+            let then = if waits {
+                "its writers wait until there is room"
+            } else {
+                "lines are dropped until it can be"
+            };
             self.tell(format!("could not write to the log {path}: {error}; {then}"), now);
         }
     }

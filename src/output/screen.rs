@@ -22,7 +22,7 @@ use crate::types::UnitId;
 const BATCH: usize = 64 << 10;
 
 /// Under load, reading the components' output comes before showing it.
-const NICENESS: i32 = 5;
+const NICENESS: i32 = 10;
 
 /// The queue to the thread, for all who have something to show.
 #[derive(Debug)]

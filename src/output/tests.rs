@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -264,7 +264,8 @@ fn a_log_that_was_removed_renamed_or_emptied_is_followed_by_its_path() {
 
 #[test]
 fn a_log_that_is_no_file_holds_up_nothing_and_is_told_once() {
-    let make: [(&str, fn(&Path)); 3] = [
+    type Make = fn(&Path);
+    let make: [(&str, Make); 3] = [
         ("a symbolic link", |path| std::os::unix::fs::symlink("/dev/null", path).unwrap()),
         ("a fifo", |path| {
             let mode = rustix::fs::Mode::from_raw_mode(0o600);
@@ -353,6 +354,73 @@ fn a_detached_stream_can_be_attached_again() {
 }
 
 #[test]
+fn a_stream_that_can_not_be_read_is_closed_and_told() {
+    let rig = Rig::new();
+    let file = File::create(rig.folder.path().join("file")).unwrap();
+    rig.output.attach(UnitId(1), spec(None), file.into()).unwrap();
+    rig.wait_ended(1);
+    // A write end is an event as soon as nobody reads, and every read of it fails.
+    let (read_end, write_end) = pipe();
+    rig.output.attach(UnitId(2), spec(None), write_end).unwrap();
+    drop(read_end);
+    rig.wait_ended(2);
+    assert_eq!(problems(&rig.wait(|_| true)).len(), 2);
+    rig.finish();
+}
+
+#[test]
+fn a_pseudo_terminal_ends_when_its_last_holder_closes_it() {
+    let rig = Rig::new();
+    let (mut master, mut slave) = (-1, -1);
+    let null = std::ptr::null_mut();
+    // SAFETY: both places are writable, and the other arguments may be null.
+    let opened = unsafe { libc::openpty(&raw mut master, &raw mut slave, null, null.cast(), null.cast()) };
+    assert_eq!(opened, 0);
+    // SAFETY: `openpty` has just made both descriptors, and nobody else owns them.
+    let (master, slave) = unsafe { (OwnedFd::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) };
+    rig.output.attach(UnitId(1), spec(Some(rig.log())), master).unwrap();
+    let mut slave = File::from(slave);
+    writeln!(slave, "line").unwrap();
+    eventually("the line", || fs::read(rig.log().path).is_ok_and(|text| text == b"line\r\n"));
+    drop(slave);
+    rig.wait_ended(1);
+    assert_eq!(problems(&rig.wait(|_| true)), Vec::<String>::new());
+    rig.finish();
+}
+
+#[test]
+fn a_line_without_an_end_goes_through() {
+    let rig = Rig::new();
+    let matcher = Some(regex::bytes::Regex::new("y$").unwrap());
+    let mut pipe = rig.open(1, StreamSpec { matcher, show: true, ..spec(Some(rig.log())) });
+    let piece = vec![b'x'; 1 << 20];
+    for _ in 0..64 {
+        pipe.write_all(&piece).unwrap();
+    }
+    pipe.write_all(b"y").unwrap();
+    drop(pipe);
+    rig.wait_ended(1);
+    assert!(rig.wait(|_| true).contains(&OutputReport::Matched { unit: UnitId(1) }));
+    assert_eq!(fs::metadata(rig.log().path).unwrap().len(), (64 << 20) + 1);
+    let (stdout, _) = rig.finish();
+    assert!(stdout.contains("[orch: the line goes on]\n") && stdout.contains("[orch: 1 line not shown]\n"));
+}
+
+#[test]
+fn a_terminal_that_others_made_non_blocking_is_waited_for() {
+    let mut rig = Rig::new();
+    let ((stdout, out), (_, err)) = (pipe(), pipe());
+    rustix::fs::fcntl_setfl(&out, rustix::fs::OFlags::NONBLOCK).unwrap();
+    let sink = sink(&rig.reports, &rig.reader);
+    let terminal = Terminal { stdout: out, stderr: err };
+    rig.output = Output::start(OutputConfig::default(), terminal, sink).unwrap();
+    rig.stdout = Some(stdout);
+    rig.open(1, shown("a")).write_all(&b"line\n".repeat(100_000)).unwrap();
+    rig.wait_ended(1);
+    assert_eq!(rig.finish().0.lines().count(), 100_000);
+}
+
+#[test]
 fn a_quiet_one_is_heard_among_fifty_that_flood() {
     let rig = Rig::new();
     let stop = Arc::new(AtomicBool::new(false));
@@ -367,9 +435,9 @@ fn a_quiet_one_is_heard_among_fifty_that_flood() {
             })
             .collect();
     let mut slowest = Duration::ZERO;
+    let matcher = Some(regex::bytes::Regex::new("hello").unwrap());
     for unit in 1..10 {
-        let matcher = Some(regex::bytes::Regex::new("hello").unwrap());
-        let mut pipe = rig.open(unit, StreamSpec { matcher, ..spec(Some(rig.log())) });
+        let mut pipe = rig.open(unit, StreamSpec { matcher: matcher.clone(), ..spec(Some(rig.log())) });
         let begin = Instant::now();
         pipe.write_all(b"hello\n").unwrap();
         rig.wait(|reports| reports.contains(&OutputReport::Matched { unit: UnitId(unit) }));

@@ -183,6 +183,8 @@ impl Capture {
         if stream.matcher.as_mut().is_some_and(Matcher::finish) {
             (self.sink)(OutputReport::Matched { unit });
         }
+        // Who hears of the end may rely on the descriptor being closed.
+        drop(stream);
         (self.sink)(OutputReport::Ended { unit });
     }
 

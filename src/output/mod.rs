@@ -1,1 +1,244 @@
-//! To be written.
+//! The output hand, the data plane: every byte that components write goes through here, from their pipes to
+//! their log files and to the terminal, and nowhere else; the core only hears what it has asked for.
+//!
+//! One thread reads all pipes (`capture`), another one writes to the terminal (`screen`), so that a
+//! terminal that takes no bytes holds up nothing. `docs/design/output.md` tells why it is as it is.
+
+mod capture;
+mod escape;
+mod gap;
+mod log;
+mod logfile;
+mod matcher;
+mod paint;
+mod queue;
+mod screen;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod times;
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+
+use crate::config::model::Overflow;
+use crate::types::UnitId;
+use capture::{Capture, Command};
+use queue::Source;
+use screen::Screen;
+
+pub use escape::escape_line;
+
+/// A pipe's size: large enough that a component and the reader rarely wait for each other.
+const PIPE_SIZE: usize = 1 << 20;
+
+/// So many pipes are made large. The system grants a user 64 MiB of pipes in all, and makes every further
+/// one, of whatever program, uncomfortably small.
+const LARGE_PIPES: usize = 16;
+
+/// How long the reader has to end; it waits for nothing but the disk.
+const READER_LIMIT: Duration = Duration::from_secs(5);
+
+/// Where reports go; called from the hand's own thread, so it only hands over.
+pub type ReportSink = Arc<dyn Fn(OutputReport) + Send + Sync>;
+
+/// How output is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OutputConfig {
+    /// Colours on stdout: for the prefixes, and those of the components.
+    pub color: bool,
+    /// Colours in orch's own messages on stderr.
+    pub color_messages: bool,
+    /// The width of the longest label that is known to come, in characters; longer ones widen it.
+    pub prefix_width: usize,
+}
+
+/// Where output is shown.
+#[derive(Debug)]
+pub struct Terminal {
+    /// The components' output.
+    pub stdout: OwnedFd,
+    /// orch's own messages.
+    pub stderr: OwnedFd,
+}
+
+/// What is to be made of a unit's output.
+#[derive(Debug)]
+pub struct StreamSpec {
+    /// The component's name, shown before each of its lines.
+    pub label: String,
+    /// Where the bytes are kept.
+    pub log: Option<LogSpec>,
+    /// The first line that matches, colours removed, is reported.
+    pub matcher: Option<regex::bytes::Regex>,
+    /// Whether it is shown on the terminal.
+    pub show: bool,
+}
+
+/// A log file. Streams that name the same path share it; the newest spec holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSpec {
+    /// The file, absolute; its folder is made.
+    pub path: PathBuf,
+    /// A larger file is rotated to `.1`, `.2` …; 0: never. Bytes.
+    pub max_size: u64,
+    /// Rotated files kept.
+    pub keep: u32,
+    /// What happens while the disk is full.
+    pub overflow: Overflow,
+}
+
+/// What the hand reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutputReport {
+    /// A line matched; told once.
+    Matched {
+        /// Whose.
+        unit: UnitId,
+    },
+    /// The output has ended, or was closed on request, and all that was read is in the log file.
+    Ended {
+        /// Whose.
+        unit: UnitId,
+    },
+    /// Something the user should know; the hand goes on.
+    Problem {
+        /// Whose output is concerned.
+        unit: UnitId,
+        /// What was attempted, on what, why it failed, and what follows.
+        message: String,
+    },
+}
+
+/// The hand. Shared by reference; no call waits for a component, a disk or a terminal, but [`Output::flush`],
+/// [`Output::detach`] and [`Output::finish`], which say for how long.
+pub struct Output {
+    commands: Sender<Command>,
+    wake: Arc<OwnedFd>,
+    screen: Arc<Screen>,
+    /// Closed when the reader has ended.
+    reader: Mutex<Receiver<()>>,
+    open_streams: Arc<AtomicUsize>,
+}
+
+impl Output {
+    /// Starts the two threads.
+    ///
+    /// # Errors
+    /// When the system has no thread or descriptor left.
+    pub fn start(config: OutputConfig, terminal: Terminal, sink: ReportSink) -> io::Result<Self> {
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let open_streams = Arc::new(AtomicUsize::new(0));
+        let (commands, received) = mpsc::channel();
+        let (alive, reader) = mpsc::channel();
+        let screen = Screen::start(config, terminal)?;
+        let capture =
+            Capture::new(Arc::clone(&wake), received, Arc::clone(&screen), sink, Arc::clone(&open_streams));
+        let run = capture.and_then(|capture| {
+            thread::Builder::new().name("orch-output".to_owned()).spawn(move || {
+                let _alive: Sender<()> = alive;
+                capture.run();
+            })
+        });
+        run.inspect_err(|_| screen.close_all())?;
+        Ok(Self { commands, wake, screen, reader: Mutex::new(reader), open_streams })
+    }
+
+    /// Makes the pipe for a unit's output, and gives its write end, which closes on exec. Whatever comes of
+    /// it, [`OutputReport::Ended`] is told once when every copy of the write end is closed.
+    ///
+    /// # Errors
+    /// When there is no descriptor left; nothing is reported then.
+    pub fn open(&self, unit: UnitId, spec: StreamSpec) -> io::Result<OwnedFd> {
+        let (read_end, write_end) = pipe_with(PipeFlags::CLOEXEC)?;
+        if self.open_streams.load(Ordering::Relaxed) < LARGE_PIPES {
+            // Refused where the user has many pipes; a smaller one only costs speed.
+            let _ = fcntl_setpipe_size(&read_end, PIPE_SIZE);
+        }
+        self.attach(unit, spec, read_end)?;
+        Ok(write_end)
+    }
+
+    /// Takes over a descriptor to read a unit's output from: a pseudo-terminal's, or what another
+    /// [`Output::detach`] gave.
+    ///
+    /// # Errors
+    /// When it can't be made non-blocking.
+    pub fn attach(&self, unit: UnitId, spec: StreamSpec, read_end: OwnedFd) -> io::Result<()> {
+        fcntl_setfl(&read_end, fcntl_getfl(&read_end)? | OFlags::NONBLOCK)?;
+        self.open_streams.fetch_add(1, Ordering::Relaxed);
+        self.tell(Command::Open(unit, spec, read_end));
+        Ok(())
+    }
+
+    /// Reads what is there, and no more, though somebody holds the write end; then tells
+    /// [`OutputReport::Ended`]. What a full disk does not take now is lost, and counted.
+    pub fn close(&self, unit: UnitId) {
+        self.tell(Command::Close(unit));
+    }
+
+    /// Goes on with another log file, or other limits.
+    pub fn relog(&self, unit: UnitId, log: LogSpec) {
+        self.tell(Command::Relog(unit, log));
+    }
+
+    /// Gives the read end away, unread bytes in it, without telling [`OutputReport::Ended`]. `None` if the
+    /// unit has no open stream, or the reader did not answer within `limit`.
+    pub fn detach(&self, unit: UnitId, limit: Duration) -> Option<OwnedFd> {
+        let (reply, answer) = mpsc::channel();
+        self.tell(Command::Detach(unit, reply));
+        answer.recv_timeout(limit).ok()
+    }
+
+    /// Shows a line of orch's own, or several, on stderr: after all output that has been read, and never in
+    /// the middle of a line. Colours in it pass if the configuration says so.
+    pub fn say(&self, text: &str) {
+        let end = if text.ends_with('\n') { "" } else { "\n" };
+        self.screen.bytes(Source::Orch, format!("{text}{end}").as_bytes());
+    }
+
+    /// Waits until all that was handed over so far is shown, for at most `limit`; whether it is.
+    pub fn flush(&self, limit: Duration) -> bool {
+        self.screen.flush(limit)
+    }
+
+    /// Closes every stream as [`Output::close`] does, shows what is left, for at most `limit`, and ends the
+    /// threads; whether all was shown. A terminal that takes no bytes keeps its thread until the process
+    /// ends.
+    pub fn finish(self, limit: Duration) -> bool {
+        self.tell(Command::Finish);
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = reader.recv_timeout(READER_LIMIT) == Err(RecvTimeoutError::Disconnected);
+        self.screen.flush(limit) && read
+    }
+
+    fn tell(&self, command: Command) {
+        // The reader ends only by `finish`; if it panicked, its pipes are closed, and nobody waits for it.
+        let _ = self.commands.send(command);
+        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.tell(Command::Finish);
+        self.screen.close_all();
+    }
+}
+
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Output").finish_non_exhaustive()
+    }
+}

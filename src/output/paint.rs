@@ -1,0 +1,338 @@
+//! Bytes of components into lines for the terminal: prefixed, escaped, never torn. Does no I/O.
+
+use std::collections::BTreeMap;
+
+use memchr::memchr_iter;
+
+use super::escape::{self, SGR_MAX, escape_line};
+use crate::types::UnitId;
+
+/// A longer line is shown in pieces of at most so many bytes, so that one without an end costs no memory.
+pub(super) const PIECE_MAX: usize = 16 << 10;
+
+/// Ends every piece but the last one of a line.
+const GOES_ON: &[u8] = b" [orch: the line goes on]";
+
+/// Longer names are not waited for: their lines begin further to the right.
+const WIDTH_MAX: usize = 32;
+
+/// SGR foregrounds that can be read on dark and on light grounds, without red: that is for errors.
+const PALETTE: [&str; 10] = ["36", "33", "32", "35", "34", "96", "93", "92", "95", "94"];
+
+/// Paints the output of any number of units.
+#[derive(Debug)]
+pub(super) struct Painter {
+    color: bool,
+    width: usize,
+    /// The palette's slot of every label seen, so that a component keeps its colour.
+    slots: BTreeMap<String, usize>,
+    sources: BTreeMap<UnitId, Source>,
+}
+
+#[derive(Debug)]
+struct Source {
+    label: String,
+    prefix: Vec<u8>,
+    /// The width that `prefix` was made for.
+    width: usize,
+    /// The beginning of a line, as it came.
+    partial: Vec<u8>,
+}
+
+impl Painter {
+    pub(super) fn new(color: bool, width: usize) -> Self {
+        let width = width.min(WIDTH_MAX);
+        Self { color, width, slots: BTreeMap::new(), sources: BTreeMap::new() }
+    }
+
+    /// What `unit` writes comes from `label`.
+    pub(super) fn open(&mut self, unit: UnitId, label: &str) {
+        self.width = self.width.max(label.len().min(WIDTH_MAX));
+        self.slot(label);
+        let source = Source { label: label.to_owned(), prefix: Vec::new(), width: 0, partial: Vec::new() };
+        self.sources.insert(unit, source);
+    }
+
+    /// Appends the lines that end in `bytes` to `out`.
+    pub(super) fn bytes(&mut self, unit: UnitId, bytes: &[u8], out: &mut Vec<u8>) {
+        self.renew_prefix(unit);
+        let color = self.color;
+        let Some(source) = self.sources.get_mut(&unit) else { return };
+        let mut start = 0;
+        for end in memchr_iter(b'\n', bytes) {
+            let piece = &bytes[start..end];
+            start = end + 1;
+            if source.partial.is_empty() && piece.len() <= PIECE_MAX {
+                source.show(piece, color, out);
+            } else {
+                source.add(piece, color, out);
+                source.end_line(color, out);
+            }
+        }
+        source.add(&bytes[start..], color, out);
+    }
+
+    /// The unit's output has ended: a last line without an end is shown now.
+    pub(super) fn close(&mut self, unit: UnitId, out: &mut Vec<u8>) {
+        self.renew_prefix(unit);
+        let color = self.color;
+        if let Some(mut source) = self.sources.remove(&unit)
+            && !source.partial.is_empty()
+        {
+            source.end_line(color, out);
+        }
+    }
+
+    /// A line of orch's own in the place of what was left out of the unit's output.
+    pub(super) fn note(&mut self, unit: UnitId, note: &str, out: &mut Vec<u8>) {
+        self.renew_prefix(unit);
+        let color = self.color;
+        let Some(source) = self.sources.get_mut(&unit) else { return };
+        if !source.partial.is_empty() {
+            source.end_piece(source.partial.len(), color, out);
+        }
+        out.extend_from_slice(&source.prefix);
+        out.extend_from_slice(note.as_bytes());
+        out.push(b'\n');
+    }
+
+    fn renew_prefix(&mut self, unit: UnitId) {
+        let Some(source) = self.sources.get_mut(&unit) else { return };
+        if source.width == self.width && !source.prefix.is_empty() {
+            return;
+        }
+        let (label, width) = (&source.label, self.width);
+        let text = format!("{label:width$} | ");
+        source.width = width;
+        source.prefix = match self.slots.get(label) {
+            Some(slot) if self.color => format!("\x1b[{}m{text}\x1b[0m", PALETTE[*slot]).into_bytes(),
+            _ => text.into_bytes(),
+        };
+    }
+
+    /// The label's own slot by its hash, so that it is the same in the next run; if another label has that
+    /// one, the next free one.
+    fn slot(&mut self, label: &str) {
+        if self.slots.contains_key(label) {
+            return;
+        }
+        let hash = label.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let first = usize::try_from(hash % PALETTE.len() as u64).unwrap_or(0);
+        let wanted = (0..PALETTE.len()).map(|step| (first + step) % PALETTE.len());
+        let free = wanted.into_iter().find(|slot| !self.slots.values().any(|taken| taken == slot));
+        self.slots.insert(label.to_owned(), free.unwrap_or(first));
+    }
+}
+
+impl Source {
+    /// Goes on with a line; `bytes` holds no line's end.
+    fn add(&mut self, mut bytes: &[u8], color: bool, out: &mut Vec<u8>) {
+        while self.partial.len() + bytes.len() > PIECE_MAX {
+            let (head, rest) = bytes.split_at(PIECE_MAX - self.partial.len());
+            self.partial.extend_from_slice(head);
+            bytes = rest;
+            self.end_piece(whole(&self.partial), color, out);
+        }
+        self.partial.extend_from_slice(bytes);
+    }
+
+    fn end_line(&mut self, color: bool, out: &mut Vec<u8>) {
+        self.show(&self.partial, color, out);
+        self.partial.clear();
+    }
+
+    fn show(&self, line: &[u8], color: bool, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.prefix);
+        escape_line(without_returns(line), color, out);
+        out.push(b'\n');
+    }
+
+    /// Shows the first `len` bytes of the line as a line of their own.
+    fn end_piece(&mut self, len: usize, color: bool, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.prefix);
+        escape_line(&self.partial[..len], color, out);
+        out.extend_from_slice(GOES_ON);
+        out.push(b'\n');
+        self.partial.drain(..len);
+    }
+}
+
+/// Without the carriage returns at the end: `\r\n` is a line's end, and a terminal adds a second one.
+fn without_returns(line: &[u8]) -> &[u8] {
+    let end = line.iter().rposition(|byte| *byte != b'\r').map_or(0, |at| at + 1);
+    &line[..end]
+}
+
+/// How much of `bytes` can be cut off without cutting a character or a colour in two.
+fn whole(bytes: &[u8]) -> usize {
+    let near_end = bytes.len().saturating_sub(SGR_MAX + 2);
+    let tail = &bytes[near_end..];
+    if let Some(at) = tail.iter().rposition(|byte| *byte == 0x1b)
+        && escape::sgr(&tail[at..]).is_none()
+        && near_end + at > 0
+    {
+        return near_end + at;
+    }
+    let start = bytes.iter().rposition(|byte| byte & 0b1100_0000 != 0b1000_0000).unwrap_or(0);
+    let len = match bytes.get(start) {
+        Some(0xc0..=0xdf) => 2,
+        Some(0xe0..=0xef) => 3,
+        Some(0xf0..=0xf7) => 4,
+        _ => 1,
+    };
+    if start > 0 && start + len > bytes.len() { start } else { bytes.len() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PIECE_MAX, Painter};
+    use crate::types::UnitId;
+
+    const A: UnitId = UnitId(1);
+    const B: UnitId = UnitId(2);
+
+    /// What is shown of `pieces`, which `a` writes, up to its end.
+    fn painted(pieces: &[&[u8]], color: bool) -> String {
+        let mut painter = Painter::new(color, 0);
+        let mut out = Vec::new();
+        painter.open(A, "a");
+        for piece in pieces {
+            painter.bytes(A, piece, &mut out);
+        }
+        painter.close(A, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    /// No byte but text, `\n`, `\t` and whole colours.
+    fn assert_harmless(shown: &str) {
+        let mut rest = shown;
+        while let Some(at) = rest.find(|c: char| c.is_control() && c != '\n' && c != '\t') {
+            rest = &rest[at..];
+            let len = crate::output::escape::sgr(rest.as_bytes());
+            rest = &rest[len.unwrap_or_else(|| panic!("a control character got through: {rest:?}"))..];
+        }
+    }
+
+    #[test]
+    fn lines_are_prefixed_and_aligned_and_not_torn() {
+        let mut painter = Painter::new(false, 0);
+        let mut out = Vec::new();
+        painter.open(A, "api");
+        painter.bytes(A, b"one\nha", &mut out);
+        painter.open(B, "worker");
+        painter.bytes(B, b"two\r\n", &mut out);
+        painter.bytes(A, b"lf\n\nend", &mut out);
+        painter.close(A, &mut out);
+        painter.close(B, &mut out);
+        let expected = "api | one\nworker | two\napi    | half\napi    | \napi    | end\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_label_keeps_its_colour_and_labels_have_different_ones() {
+        let mut painter = Painter::new(true, 0);
+        let mut prefixes = std::collections::BTreeSet::new();
+        for number in 0..10 {
+            let mut out = Vec::new();
+            let unit = UnitId(number);
+            painter.open(unit, &format!("component-{number}"));
+            painter.bytes(unit, b"\n", &mut out);
+            let shown = String::from_utf8(out).unwrap();
+            let color = shown.split_once('m').map(|(sgr, _)| sgr.to_owned()).unwrap();
+            assert!(prefixes.insert(color), "{shown:?}");
+            let mut again = Vec::new();
+            painter.open(UnitId(100), &format!("component-{number}"));
+            painter.bytes(UnitId(100), b"\n", &mut again);
+            assert_eq!(String::from_utf8(again).unwrap(), shown);
+        }
+    }
+
+    #[test]
+    fn however_output_is_split_the_same_is_shown_and_it_is_harmless() {
+        let output = "plain\n\x1b[31mred\x1b[0m \x1b]52;c;aGk=\x07\x1b]0;t\x1b\\\n日本\u{9b}31m\u{202e}x\r1%\r2%\r\r\n\
+            \x1b[2J\0\x08\x7f\ta | forged\x1b[";
+        let mut output = output.as_bytes().to_vec();
+        output.extend_from_slice(b"\xff\xfe\xe2\x80\n\x1b[1;31mtail");
+        for color in [true, false] {
+            let whole = painted(&[&output], color);
+            assert_harmless(&whole);
+            assert_eq!(whole.contains('\x1b'), color);
+            for split in 0..=output.len() {
+                let (head, tail) = output.split_at(split);
+                assert_eq!(painted(&[head, tail], color), whole, "split at {split}");
+            }
+            let bytes: Vec<&[u8]> = output.chunks(1).collect();
+            assert_eq!(painted(&bytes, color), whole);
+        }
+    }
+
+    #[test]
+    fn random_bytes_are_harmless() {
+        const NASTY: &[u8] = b"\x1b[0;31m]\x07\xc2\x9b\xe2\x80\xaea\r\n";
+        let mut seed = 1_u64;
+        for round in 0..200 {
+            let mut random = || {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (seed >> 56) as u8
+            };
+            let bytes: Vec<u8> = match round % 2 {
+                0 => (0..2_000).map(|_| random()).collect(),
+                _ => (0..2_000).map(|_| NASTY[usize::from(random()) % NASTY.len()]).collect(),
+            };
+            assert_harmless(&painted(&[&bytes], true));
+        }
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_cut_in_whole_characters_and_takes_bounded_memory() {
+        let mut painter = Painter::new(false, 0);
+        painter.open(A, "a");
+        let mut shown = 0;
+        let piece = "€".repeat(10_000);
+        for _ in 0..200 {
+            let mut out = Vec::new();
+            painter.bytes(A, piece.as_bytes(), &mut out);
+            for line in out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                assert!(line.len() < PIECE_MAX + 64);
+                let text = std::str::from_utf8(line).unwrap();
+                shown += text.chars().filter(|c| *c == '€').count();
+                assert!(!text.contains("\\x"), "a character was cut");
+            }
+            assert!(painter.sources[&A].partial.capacity() <= 2 * PIECE_MAX);
+        }
+        let mut out = Vec::new();
+        painter.close(A, &mut out);
+        shown += String::from_utf8(out).unwrap().chars().filter(|c| *c == '€').count();
+        assert_eq!(shown, 200 * 10_000);
+    }
+
+    #[test]
+    fn colours_are_not_cut_in_two() {
+        for lead in PIECE_MAX - 12..PIECE_MAX + 2 {
+            let mut line = vec![b'x'; lead];
+            line.extend_from_slice(b"\x1b[1;31mred");
+            line.extend_from_slice(&[b'y'; 100]);
+            let shown = painted(&[&line], true);
+            assert_harmless(&shown);
+            assert!(!shown.contains("\\x1b"), "cut at {lead}");
+            assert_eq!(shown.matches("\x1b[1;31m").count(), 1);
+        }
+        for byte in [0x1b, 0x80, 0xff] {
+            assert_harmless(&painted(&[&vec![byte; 3 * PIECE_MAX]], true));
+        }
+    }
+
+    #[test]
+    fn a_note_ends_a_line_that_was_begun() {
+        let mut painter = Painter::new(false, 0);
+        let mut out = Vec::new();
+        painter.open(A, "a");
+        painter.bytes(A, b"begun", &mut out);
+        painter.note(A, "[orch: 1 line not shown]", &mut out);
+        painter.bytes(A, b"next\n", &mut out);
+        let expected = "a | begun [orch: the line goes on]\na | [orch: 1 line not shown]\na | next\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+}

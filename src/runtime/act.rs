@@ -1,0 +1,336 @@
+//! The actions, each carried out by one hand. Nothing here waits, and nothing here decides.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::announce::Paint;
+use super::driver::{Driver, Life, Purpose};
+use super::helpers::Helpers;
+use super::inbox::Message;
+use super::prepare;
+use super::spawn::{self, Facts, Invocation};
+use crate::config::model::{Command, Component, Kind, Probe, Stdin};
+use crate::output::{LogSpec, StreamSpec};
+use crate::probe::{self, Baseline};
+use crate::runner::keeper::ProcessSpec;
+use crate::runner::thread::ThreadSpec;
+use crate::runner::{Runner, Scope};
+use crate::supervisor::{Action, Event, RunEvent, Source};
+use crate::types::{Cid, Exit, Name, RunId, Signal, UnitId};
+use crate::watch::{WatchKey, WatchSpec};
+
+impl Driver {
+    pub(super) fn act(&mut self, action: Action) {
+        match action {
+            Action::Prepare { run, spec } => {
+                let parts = &self.parts;
+                prepare::prepare(&parts.inbox, &parts.states, run, &spec, parts.restore);
+            }
+            Action::Spawn { run, spec, restored } => self.spawn(run, spec, restored),
+            Action::Probe { run, spec } => self.probe(run, &spec),
+            Action::Signal { run, signal, scope } => self.signal(run, signal, scope),
+            Action::Kill { run } => {
+                if let Some(life) = self.lives.get(&run) {
+                    self.runner(life.thread).kill(life.unit);
+                }
+            }
+            Action::CloseOutput { run } => {
+                if let Some(life) = self.lives.get(&run) {
+                    self.parts.output.close(life.unit);
+                }
+            }
+            Action::Seal { run, spec, end } => {
+                prepare::seal(&self.parts.inbox, &self.parts.states, run, &spec, end);
+            }
+            Action::UseState { spec, generation, .. } => {
+                prepare::used(&self.parts.states, spec.name.clone(), generation);
+            }
+            Action::Observe { component, spec } => self.observe(component, spec),
+            Action::Forget { component } => self.forget(component),
+            Action::Record(record) => {
+                if let Some(line) = self.parts.announcer.line(&record) {
+                    self.parts.output.say(&line);
+                }
+                self.parts.journal.add(&record);
+            }
+            Action::Exit { code } => self.exit = Some(code),
+        }
+    }
+
+    fn runner(&self, thread: bool) -> &dyn Runner {
+        if thread { &self.parts.threads } else { &self.parts.keeper }
+    }
+
+    fn signal(&mut self, run: RunId, signal: Signal, scope: Scope) {
+        if let Some(life) = self.lives.get_mut(&run) {
+            // What is asked to stop is not asked whether it is ready.
+            life.probe = None;
+            let (unit, thread) = (life.unit, life.thread);
+            self.runner(thread).signal(unit, signal, scope);
+        }
+    }
+
+    pub(super) fn new_unit(&mut self, purpose: Purpose) -> UnitId {
+        let unit = UnitId(self.next_unit);
+        self.next_unit += 1;
+        self.units.insert(unit, purpose);
+        unit
+    }
+
+    fn spawn(&mut self, run: RunId, spec: Arc<Component>, restored: Option<Source>) {
+        self.retire(run.component);
+        self.parts.states.note_incarnation(&spec.name, run.incarnation);
+        let unit = self.new_unit(Purpose::Run(run));
+        let started = match &spec.kind {
+            Kind::Process(command) => self.spawn_process(unit, run, &spec, command, restored),
+            Kind::Thread { runner, with } => self.spawn_thread(unit, &spec, runner, with, restored.is_some()),
+        };
+        match started {
+            Ok(life) => {
+                self.lives.insert(run, life);
+            }
+            Err(error) => {
+                self.units.remove(&unit);
+                self.answer(run, RunEvent::SpawnFailed { error });
+            }
+        }
+    }
+
+    /// Answers by way of the queue: an action never steps the core.
+    fn answer(&self, run: RunId, event: RunEvent) {
+        let _ = self.parts.inbox.send(Message::Core(Event::Run(run, event)));
+    }
+
+    /// Forgets the earlier runs of a component: they are gone, and have said all that counts.
+    fn retire(&mut self, component: Cid) {
+        let first = RunId { component, incarnation: 0 };
+        let last = RunId { component, incarnation: u64::MAX };
+        let old: Vec<RunId> = self.lives.range(first..=last).map(|(run, _)| *run).collect();
+        for run in old {
+            if let Some(life) = self.lives.remove(&run) {
+                self.units.remove(&life.unit);
+            }
+        }
+    }
+
+    fn spawn_process(
+        &mut self,
+        unit: UnitId,
+        run: RunId,
+        spec: &Arc<Component>,
+        command: &Command,
+        restored: Option<Source>,
+    ) -> Result<Life, String> {
+        let more = match (&spec.state, restored) {
+            (Some(state), Some(_)) => state.restart_args.as_slice(),
+            (Some(_) | None, Some(_) | None) => &[],
+        };
+        let invocation = self.invocation(run, spec, command, more, restored)?;
+        let (stdin, rest) = match spec.stdin {
+            Stdin::Null => (None, None),
+            Stdin::Open => {
+                let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+                let (read, write) = pipe.map_err(|error| format!("can't make its standard input: {error}"))?;
+                (Some(read), Some(write))
+            }
+        };
+        let mut life = Life::new(unit, false, spec);
+        life.stdin = rest;
+        let output = self.open_output(unit, spec, true)?;
+        self.parts.keeper.spawn(unit, process(invocation, stdin, output));
+        Ok(life)
+    }
+
+    fn invocation(
+        &self,
+        run: RunId,
+        spec: &Component,
+        command: &Command,
+        more: &[String],
+        restored: Option<Source>,
+    ) -> Result<Invocation, String> {
+        let control = self.parts.home.dir().join("control.sock");
+        let facts = Facts {
+            project: &self.parts.core.project().name,
+            incarnation: run.incarnation,
+            restored: restored.map(Source::word),
+            control: &control,
+        };
+        let env = spawn::environment(&self.parts.environment, spec, &facts);
+        spawn::invocation(command, more, &spec.cwd, env)
+    }
+
+    fn spawn_thread(
+        &mut self,
+        unit: UnitId,
+        spec: &Arc<Component>,
+        runner: &str,
+        with: &serde_yaml::Value,
+        restored: bool,
+    ) -> Result<Life, String> {
+        let output = self.open_output(unit, spec, true)?;
+        let thread = ThreadSpec {
+            name: spec.name.clone(),
+            runner: runner.to_owned(),
+            with: with.clone(),
+            output,
+            state_file: spec.state.as_ref().map(|state| state.file.clone()),
+            restored,
+        };
+        self.parts.threads.spawn(unit, thread);
+        Ok(Life::new(unit, true, spec))
+    }
+
+    fn open_output(&self, unit: UnitId, spec: &Component, own: bool) -> Result<std::os::fd::OwnedFd, String> {
+        let pattern = spec.ready.as_ref().filter(|_| own).and_then(|ready| match &ready.probe {
+            Probe::Log(pattern) => regex::bytes::Regex::new(pattern).ok(),
+            _ => None,
+        });
+        let stream = StreamSpec {
+            label: spec.name.to_string(),
+            log: Some(self.log(spec)),
+            matcher: pattern,
+            show: true,
+        };
+        self.parts.output.open(unit, stream).map_err(|error| format!("can't make the pipe for its output: {error}"))
+    }
+
+    fn log(&self, spec: &Component) -> LogSpec {
+        let default = || self.parts.home.dir().join("logs").join(format!("{}.log", spec.name));
+        LogSpec {
+            path: spec.logs.file.clone().unwrap_or_else(default),
+            max_size: spec.logs.max_size,
+            keep: spec.logs.keep,
+            overflow: spec.logs.overflow,
+        }
+    }
+
+    fn probe(&mut self, run: RunId, spec: &Component) {
+        let Some(ready) = spec.ready.as_ref() else { return };
+        let inbox = self.parts.inbox.clone();
+        let Some(life) = self.lives.get_mut(&run) else { return };
+        life.probing = true;
+        if life.matched {
+            return self.answer(run, RunEvent::Ready);
+        }
+        let helpers = Arc::new(Helpers::new(inbox.clone(), run, Arc::clone(&self.tickets)));
+        let sink = Arc::new(move |report| drop(inbox.send(Message::Probe(report))));
+        life.probe = Some(probe::start(life.unit, &ready.probe, ready.interval, life.baseline, helpers, sink));
+    }
+
+    // ── Helpers ────────────────────────────────────────────────────────────────────────────────────────
+
+    pub(super) fn help(
+        &mut self,
+        ticket: u64,
+        run: RunId,
+        command: &Command,
+        reply: oneshot::Sender<Result<Exit, String>>,
+    ) {
+        let Some(spec) = self.lives.get(&run).map(|life| Arc::clone(&life.spec)) else { return };
+        let unit = self.new_unit(Purpose::Help { ticket, reply: Some(reply) });
+        self.helping.insert(ticket, unit);
+        let started = self.invocation(run, &spec, command, &[], None).and_then(|invocation| {
+            let output = self.open_output(unit, &spec, false)?;
+            self.parts.keeper.spawn(unit, process(invocation, None, output));
+            Ok(())
+        });
+        if let Err(error) = started {
+            self.spawn_failed(unit, error);
+        }
+    }
+
+    pub(super) fn end_help(&mut self, ticket: u64) {
+        if let Some(unit) = self.helping.get(&ticket) {
+            self.parts.keeper.kill(*unit);
+        }
+    }
+
+    pub(super) fn spawn_failed(&mut self, unit: UnitId, error: String) {
+        match self.units.remove(&unit) {
+            Some(Purpose::Run(run)) => {
+                self.lives.remove(&run);
+                self.step(Event::Run(run, RunEvent::SpawnFailed { error }));
+            }
+            Some(Purpose::Help { ticket, reply }) => {
+                self.helping.remove(&ticket);
+                if let Some(reply) = reply {
+                    let _ = reply.send(Err(error));
+                }
+            }
+            None => {}
+        }
+    }
+
+    // ── Observation ────────────────────────────────────────────────────────────────────────────────────
+
+    fn observe(&mut self, component: Cid, spec: Arc<Component>) {
+        let before = self.observed.insert(component, Arc::clone(&spec));
+        if before.as_ref().is_some_and(|old| old.logs != spec.logs) {
+            let log = self.log(&spec);
+            let of = |life: &&Life| life.spec.name == spec.name;
+            if let Some(life) = self.lives.values().rev().find(of) {
+                self.parts.output.relog(life.unit, log);
+            }
+        }
+        let same = before.as_ref().is_some_and(|old| old.watch == spec.watch && old.cwd == spec.cwd);
+        let Some(watcher) = self.parts.watcher.as_ref().filter(|_| !same) else { return };
+        let key = WatchKey::Component(component);
+        match &spec.watch {
+            Some(watch) => watcher.set(
+                key,
+                WatchSpec {
+                    root: self.parts.core.project().dir.clone(),
+                    paths: watch.paths.clone(),
+                    ignore: watch.ignore.clone(),
+                    gitignore: watch.gitignore,
+                    poll: watch.poll,
+                    settle: watch.settle,
+                    excluded: self.never_watched(),
+                },
+            ),
+            None if before.is_some_and(|old| old.watch.is_some()) => watcher.remove(key),
+            None => {}
+        }
+    }
+
+    /// The state directory, and the state and log files that lie elsewhere.
+    fn never_watched(&self) -> Vec<std::path::PathBuf> {
+        let project = self.parts.core.project();
+        let files = project.components.iter().flat_map(|spec| {
+            let state = spec.state.as_ref().map(|state| state.file.clone());
+            state.into_iter().chain(spec.logs.file.clone())
+        });
+        let outside = files.filter(|path| !path.starts_with(&project.state_dir));
+        std::iter::once(project.state_dir.clone()).chain(outside).collect()
+    }
+
+    fn forget(&mut self, component: Cid) {
+        let Some(spec) = self.observed.remove(&component) else { return };
+        if let (Some(watcher), Some(_)) = (&self.parts.watcher, &spec.watch) {
+            watcher.remove(WatchKey::Component(component));
+        }
+        let name: Name = spec.name.clone();
+        self.retire(component);
+        self.parts.states.forget(&name);
+        self.say(Paint::Plain, &format!("{name}: removed"));
+    }
+}
+
+impl Life {
+    fn new(unit: UnitId, thread: bool, spec: &Arc<Component>) -> Self {
+        let baseline = spec.ready.as_ref().map(|ready| Baseline::take(&ready.probe)).unwrap_or_default();
+        let spec = Arc::clone(spec);
+        Self { unit, thread, spec, baseline, probe: None, matched: false, probing: false, stdin: None }
+    }
+}
+
+fn process(
+    invocation: Invocation,
+    stdin: Option<std::os::fd::OwnedFd>,
+    output: std::os::fd::OwnedFd,
+) -> ProcessSpec {
+    let Invocation { program, argv, env, cwd } = invocation;
+    ProcessSpec { program, argv, env, cwd, stdin, output, extra: Vec::new() }
+}

@@ -1,0 +1,391 @@
+//! The loop: message → event → core → actions → hands.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+use super::announce::{Announcer, Paint};
+use super::clock;
+use super::home::Home;
+use super::inbox::{Inbox, Message};
+use super::journal::Journal;
+use super::prepare::States;
+use super::reload::Reloader;
+use super::spawn::Environment;
+use crate::config::model::Component;
+use crate::output::{Output, OutputReport};
+use crate::probe::{Baseline, ProbeHandle, ProbeReport};
+use crate::runner::keeper::Keeper;
+use crate::runner::thread::ThreadRunner;
+use crate::runner::{Runner, RunnerReport};
+use crate::supervisor::{Command, Event, RunEvent, Supervisor};
+use crate::types::{Cid, Exit, RunId, Time, UnitId};
+use crate::watch::{WatchKey, WatchReport, Watcher};
+
+/// What the driver is made from.
+pub(crate) struct Parts {
+    pub(crate) core: Supervisor,
+    pub(crate) keeper: Keeper,
+    pub(crate) threads: ThreadRunner,
+    pub(crate) output: Output,
+    pub(crate) journal: Journal,
+    pub(crate) states: States,
+    pub(crate) watcher: Option<Watcher>,
+    pub(crate) announcer: Announcer,
+    pub(crate) reloader: Reloader,
+    pub(crate) home: Home,
+    pub(crate) environment: Environment,
+    pub(crate) restore: bool,
+    pub(crate) inbox: Inbox,
+}
+
+/// The parts, and what they are doing.
+pub(crate) struct Driver {
+    pub(crate) parts: Parts,
+    /// What each unit is; units are never given the same number twice.
+    pub(crate) units: BTreeMap<UnitId, Purpose>,
+    pub(crate) lives: BTreeMap<RunId, Life>,
+    pub(crate) helping: BTreeMap<u64, UnitId>,
+    pub(crate) tickets: Arc<AtomicU64>,
+    pub(crate) next_unit: u32,
+    /// The names of the slots that were observed, for those that are no more.
+    pub(crate) observed: BTreeMap<Cid, Arc<Component>>,
+    pub(crate) exit: Option<u8>,
+}
+
+/// What a unit is for.
+pub(crate) enum Purpose {
+    /// A component's run.
+    Run(RunId),
+    /// A command for a component's run; its end is told here.
+    Help { ticket: u64, reply: Option<oneshot::Sender<Result<Exit, String>>> },
+}
+
+/// A run that was spawned.
+pub(crate) struct Life {
+    pub(crate) unit: UnitId,
+    pub(crate) thread: bool,
+    pub(crate) spec: Arc<Component>,
+    /// How its probed file was before it started.
+    pub(crate) baseline: Baseline,
+    pub(crate) probe: Option<ProbeHandle>,
+    /// A line that the log probe wants came before it was asked.
+    pub(crate) matched: bool,
+    pub(crate) probing: bool,
+    /// The other end of a standard input that never ends.
+    pub(crate) stdin: Option<OwnedFd>,
+}
+
+impl Driver {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            parts,
+            units: BTreeMap::new(),
+            lives: BTreeMap::new(),
+            helping: BTreeMap::new(),
+            tickets: Arc::default(),
+            next_unit: 1,
+            observed: BTreeMap::new(),
+            exit: None,
+        }
+    }
+
+    /// Runs until the core says that the project has ended.
+    pub(crate) async fn run(&mut self, mut messages: mpsc::UnboundedReceiver<Message>) -> u8 {
+        let mut signals = Signals::listen();
+        self.watch_project();
+        self.step(Event::Up);
+        loop {
+            if let Some(code) = self.exit {
+                return code;
+            }
+            let deadline = self.parts.core.next_deadline();
+            tokio::select! {
+                message = messages.recv() => {
+                    if let Some(message) = message {
+                        self.take(message);
+                    }
+                }
+                event = signals.next() => self.signalled(event),
+                () = until(deadline) => self.step(Event::Deadline),
+            }
+        }
+    }
+
+    /// After the loop: everything that is left is ended, and what is to be said is said.
+    pub(crate) fn finish(self, patience: Duration) {
+        let Parts { keeper, output, mut journal, states, home, announcer, .. } = self.parts;
+        let left = keeper.shutdown(patience);
+        if !left.killed.is_empty() {
+            let list: Vec<String> = left.killed.iter().map(|one| format!("{} ({})", one.pid, one.command)).collect();
+            output.say(&announcer.painted(Paint::Warn, &format!("ended what was left over: {}", list.join(", "))));
+        }
+        if !left.complete {
+            output.say(&announcer.painted(Paint::Bad, "some processes can't be ended; the keeper goes on trying"));
+        }
+        states.close();
+        if let Err(error) = journal.write() {
+            output.say(&announcer.painted(Paint::Bad, &format!("can't write events.ndjson: {error}")));
+        }
+        if left.complete {
+            home.leave();
+        }
+        output.finish(patience);
+    }
+
+    /// Steps the core, and does what it wants done.
+    pub(crate) fn step(&mut self, event: Event) {
+        for action in self.parts.core.step(clock::now(), event) {
+            self.act(action);
+        }
+        if let Err(error) = self.parts.journal.write() {
+            self.say(Paint::Bad, &format!("can't write events.ndjson: {error}; these events are lost"));
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Core(event) => self.step(event),
+            Message::Runner(report) => self.runner_reports(report),
+            Message::Output(report) => self.output_reports(report),
+            Message::Watch(report) => self.watcher_reports(report),
+            Message::Probe(report) => self.probe_reports(report),
+            Message::Help { ticket, run, command, reply } => self.help(ticket, run, &command, reply),
+            Message::EndHelp { ticket } => self.end_help(ticket),
+            Message::Reload => {
+                let inbox = self.parts.inbox.clone();
+                self.parts.reloader.begin(&inbox);
+            }
+            Message::Reloaded(loaded) => {
+                let inbox = self.parts.inbox.clone();
+                if let Some(outcome) = self.parts.reloader.end(*loaded, &inbox) {
+                    if let Some(message) = &outcome.message {
+                        self.parts.output.say(message);
+                    }
+                    if matches!(outcome.event, Event::EditRejected { .. }) {
+                        self.say(Paint::Bad, "the edit is not valid; everything runs on as it was");
+                    }
+                    self.step(outcome.event);
+                    self.watch_project();
+                }
+            }
+        }
+    }
+
+    fn signalled(&mut self, signal: Signalled) {
+        match signal {
+            Signalled::Shutdown => self.step(Event::Command(Command::Shutdown)),
+            Signalled::Hangup if has_terminal() => self.step(Event::Command(Command::Shutdown)),
+            Signalled::Hangup => {
+                let inbox = self.parts.inbox.clone();
+                self.parts.reloader.begin(&inbox);
+            }
+        }
+    }
+
+    fn runner_reports(&mut self, report: RunnerReport) {
+        use RunnerReport as Report;
+        match report {
+            Report::Spawned { unit, pid } => self.tell(unit, RunEvent::Spawned { pid }),
+            Report::SpawnFailed { unit, error } => self.spawn_failed(unit, error),
+            Report::Exited { unit, exit } => self.exited(unit, exit),
+            Report::Gone { unit } => self.gone(unit),
+            Report::Killed { unit, pids } => self.tell(unit, RunEvent::Killed { pids }),
+            Report::Unkillable { unit } => self.tell(unit, RunEvent::Unkillable),
+            Report::Ready { unit } => self.tell(unit, RunEvent::Ready),
+            Report::Status { unit, text } => self.tell(unit, RunEvent::Status { text }),
+            Report::Stray { pid, command } => {
+                let text = format!("{command} (pid {pid}) belongs to no component; it is ended with the project");
+                self.say(Paint::Warn, &text);
+            }
+            Report::KeeperLost => self.renew_keeper(),
+        }
+    }
+
+    /// The keeper was killed, and with it all processes: another one takes over, and the core has heard of
+    /// each end already.
+    fn renew_keeper(&mut self) {
+        self.say(Paint::Bad, "the keeper of the processes was killed, and they with it; starting another one");
+        match super::up::keeper(&self.parts.home, &self.parts.inbox) {
+            Ok(keeper) => {
+                // The old note stays good until this one is written.
+                if let Err(error) = self.parts.home.note(keeper.instance()) {
+                    tracing::warn!(%error, "the lock's note is not renewed");
+                }
+                self.parts.keeper = keeper;
+            }
+            Err(_) => self.say(Paint::Bad, "another keeper can't be started: nothing more can be started"),
+        }
+    }
+
+    pub(crate) fn tell(&mut self, unit: UnitId, event: RunEvent) {
+        if let Some(Purpose::Run(run)) = self.units.get(&unit) {
+            self.step(Event::Run(*run, event));
+        }
+    }
+
+    fn exited(&mut self, unit: UnitId, exit: Exit) {
+        match self.units.get_mut(&unit) {
+            Some(Purpose::Run(run)) => {
+                let run = *run;
+                // Nothing of a run is asked any more when its leader has ended.
+                if let Some(life) = self.lives.get_mut(&run) {
+                    life.probe = None;
+                }
+                self.step(Event::Run(run, RunEvent::Exited(exit)));
+            }
+            Some(Purpose::Help { reply, .. }) => {
+                if let Some(reply) = reply.take() {
+                    let _ = reply.send(Ok(exit));
+                }
+                self.parts.keeper.kill(unit);
+            }
+            None => {}
+        }
+    }
+
+    fn gone(&mut self, unit: UnitId) {
+        self.tell(unit, RunEvent::Gone);
+        if let Some(Purpose::Help { ticket, .. }) = self.units.get(&unit) {
+            self.helping.remove(ticket);
+            self.units.remove(&unit);
+            self.parts.output.close(unit);
+        }
+    }
+
+    fn output_reports(&mut self, report: OutputReport) {
+        match report {
+            OutputReport::Matched { unit } => {
+                let Some(Purpose::Run(run)) = self.units.get(&unit) else { return };
+                let run = *run;
+                let Some(life) = self.lives.get_mut(&run) else { return };
+                life.matched = true;
+                if life.probing {
+                    self.step(Event::Run(run, RunEvent::Ready));
+                }
+            }
+            OutputReport::Ended { unit } => {
+                self.tell(unit, RunEvent::OutputEnded);
+            }
+            OutputReport::Problem { message, .. } => self.say(Paint::Warn, &message),
+        }
+    }
+
+    fn watcher_reports(&mut self, report: WatchReport) {
+        match report {
+            WatchReport::Changed { key: WatchKey::Component(component), paths } => {
+                self.step(Event::Changed { component, paths });
+            }
+            WatchReport::Busy { key: WatchKey::Component(component) } => self.step(Event::Busy { component }),
+            WatchReport::Changed { key: WatchKey::Project, paths } => self.project_saved(&paths),
+            WatchReport::Problem { message, .. } => self.say(Paint::Warn, &message),
+            WatchReport::Busy { key: WatchKey::Project } | WatchReport::Ready { .. } => {}
+        }
+    }
+
+    fn project_saved(&mut self, paths: &[PathBuf]) {
+        let file = self.parts.core.project().file.clone();
+        if paths.contains(&file)
+            && let Some(lock) = self.parts.home.relock(&file)
+            && let Err(error) = self.parts.keeper.hold(lock)
+        {
+            tracing::debug!(%error, "the keeper does not hold the new file's lock");
+        }
+        let inbox = self.parts.inbox.clone();
+        self.parts.reloader.begin(&inbox);
+    }
+
+    fn watch_project(&mut self) {
+        let project = Arc::clone(self.parts.core.project());
+        if let Some(watcher) = &self.parts.watcher {
+            watcher.set(WatchKey::Project, self.parts.reloader.watched(&project));
+        }
+    }
+
+    fn probe_reports(&mut self, report: ProbeReport) {
+        match report {
+            ProbeReport::Succeeded { id } => self.tell(id, RunEvent::Ready),
+            ProbeReport::Tried { id, error, .. } => self.tell(id, RunEvent::NotYet { error }),
+        }
+    }
+
+    pub(crate) fn say(&self, paint: Paint, text: &str) {
+        self.parts.output.say(&self.parts.announcer.painted(paint, text));
+    }
+}
+
+async fn until(deadline: Option<Time>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep(deadline.since(clock::now())).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What a signal asks of orch.
+enum Signalled {
+    Shutdown,
+    Hangup,
+}
+
+/// The signals that orch answers. One that orch was started with as ignored (nohup) stays so.
+struct Signals {
+    interrupt: Option<Stream>,
+    terminate: Option<Stream>,
+    hangup: Option<Stream>,
+}
+
+impl Signals {
+    fn listen() -> Self {
+        let stream = |kind| signal(kind).inspect_err(|error| tracing::warn!(%error, "a signal is not heard")).ok();
+        Self {
+            interrupt: stream(SignalKind::interrupt()),
+            terminate: stream(SignalKind::terminate()),
+            hangup: if hangup_ignored() { None } else { stream(SignalKind::hangup()) },
+        }
+    }
+
+    async fn next(&mut self) -> Signalled {
+        tokio::select! {
+            () = heard(&mut self.interrupt) => Signalled::Shutdown,
+            () = heard(&mut self.terminate) => Signalled::Shutdown,
+            () = heard(&mut self.hangup) => Signalled::Hangup,
+        }
+    }
+}
+
+async fn heard(stream: &mut Option<Stream>) {
+    let told = match stream {
+        Some(stream) => stream.recv().await,
+        None => None,
+    };
+    if told.is_none() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Whether SIGHUP was ignored when orch was started.
+fn hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
+}
+
+/// Whether orch has a controlling terminal: then a hang-up means that it is gone.
+fn has_terminal() -> bool {
+    rustix::fs::open("/dev/tty", rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOCTTY, rustix::fs::Mode::empty())
+        .is_ok()
+        || terminal_was_there()
+}
+
+/// A terminal that has just hung up can't be opened any more, but the system still tells its number.
+fn terminal_was_there() -> bool {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    fields.split_whitespace().nth(4).is_some_and(|number| number != "0")
+}

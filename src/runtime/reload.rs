@@ -1,0 +1,121 @@
+//! Reading the file again when it, or an env file, was saved.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::inbox::{Inbox, Message};
+use super::up::UpOptions;
+use crate::config::model::{Poll, Project};
+use crate::config::{LoadOptions, Loaded, load, render};
+use crate::plan::chosen;
+use crate::supervisor::Event;
+use crate::types::{Diagnostic, Name, Severity};
+use crate::watch::WatchSpec;
+
+/// How long a file that is held open must be quiet before it is read again.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// What is needed to read the file as `up` read it.
+#[derive(Debug)]
+pub(crate) struct Reloader {
+    file: PathBuf,
+    load: LoadOptions,
+    profiles: Vec<String>,
+    only: Vec<Name>,
+    color: bool,
+    /// Whether it is being read, and whether it was saved again meanwhile.
+    reading: bool,
+    again: bool,
+    /// The env files watched now; also those of a version with errors.
+    env_files: Vec<PathBuf>,
+}
+
+/// What follows from a read.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// For the core.
+    pub(crate) event: Event,
+    /// For the user.
+    pub(crate) message: Option<String>,
+}
+
+impl Reloader {
+    pub(crate) fn new(options: &UpOptions, load: LoadOptions, color: bool) -> Self {
+        Self {
+            file: options.file.clone(),
+            load,
+            profiles: options.profiles.clone(),
+            only: options.only.clone(),
+            color,
+            reading: false,
+            again: false,
+            env_files: Vec::new(),
+        }
+    }
+
+    /// Reads the file on a worker thread; one read at a time, the last save counts.
+    pub(crate) fn begin(&mut self, inbox: &Inbox) {
+        if std::mem::replace(&mut self.reading, true) {
+            self.again = true;
+            return;
+        }
+        let (file, options, inbox) = (self.file.clone(), self.load.clone(), inbox.clone());
+        tokio::task::spawn_blocking(move || {
+            let loaded = Box::new(load(&file, &options));
+            drop(inbox.send(Message::Reloaded(loaded)));
+        });
+    }
+
+    /// Takes what was read; `None` if the file was saved meanwhile and is read again.
+    pub(crate) fn end(&mut self, loaded: Loaded, inbox: &Inbox) -> Option<Outcome> {
+        self.reading = false;
+        if std::mem::take(&mut self.again) {
+            self.begin(inbox);
+            return None;
+        }
+        self.env_files.clone_from(&loaded.env_files);
+        let message = render::human(&loaded.diagnostics, &loaded.sources, self.color);
+        let message = Some(message.trim_end().to_owned()).filter(|text| !text.is_empty());
+        let event = match loaded.project {
+            Some(project) => {
+                let chosen = self.chosen(&project);
+                Event::Edit { project: Arc::new(project), chosen }
+            }
+            None => Event::EditRejected { errors: Arc::new(errors(loaded.diagnostics)) },
+        };
+        Some(Outcome { event, message })
+    }
+
+    /// Which components run by themselves. A name of `--only` that is no more chooses nothing.
+    fn chosen(&self, project: &Project) -> BTreeSet<Name> {
+        let known = |name: &&Name| project.components.iter().any(|spec| spec.name == **name);
+        let only: Vec<Name> = self.only.iter().filter(known).cloned().collect();
+        if only.is_empty() && !self.only.is_empty() {
+            return BTreeSet::new();
+        }
+        chosen(project, &self.profiles, &only).unwrap_or_default()
+    }
+
+    /// What is watched for the project itself.
+    pub(crate) fn watched(&mut self, project: &Project) -> WatchSpec {
+        if self.env_files.is_empty() {
+            self.env_files.clone_from(&project.env_files);
+        }
+        let paths = std::iter::once(&project.file).chain(&self.env_files);
+        WatchSpec {
+            root: project.dir.clone(),
+            paths: paths.map(|path| path.to_string_lossy().into_owned()).collect(),
+            ignore: Vec::new(),
+            gitignore: false,
+            poll: Poll::Auto,
+            settle: SETTLE,
+            excluded: Vec::new(),
+        }
+    }
+}
+
+fn errors(diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    diagnostics.into_iter().filter(|one| one.severity == Severity::Error).collect()
+}

@@ -1,0 +1,195 @@
+//! `orch up`: everything is made, in the one right order, then runs, then is taken apart.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::announce::Announcer;
+use super::driver::{Driver, Parts};
+use super::home::{Home, HomeError};
+use super::inbox::{Inbox, Message};
+use super::journal::Journal;
+use super::prepare::States;
+use super::reload::Reloader;
+use crate::config::model::Project;
+use crate::config::{LoadOptions, Loaded, load, render};
+use crate::output::{Output, OutputConfig, Terminal};
+use crate::plan::chosen;
+use crate::runner::keeper::Keeper;
+use crate::runner::thread::{Registry, ThreadRunner};
+use crate::state::Store;
+use crate::supervisor::{Setup, Supervisor};
+use crate::types::{Name, Severity};
+use crate::watch::Watcher;
+
+/// How long the end may take when all units are gone.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What `orch up` was asked for.
+#[derive(Debug, Clone, Default)]
+pub struct UpOptions {
+    /// The YAML file.
+    pub file: PathBuf,
+    /// Only these, and what they need; empty: all that is chosen.
+    pub only: Vec<Name>,
+    /// The profiles.
+    pub profiles: Vec<String>,
+    /// Whether files are watched.
+    pub watch: bool,
+    /// Whether states are restored.
+    pub restore: bool,
+    /// The state directory; `None`: `.orch` beside the file.
+    pub state_dir: Option<PathBuf>,
+    /// Whether the user wants no colours.
+    pub no_color: bool,
+}
+
+/// Why nothing was started.
+#[derive(Debug)]
+pub enum UpError {
+    /// The file is not valid; what is wrong, rendered.
+    Invalid(String),
+    /// Somebody else runs the project.
+    Taken(String),
+    /// A name that the project does not have.
+    Unknown(Name),
+    /// Something could not be done.
+    Failed(String),
+}
+
+/// Runs a project until it ends; gives the exit code.
+///
+/// Has to be called while the process has one thread: it forks the keeper.
+///
+/// # Errors
+/// When it can't begin. Nothing has been started then.
+pub fn up(options: &UpOptions) -> Result<u8, UpError> {
+    let registry = Registry::builtin();
+    let load_options = load_options(options, &registry);
+    let loaded = load(&options.file, &load_options);
+    let color = !options.no_color && std::io::stderr().is_terminal();
+    let report = render::human(&loaded.diagnostics, &loaded.sources, color);
+    let Loaded { project: Some(project), .. } = loaded else { return Err(UpError::Invalid(report)) };
+    let warned = loaded.diagnostics.iter().any(|one| one.severity == Severity::Warning);
+    let project = Arc::new(project);
+    let runs = chosen(&project, &options.profiles, &options.only).map_err(UpError::Unknown)?;
+
+    let home = Home::enter(&project.state_dir, &project.file).map_err(|error| match error {
+        HomeError::Taken { .. } => UpError::Taken(error.to_string()),
+        HomeError::Io { .. } => UpError::Failed(error.to_string()),
+    })?;
+    let (inbox, messages) = mpsc::unbounded_channel();
+    let keeper = keeper(&home, &inbox)?;
+    home.note(keeper.instance()).map_err(|error| failed("write the lock in", home.dir(), &error))?;
+    raise_open_files();
+    let output = output(options, &project, &inbox)?;
+    if warned {
+        output.say(report.trim_end());
+    }
+    let events = home.dir().join("events.ndjson");
+    let journal = Journal::open(&events).map_err(|error| failed("open", &events, &error))?;
+    let store = Store::open(&project.state_dir).map_err(|error| UpError::Failed(error.to_string()))?;
+    let watcher = if options.watch { Some(watcher(&inbox)?) } else { None };
+    let core = Supervisor::new(Setup {
+        project: Arc::clone(&project),
+        chosen: runs,
+        watching: options.watch,
+        incarnations: incarnations(&project, &store),
+        first_seq: journal.next_seq(),
+        seed: u64::from(keeper.instance()),
+    });
+    let reports = inbox.clone();
+    let sink = Arc::new(move |report| drop(reports.send(Message::Runner(report))));
+    let threads = ThreadRunner::start(sink, registry);
+    let parts = Parts {
+        core,
+        keeper,
+        threads,
+        output,
+        journal,
+        states: States::new(store),
+        watcher,
+        announcer: Announcer::new(color, &project.dir),
+        reloader: Reloader::new(options, load_options, color),
+        home,
+        environment: std::env::vars_os().collect(),
+        restore: options.restore,
+        inbox,
+    };
+    run(parts, messages)
+}
+
+/// What a load is told, beside the file.
+fn load_options(options: &UpOptions, registry: &Registry) -> LoadOptions {
+    LoadOptions {
+        state_dir: options.state_dir.clone(),
+        environment: std::env::vars_os().collect(),
+        threads: Some(registry.names().map(str::to_owned).collect()),
+    }
+}
+
+fn run(parts: Parts, messages: mpsc::UnboundedReceiver<Message>) -> Result<u8, UpError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| UpError::Failed(format!("can't start the event loop: {error}")))?;
+    let mut driver = Driver::new(parts);
+    let code = runtime.block_on(driver.run(messages));
+    // A worker that hangs on a dead disk must not keep orch.
+    runtime.shutdown_timeout(PATIENCE);
+    driver.finish(PATIENCE);
+    Ok(code)
+}
+
+/// Makes a keeper that holds the project's locks, and reports into the inbox.
+pub(super) fn keeper(home: &Home, inbox: &Inbox) -> Result<Keeper, UpError> {
+    let reports = inbox.clone();
+    let sink = Arc::new(move |report| drop(reports.send(Message::Runner(report))));
+    Keeper::launch(&home.held(), sink)
+        .map_err(|error| UpError::Failed(format!("can't start the keeper of the processes: {error}")))
+}
+
+fn output(options: &UpOptions, project: &Project, inbox: &Inbox) -> Result<Output, UpError> {
+    let dup = |fd: std::os::fd::BorrowedFd<'_>| fd.try_clone_to_owned();
+    let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
+    let longest = project.components.iter().map(|spec| spec.name.as_str().len()).max().unwrap_or(0);
+    let config = OutputConfig {
+        color: !options.no_color && stdout.is_terminal(),
+        color_messages: !options.no_color && stderr.is_terminal(),
+        prefix_width: longest.min(20),
+    };
+    let reports = inbox.clone();
+    let start = || {
+        let terminal = Terminal { stdout: dup(stdout.as_fd())?, stderr: dup(stderr.as_fd())? };
+        Output::start(config, terminal, Arc::new(move |report| drop(reports.send(Message::Output(report)))))
+    };
+    start().map_err(|error| UpError::Failed(format!("can't start reading output: {error}")))
+}
+
+fn watcher(inbox: &Inbox) -> Result<Watcher, UpError> {
+    let reports = inbox.clone();
+    Watcher::start(Arc::new(move |report| drop(reports.send(Message::Watch(report)))))
+        .map_err(|error| UpError::Failed(format!("can't watch files: {error}")))
+}
+
+fn incarnations(project: &Project, store: &Store) -> BTreeMap<Name, u64> {
+    let last = |name: &Name| (name.clone(), store.last_incarnation(name));
+    project.components.iter().map(|spec| last(&spec.name)).collect()
+}
+
+/// A thousand components take some thousand descriptors. Units get the limit that orch was started with.
+fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit on open files stays as it is");
+    }
+}
+
+fn failed(attempt: &str, path: &Path, error: &std::io::Error) -> UpError {
+    UpError::Failed(format!("can't {attempt} {}: {error}", path.display()))
+}

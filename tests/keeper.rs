@@ -4,6 +4,8 @@
 //! than the keeper's own.
 #![cfg(target_os = "linux")]
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -29,6 +31,8 @@ struct Bench {
     reports: Receiver<Report>,
     instance: u32,
     next: u32,
+    /// Reports that came while another was waited for.
+    backlog: RefCell<VecDeque<Report>>,
     /// Read by nobody, but open: a unit that writes must not find it closed.
     outputs: Vec<std::io::PipeReader>,
 }
@@ -38,7 +42,14 @@ impl Bench {
         let (sender, reports) = channel();
         let keeper = Keeper::launch(&[], Arc::new(move |report| drop(sender.send(report)))).unwrap();
         let instance = keeper.instance();
-        Self { keeper: Some(keeper), reports, instance, next: 1, outputs: Vec::new() }
+        Self {
+            keeper: Some(keeper),
+            reports,
+            instance,
+            next: 1,
+            backlog: RefCell::default(),
+            outputs: Vec::new(),
+        }
     }
 
     fn keeper(&self) -> &Keeper {
@@ -63,10 +74,18 @@ impl Bench {
         let fixture = fixture().display().to_string();
         let words: Vec<&str> = std::iter::once(&*fixture).chain(mode.iter().copied()).collect();
         let (unit, reader) = self.ask(&words);
-        let Report::Spawned { unit: of, pid: Some(pid) } = self.next_report() else { panic!("not spawned") };
-        assert_eq!(of, unit);
         self.outputs.push(reader);
-        (unit, pid)
+        let mut others = VecDeque::new();
+        loop {
+            match self.next_report() {
+                Report::Spawned { unit: of, pid: Some(pid) } if of == unit => {
+                    self.backlog.get_mut().append(&mut others);
+                    return (unit, pid);
+                }
+                Report::SpawnFailed { error, .. } => panic!("{error}"),
+                other => others.push_back(other),
+            }
+        }
     }
 
     /// As `run`, and until the fixture says that it is set up.
@@ -79,6 +98,9 @@ impl Bench {
     }
 
     fn next_report(&self) -> Report {
+        if let Some(report) = self.backlog.borrow_mut().pop_front() {
+            return report;
+        }
         match self.reports.recv_timeout(PATIENCE) {
             Ok(report) => report,
             Err(error) => panic!("no report: {error}"),
@@ -87,6 +109,7 @@ impl Bench {
 
     /// Nothing may come for a while: the one thing that can only be waited for.
     fn expect_silence(&self) {
+        assert!(self.backlog.borrow().is_empty(), "{:?}", self.backlog);
         let got = self.reports.recv_timeout(Duration::from_millis(150));
         assert_eq!(got, Err(RecvTimeoutError::Timeout));
     }

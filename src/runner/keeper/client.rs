@@ -1,0 +1,267 @@
+//! orch's side: says to the keeper what to do, and hands on what it reports.
+
+use std::ffi::{CString, OsString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::event::EventfdFlags;
+
+use crate::types::{Signal, UnitId};
+
+use super::super::{ReportSink, Runner, RunnerReport, Scope};
+use super::ledger::{Ledger, Phase, Standing};
+use super::protocol::{Launch, Leftover, Request};
+use super::reader::{self, Reading};
+use super::spawn::reason;
+use super::{launch, socket, tag};
+
+/// What a process unit's leader is started with.
+#[derive(Debug)]
+pub struct ProcessSpec {
+    /// The program's absolute path; one without a leading slash is relative to `cwd`.
+    pub program: PathBuf,
+    /// All words, the program's own name first.
+    pub argv: Vec<OsString>,
+    /// The whole environment. An entry LISTEN_PID, whatever its value, gets the leader's process id.
+    pub env: Vec<(OsString, OsString)>,
+    /// The working directory, absolute.
+    pub cwd: PathBuf,
+    /// Descriptor 0; `None` is /dev/null.
+    pub stdin: Option<OwnedFd>,
+    /// Descriptors 1 and 2. A pipe or a terminal that is this unit's alone also tells whose a process is.
+    pub output: OwnedFd,
+    /// Descriptors 3 and up, in this order; 250 at the most.
+    pub extra: Vec<OwnedFd>,
+}
+
+/// The parent of all process units: a process of its own, which outlives orch for as long as it takes to kill
+/// all that orch has started.
+///
+/// Dropping it without [`Keeper::shutdown`] has the same end, but nobody waits for it or hears of it.
+pub struct Keeper {
+    socket: Arc<OwnedFd>,
+    pid: u32,
+    instance: u32,
+    open_files: u64,
+    ledger: Arc<Ledger>,
+    sink: ReportSink,
+    /// Written to when the reader is to stop.
+    stop: Arc<OwnedFd>,
+    reader: Option<JoinHandle<()>>,
+}
+
+/// What is needed to go on with a running keeper after orch has replaced its own image: see
+/// [`Keeper::hand_over`].
+#[derive(Debug)]
+pub struct Handover {
+    /// The socket to the keeper, closed on exec: clear that before the exec.
+    pub socket: OwnedFd,
+    /// The keeper's process id.
+    pub pid: u32,
+    /// Its instance number.
+    pub instance: u32,
+    /// The soft limit on open files that units get.
+    pub open_files: u64,
+    /// The units that are not gone.
+    pub units: Vec<(UnitId, Standing)>,
+    /// The strays that were reported: process id, and start time in clock ticks since boot.
+    pub strays: Vec<(u32, u64)>,
+}
+
+/// What [`Keeper::shutdown`] saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShutDown {
+    /// The processes that were still there and were killed, strays included (the first 1000).
+    pub killed: Vec<Leftover>,
+    /// Whether the keeper ended in time, which proves that nothing is left.
+    pub complete: bool,
+}
+
+impl Keeper {
+    /// Forks a keeper that holds copies of `hold` open (a locked file stays locked) until all it keeps is
+    /// gone. Reports go to `sink`, from a thread of this value's. Makes the calling process a subreaper.
+    ///
+    /// Best called early, while the process is small and has one thread; but it may be called at any time.
+    /// The first call in a process also notes the soft limit on open files that units get.
+    ///
+    /// # Errors
+    /// When the system refuses a socket, a process or a thread.
+    pub fn launch(hold: &[BorrowedFd<'_>], sink: ReportSink) -> io::Result<Self> {
+        static OPEN_FILES: OnceLock<u64> = OnceLock::new();
+        let open_files = *OPEN_FILES.get_or_init(launch::soft_open_files);
+        let instance = tag::new_instance();
+        let born = launch::fork(instance, hold)?;
+        let socket = born.socket;
+        let (pid, units, strays) = (born.pid, Vec::new(), Vec::new());
+        Self::start(Handover { socket, pid, instance, open_files, units, strays }, sink)
+    }
+
+    /// Goes on with the keeper of a [`Handover`]; what it reported meanwhile is reported now.
+    ///
+    /// # Errors
+    /// When the system refuses a descriptor or a thread; the keeper then ends, and its units with it.
+    pub fn adopt(handover: Handover, sink: ReportSink) -> io::Result<Self> {
+        rustix::io::fcntl_setfd(&handover.socket, rustix::io::FdFlags::CLOEXEC)?;
+        rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))?;
+        Self::start(handover, sink)
+    }
+
+    fn start(from: Handover, sink: ReportSink) -> io::Result<Self> {
+        let Handover { socket, pid, instance, open_files, units, strays } = from;
+        let (socket, ledger) = (Arc::new(socket), Arc::new(Ledger::new(units, strays)));
+        let stop = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?);
+        let reading = Reading {
+            socket: Arc::clone(&socket),
+            stop: Arc::clone(&stop),
+            pid,
+            instance,
+            ledger: Arc::clone(&ledger),
+            sink: Arc::clone(&sink),
+        };
+        let reader =
+            std::thread::Builder::new().name("keeper-reports".into()).spawn(move || reader::run(&reading))?;
+        Ok(Self { socket, pid, instance, open_files, ledger, sink, stop, reader: Some(reader) })
+    }
+
+    /// The number by which [`sweep`](super::sweep) finds what this keeper started.
+    #[must_use]
+    pub fn instance(&self) -> u32 {
+        self.instance
+    }
+
+    /// The keeper's process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Has the keeper hold one more descriptor open until its end.
+    ///
+    /// # Errors
+    /// When it can't be sent: the keeper is dead, or descriptors are used up.
+    pub fn hold(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.send(&Request::Hold, &[fd])
+    }
+
+    /// Starts a unit; the answer is a report. An id may be used once.
+    pub fn spawn(&self, unit: UnitId, spec: ProcessSpec) {
+        let failed = |error| (self.sink)(RunnerReport::SpawnFailed { unit, error });
+        let program = spec.program.display().to_string();
+        let request = match request(unit, &spec, self.open_files) {
+            Ok(request) => request,
+            Err(error) => return failed(format!("can't run {program}: {error}")),
+        };
+        if !self.ledger.ask(unit) {
+            return failed(format!("can't run {program}: the keeper is gone"));
+        }
+        let fds = spec.stdin.iter().chain([&spec.output]).chain(&spec.extra);
+        let fds: Vec<BorrowedFd<'_>> = fds.map(AsFd::as_fd).collect();
+        let Err(error) = self.send(&request, &fds) else { return };
+        // A keeper that is dead answers for all its units at once, by the reader.
+        if error.kind() != io::ErrorKind::BrokenPipe && self.ledger.withdraw(unit) {
+            failed(format!("can't run {program}: can't reach the keeper: {}", reason(&error)));
+        }
+    }
+
+    /// Ends everything that is left, strays included, and waits for the keeper's end, so long at the most.
+    /// Past that, the keeper goes on by itself, and still holds what it was told to hold.
+    pub fn shutdown(mut self, limit: Duration) -> ShutDown {
+        self.ledger.enter(Phase::Closing);
+        // A keeper that is already dead can't be asked, and need not be.
+        let _ = self.send(&Request::Shutdown, &[]);
+        let result = self.ledger.wait_for_end(limit);
+        if result.complete
+            && let Some(reader) = self.reader.take()
+        {
+            let _ = reader.join();
+        }
+        result
+    }
+
+    /// Lets go of the keeper without ending it, for an orch that replaces its own image (`execv`): what was
+    /// reported until now has reached the sink, what comes later waits in the socket for [`Keeper::adopt`],
+    /// also when that is called here because the exec failed. Not to be called from the sink.
+    ///
+    /// # Errors
+    /// When a descriptor can't be duplicated; the keeper then ends, and its units with it.
+    pub fn hand_over(mut self) -> io::Result<Handover> {
+        rustix::io::write(&self.stop, &1_u64.to_ne_bytes())?;
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+        let socket = self.socket.try_clone()?;
+        self.ledger.enter(Phase::HandedOver);
+        let (units, strays) = (self.ledger.units(), self.ledger.strays());
+        let (pid, instance, open_files) = (self.pid, self.instance, self.open_files);
+        Ok(Handover { socket, pid, instance, open_files, units, strays })
+    }
+
+    fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let bytes = request.encode();
+        if bytes.len() <= socket::MAX_PACKET {
+            return socket::send(&*self.socket, &bytes, fds, true);
+        }
+        let body = rustix::fs::memfd_create("request", rustix::fs::MemfdFlags::CLOEXEC)?;
+        let mut body = std::fs::File::from(body);
+        io::Write::write_all(&mut body, &bytes)?;
+        let fds: Vec<_> = std::iter::once(body.as_fd()).chain(fds.iter().copied()).collect();
+        socket::send(&*self.socket, &[0], &fds, true)
+    }
+}
+
+impl Runner for Keeper {
+    fn signal(&self, unit: UnitId, signal: Signal, scope: Scope) {
+        let _ = self.send(&Request::Signal { unit, signal: signal.number(), scope }, &[]);
+    }
+
+    fn kill(&self, unit: UnitId) {
+        let _ = self.send(&Request::Kill { unit }, &[]);
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // Not after a hand-over, when the keeper is to live; the reader tells by the phase.
+        if self.ledger.enter(Phase::Closing) {
+            let _ = rustix::net::shutdown(&*self.socket, rustix::net::Shutdown::Both);
+        }
+    }
+}
+
+impl std::fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let socket = self.socket.as_raw_fd();
+        f.debug_struct("Keeper").field("pid", &self.pid).field("socket", &socket).finish_non_exhaustive()
+    }
+}
+
+fn request(unit: UnitId, spec: &ProcessSpec, open_files: u64) -> Result<Request, String> {
+    let text = |what: &str, bytes: Vec<u8>| {
+        CString::new(bytes).map_err(|_| format!("{what} holds a NUL byte, which no process can be given"))
+    };
+    if 3 + spec.extra.len() > socket::MAX_FDS {
+        return Err("more than 250 extra file descriptors".into());
+    }
+    let pair = |(name, value): &(OsString, OsString)| {
+        let joined = [name.as_bytes(), b"=", value.as_bytes()].concat();
+        text(&format!("the environment variable {}", name.display()), joined)
+    };
+    Ok(Request::Spawn(Launch {
+        unit,
+        program: text("its path", spec.program.clone().into_os_string().into_vec())?,
+        argv: spec
+            .argv
+            .iter()
+            .map(|word| text("an argument", word.as_bytes().to_vec()))
+            .collect::<Result<_, _>>()?,
+        env: spec.env.iter().map(pair).collect::<Result<_, _>>()?,
+        cwd: text("its folder", spec.cwd.clone().into_os_string().into_vec())?,
+        stdin: spec.stdin.is_some(),
+        open_files,
+    }))
+}

@@ -1,0 +1,110 @@
+//! The kills that orch itself does, when there is no keeper to do it: after one was killed, and at the next
+//! start after orch and its keeper were killed together.
+//!
+//! Who is meant is decided process by process, and checked again behind a pidfd before the signal: the tag's
+//! 30 random bits are the proof that this orch's keeper started it.
+
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, PidfdFlags};
+
+use super::proc::{self, reap, wait_for_end};
+use super::tag::Tag;
+
+/// The longest hunt. What is left then can't be ended: it sleeps in the kernel, or is another user's.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// How long one killed process is waited for before looking again, in milliseconds.
+const PAUSE: i64 = 10;
+
+/// Kills every process that carries the tag of this instance, until two passes in a row find none, and gives
+/// the ids of those killed. The caller and those above it are spared. For the start after orch and its keeper
+/// were killed in the same moment. Takes a few milliseconds where there is nothing to do, 5 s at the most.
+#[must_use]
+pub fn sweep(instance: u32) -> Vec<u32> {
+    let spared = ancestors();
+    hunt(|pid| !spared.contains(&pid) && Tag::of(pid).is_some_and(|tag| tag.instance == instance))
+}
+
+fn ancestors() -> BTreeSet<u32> {
+    let mut above = BTreeSet::new();
+    let mut next = std::process::id();
+    while next > 1 && above.insert(next) {
+        next = proc::stat(next).map_or(0, |stat| stat.parent);
+    }
+    above
+}
+
+/// Kills all that are meant, and reaps those that are the caller's children.
+pub(super) fn hunt(is_meant: impl Fn(u32) -> bool) -> Vec<u32> {
+    let deadline = Instant::now() + LIMIT;
+    let (mut killed, mut corpses) = (BTreeSet::new(), BTreeSet::new());
+    let mut clean_passes = 0;
+    while clean_passes < 2 && Instant::now() < deadline {
+        let before = proc::last_pid();
+        let mut found = Pass::default();
+        for pid in proc::all().into_iter().rev() {
+            found.visit(pid, &is_meant);
+        }
+        found.visit_newcomers(before, &is_meant, deadline);
+        // A body not seen before: somebody died during this pass, and may have had time to fork.
+        let fresh_corpse = found.dead.difference(&corpses).next().is_some();
+        corpses.extend(&found.dead);
+        let clean = found.hit.is_empty() && !fresh_corpse;
+        clean_passes = if clean { clean_passes + 1 } else { 0 };
+        killed.extend(&found.hit);
+        if let Some(process) = found.last_hit {
+            wait_for_end(&process, PAUSE);
+        }
+    }
+    killed.into_iter().collect()
+}
+
+/// What one pass over all processes has found.
+#[derive(Debug, Default)]
+struct Pass {
+    hit: BTreeSet<u32>,
+    dead: BTreeSet<u32>,
+    last_hit: Option<OwnedFd>,
+}
+
+impl Pass {
+    fn visit(&mut self, pid: u32, is_meant: &impl Fn(u32) -> bool) {
+        if !is_meant(pid) {
+            return;
+        }
+        if proc::stat(pid).is_none_or(|stat| stat.dead) {
+            reap(pid);
+            self.dead.insert(pid);
+        } else if proc::signal_checked(pid, libc::SIGKILL, || is_meant(pid)).unwrap_or(false) {
+            self.hit.insert(pid);
+            let id = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            self.last_hit = id.and_then(|id| rustix::process::pidfd_open(id, PidfdFlags::empty()).ok());
+        }
+    }
+
+    /// Visits every id given away since `before`, newest first, until none is given away meanwhile.
+    fn visit_newcomers(&mut self, before: Option<u32>, is_meant: &impl Fn(u32) -> bool, deadline: Instant) {
+        let (Some(mut seen), mut rounds) = (before, 0) else { return };
+        while let Some(newest) = proc::last_pid().filter(|newest| *newest != seen) {
+            // After the highest id the numbers start again.
+            let wrapped = newest < seen;
+            let (first, from_start) = if wrapped { (1, newest) } else { (seen + 1, 0) };
+            let newcomers = (first..=newest).rev();
+            for pid in newcomers.take_while(|_| Instant::now() < deadline) {
+                self.visit(pid, is_meant);
+            }
+            if from_start > 0 {
+                proc::all().into_iter().filter(|pid| *pid > seen).for_each(|pid| self.visit(pid, is_meant));
+            }
+            seen = newest;
+            rounds += 1;
+            // A busy machine always has newcomers; the next pass looks at them.
+            if rounds > 100 {
+                return;
+            }
+        }
+    }
+}

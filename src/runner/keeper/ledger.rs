@@ -1,0 +1,186 @@
+//! What orch knows of the keeper's units: enough to answer for each of them when the keeper is killed.
+
+use std::collections::BTreeMap;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::types::{Exit, Signal, UnitId};
+
+use super::super::RunnerReport;
+use super::client::ShutDown;
+use super::protocol::{Event, Leftover};
+
+/// How orch and the keeper stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// At work.
+    Live,
+    /// The keeper is to end.
+    Closing,
+    /// The keeper is dead.
+    Closed,
+    /// All that it left is cleaned up and told.
+    Ended,
+    /// The keeper is another value's now.
+    HandedOver,
+}
+
+/// How far a unit is that is not gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Its spawn is asked for and not answered.
+    Asked,
+    /// Its leader runs, with this process id.
+    Running(u32),
+    /// Its leader has ended.
+    Exited,
+}
+
+#[derive(Debug)]
+struct Book {
+    phase: Phase,
+    units: BTreeMap<UnitId, Standing>,
+    /// Strays, with their start time.
+    strays: Vec<(u32, u64)>,
+    killed: Vec<Leftover>,
+    drained: bool,
+}
+
+/// What was true when the keeper ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Close {
+    /// Nobody had asked for it.
+    pub(super) lost: bool,
+    /// It said that nothing is left.
+    pub(super) drained: bool,
+}
+
+/// Shared by those who ask and the thread that reads the answers.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    book: Mutex<Book>,
+    ended: Condvar,
+}
+
+impl Ledger {
+    pub(super) fn new(units: Vec<(UnitId, Standing)>, strays: Vec<(u32, u64)>) -> Self {
+        let units = units.into_iter().collect();
+        let book = Book { phase: Phase::Live, units, strays, killed: Vec::new(), drained: false };
+        Self { book: Mutex::new(book), ended: Condvar::new() }
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        // The book is whole after every statement, so a panic elsewhere does not spoil it.
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a unit that is about to be asked for; false: nobody is there to ask.
+    pub(super) fn ask(&self, unit: UnitId) -> bool {
+        let mut book = self.book();
+        let live = book.phase == Phase::Live;
+        if live {
+            book.units.insert(unit, Standing::Asked);
+        }
+        live
+    }
+
+    /// Takes a unit out that could not be asked for; false: it was answered for meanwhile.
+    pub(super) fn withdraw(&self, unit: UnitId) -> bool {
+        self.book().units.remove(&unit).is_some()
+    }
+
+    /// Goes to a phase from a live keeper; false: it was not live.
+    pub(super) fn enter(&self, phase: Phase) -> bool {
+        let mut book = self.book();
+        let live = book.phase == Phase::Live;
+        if live {
+            book.phase = phase;
+        }
+        live
+    }
+
+    /// The units that are not gone.
+    pub(super) fn units(&self) -> Vec<(UnitId, Standing)> {
+        self.book().units.iter().map(|(unit, standing)| (*unit, *standing)).collect()
+    }
+
+    /// The strays that were reported, with their start time.
+    pub(super) fn strays(&self) -> Vec<(u32, u64)> {
+        self.book().strays.clone()
+    }
+
+    /// Notes what the keeper says, and gives what is to be reported of it.
+    pub(super) fn note(&self, event: Event) -> Option<RunnerReport> {
+        let mut book = self.book();
+        match &event {
+            Event::Report(RunnerReport::Spawned { unit, pid: Some(pid) }) => {
+                book.units.insert(*unit, Standing::Running(*pid));
+            }
+            Event::Report(RunnerReport::Exited { unit, .. }) => {
+                book.units.insert(*unit, Standing::Exited);
+            }
+            Event::Report(RunnerReport::Gone { unit } | RunnerReport::SpawnFailed { unit, .. }) => {
+                book.units.remove(unit);
+            }
+            _ => {}
+        }
+        match event {
+            Event::Report(report) => Some(report),
+            Event::Stray { pid, start, command } => {
+                book.strays.push((pid, start));
+                Some(RunnerReport::Stray { pid, command })
+            }
+            Event::Drained(killed) => {
+                (book.killed, book.drained) = (killed, true);
+                None
+            }
+        }
+    }
+
+    /// The keeper is dead: nothing more can be asked of it.
+    pub(super) fn close(&self) -> Close {
+        let mut book = self.book();
+        let lost = book.phase == Phase::Live;
+        book.phase = Phase::Closed;
+        Close { lost, drained: book.drained }
+    }
+
+    /// All is cleaned up and told.
+    pub(super) fn end(&self) {
+        self.book().phase = Phase::Ended;
+        self.ended.notify_all();
+    }
+
+    /// The leaders that run.
+    pub(super) fn leaders(&self) -> Vec<u32> {
+        let leader =
+            |standing: &Standing| if let Standing::Running(pid) = standing { Some(*pid) } else { None };
+        self.book().units.values().filter_map(leader).collect()
+    }
+
+    /// The last reports about every unit, after a keeper that was killed, when all are dead.
+    pub(super) fn last_words(&self) -> Vec<RunnerReport> {
+        let units = std::mem::take(&mut self.book().units);
+        let mut words = Vec::new();
+        for (unit, standing) in units {
+            let exited = RunnerReport::Exited { unit, exit: Exit::Signal(Signal::KILL) };
+            match standing {
+                Standing::Asked => {
+                    let error = "can't start it: the keeper was killed".into();
+                    words.push(RunnerReport::SpawnFailed { unit, error });
+                }
+                Standing::Running(_) => words.extend([exited, RunnerReport::Gone { unit }]),
+                Standing::Exited => words.push(RunnerReport::Gone { unit }),
+            }
+        }
+        words
+    }
+
+    /// Waits for [`Ledger::end`], so long at the most.
+    pub(super) fn wait_for_end(&self, limit: Duration) -> ShutDown {
+        let open = |book: &mut Book| book.phase != Phase::Ended;
+        let waited = self.ended.wait_timeout_while(self.book(), limit, open);
+        let (mut book, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        ShutDown { killed: std::mem::take(&mut book.killed), complete: !timeout.timed_out() }
+    }
+}

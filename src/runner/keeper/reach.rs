@@ -1,0 +1,144 @@
+//! How the keeper reaches the processes of a unit: signals, kills, and the look at its own children by which
+//! it knows when a unit is gone.
+//!
+//! No signal can reach a process of a reused id: a group is signalled only while its leader is unreaped, a
+//! child of the keeper only before the keeper has reaped it, anybody else through a pidfd and after a check
+//! of the start time (or the tag) behind that pidfd.
+
+use std::collections::HashSet;
+
+use crate::types::UnitId;
+
+use super::super::{RunnerReport, Scope};
+use super::census::Census;
+use super::proc::{self, Stat};
+use super::server::{Errand, Server};
+use super::units::Owner;
+
+/// Every so many looks during a kill, all tagged processes are killed, however deep: what multiplies faster
+/// than it falls to the keeper is caught by this.
+const DEEP_EVERY: u32 = 16;
+
+impl Server {
+    /// Sends a signal now where no search is needed, else at the end of the turn.
+    pub(super) fn signal(&mut self, unit: UnitId, signal: i32, scope: Scope) {
+        match self.units.get(unit) {
+            None => {}
+            Some(it) if scope == Scope::Group && it.reaped.is_none() => signal_group(it.leader, signal),
+            Some(_) => self.errands.push(Errand::Signal { unit, signal, scope }),
+        }
+    }
+
+    /// Does, with one census, what had to wait for it.
+    pub(super) fn run_errands(&mut self) {
+        if self.errands.is_empty() {
+            return;
+        }
+        let errands = std::mem::take(&mut self.errands);
+        let census = Census::take(&mut self.units);
+        for stray in &census.strays {
+            self.report_stray(stray);
+        }
+        for errand in errands {
+            match errand {
+                Errand::Signal { unit, signal, scope } => self.signal_members(&census, unit, signal, scope),
+                Errand::Kill { unit } => self.kill(&census, unit),
+            }
+        }
+    }
+
+    fn signal_members(&self, census: &Census, unit: UnitId, signal: i32, scope: Scope) {
+        let Some(it) = self.units.get(unit) else { return };
+        let group_first = scope == Scope::Unit && it.reaped.is_none();
+        if group_first {
+            signal_group(it.leader, signal);
+        }
+        for member in census.living(unit) {
+            let in_group = member.group == it.leader;
+            let meant = match scope {
+                Scope::Group => in_group,
+                Scope::Escaped => !in_group,
+                Scope::Unit => !(in_group && group_first),
+            };
+            if meant && signal_member(member, signal) && signal != libc::SIGKILL {
+                signal_member(member, libc::SIGCONT);
+            }
+        }
+    }
+
+    /// The first blow; [`Server::look`] follows up at each death.
+    fn kill(&mut self, census: &Census, unit: UnitId) {
+        let Some(it) = self.units.get_mut(unit) else { return };
+        if std::mem::replace(&mut it.condemned, true) {
+            return;
+        }
+        let living_group = it.reaped.is_none().then_some(it.leader);
+        if let Some(leader) = living_group {
+            signal_group(leader, libc::SIGKILL);
+        }
+        // Those of the group have had theirs.
+        let hit = |member: &&Stat| Some(member.group) == living_group || signal_member(member, libc::SIGKILL);
+        let pids = census.living(unit).filter(hit).map(|member| member.pid).collect();
+        self.outbox.report(RunnerReport::Killed { unit, pids });
+        self.stale = true;
+    }
+
+    /// Looks at the keeper's children, if that can tell anything new: kills what has turned up of a
+    /// condemned unit, and reports each unit of which nothing is left.
+    pub(super) fn look(&mut self) {
+        if !std::mem::take(&mut self.stale) || !self.units.any_open_end() {
+            return;
+        }
+        let mut present = HashSet::new();
+        // The newest first: what forks and exits for ever stands at the end, and only for a moment.
+        for pid in proc::own_children(&mut self.scratch).into_iter().rev() {
+            match self.units.owner(pid) {
+                Owner::Member(unit) => {
+                    if self.units.get(unit).is_some_and(|it| it.condemned) {
+                        let _ = proc::signal_child(pid, libc::SIGKILL);
+                    }
+                    present.insert(unit);
+                }
+                Owner::NewStray(stat) => self.report_stray(&stat),
+                Owner::Leader(_) | Owner::Stray | Owner::Dead => {}
+            }
+        }
+        let gone: Vec<UnitId> = self.units.leaderless().filter(|unit| !present.contains(unit)).collect();
+        for unit in gone {
+            self.units.remove(unit);
+            self.outbox.report(RunnerReport::Gone { unit });
+        }
+        self.looks = self.looks.wrapping_add(1);
+        if self.looks.is_multiple_of(DEEP_EVERY) && self.units.any_condemned() {
+            self.kill_deep();
+        }
+    }
+
+    fn kill_deep(&self) {
+        let condemned = |pid: u32| {
+            let unit = self.units.by_tag(pid).and_then(|unit| self.units.get(unit));
+            unit.is_some_and(|unit| unit.condemned)
+        };
+        for pid in proc::all().into_iter().filter(|pid| condemned(*pid)) {
+            let _ = proc::signal_checked(pid, libc::SIGKILL, || condemned(pid));
+        }
+    }
+}
+
+/// Signals the group of a leader that is not reaped, then wakes it if it was stopped.
+fn signal_group(leader: u32, signal: i32) {
+    // A group that has just ended is no error: its end is on its way.
+    let _ = proc::signal_group(leader, signal);
+    if signal != libc::SIGKILL {
+        let _ = proc::signal_group(leader, libc::SIGCONT);
+    }
+}
+
+/// Signals one process of a census; tells whether it was reached.
+fn signal_member(member: &Stat, signal: i32) -> bool {
+    if member.parent == std::process::id() {
+        return proc::signal_child(member.pid, signal).is_ok();
+    }
+    let same = || proc::stat(member.pid).is_some_and(|now| now.start == member.start);
+    proc::signal_checked(member.pid, signal, same).unwrap_or(false)
+}

@@ -1,0 +1,102 @@
+//! The thread that hears the keeper: hands its reports on, and cleans up after its death.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::event::PollFlags;
+use rustix::process::{Pid, PidfdFlags};
+
+use super::super::{ReportSink, RunnerReport};
+use super::hunt::hunt;
+use super::ledger::Ledger;
+use super::proc::{self, is_own_child, reap, wait_for_end};
+use super::protocol::Event;
+use super::socket;
+use super::tag::Tag;
+
+/// How long a keeper that has closed its socket may take to end by itself, in milliseconds: it drains then,
+/// and only what can't be killed holds it up.
+const END_LIMIT: i64 = 10_000;
+
+/// What the reader works with.
+pub(super) struct Reading {
+    pub(super) socket: Arc<OwnedFd>,
+    pub(super) stop: Arc<OwnedFd>,
+    pub(super) pid: u32,
+    pub(super) instance: u32,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) sink: ReportSink,
+}
+
+/// Reads until the keeper is gone, or until told to stop.
+pub(super) fn run(reading: &Reading) {
+    if !reading.reports() {
+        return;
+    }
+    reading.await_keeper();
+    // From here on nothing new can be asked for, so nothing is left without an answer.
+    let close = reading.ledger.close();
+    if close.drained {
+        return reading.ledger.end();
+    }
+    reading.clean_up();
+    for report in reading.ledger.last_words() {
+        (reading.sink)(report);
+    }
+    if close.lost {
+        (reading.sink)(RunnerReport::KeeperLost);
+    }
+    reading.ledger.end();
+}
+
+impl Reading {
+    /// Hands reports on; true at the end of the connection, false when told to stop.
+    fn reports(&self) -> bool {
+        let mut packet = vec![0; socket::MAX_PACKET];
+        loop {
+            let wanted = [(self.socket.as_fd(), PollFlags::IN), (self.stop.as_fd(), PollFlags::IN)];
+            match socket::poll(wanted, None) {
+                Ok([_, stop]) if !stop.is_empty() => return false,
+                Ok([socket, _]) if socket.is_empty() => continue,
+                Ok(_) => {}
+                Err(_) => return true,
+            }
+            let Ok(Some(received)) = socket::receive(&*self.socket, &mut packet, true) else { return true };
+            // Nobody but the keeper, which is this same program, writes here.
+            for event in Event::decode_all(&packet[..received.length]).unwrap_or_default() {
+                if let Some(report) = self.ledger.note(event) {
+                    (self.sink)(report);
+                }
+            }
+        }
+    }
+
+    /// Waits for the keeper's death: only after that are its children orch's.
+    fn await_keeper(&self) {
+        let id = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        // Not reaped by anybody but this thread, so the id is still the keeper's.
+        if let Some(process) = id.and_then(|id| rustix::process::pidfd_open(id, PidfdFlags::empty()).ok()) {
+            wait_for_end(&process, END_LIMIT);
+        }
+        reap(self.pid);
+    }
+
+    /// Ends what a killed keeper has left to this process: what carries its tag, what is in its session
+    /// (which nobody else can enter), and known leaders and strays.
+    fn clean_up(&self) {
+        let (leaders, strays) = (self.ledger.leaders(), self.ledger.strays());
+        hunt(|pid| {
+            if pid == self.pid {
+                return false;
+            }
+            if Tag::of(pid).is_some_and(|tag| tag.instance == self.instance) {
+                return true;
+            }
+            if leaders.contains(&pid) && is_own_child(pid) {
+                return true;
+            }
+            proc::stat(pid)
+                .is_some_and(|stat| stat.session == self.pid || strays.contains(&(pid, stat.start)))
+        });
+    }
+}

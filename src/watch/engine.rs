@@ -1,0 +1,299 @@
+//! The watcher's thread: it owns everything, waits for messages and moments, and works in rounds.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
+
+use super::gitignore::GitRules;
+use super::judge::{Entry, Pending};
+use super::native::{Backlog, Native, Refusal, silent_file_system};
+use super::places::{Owner, Places};
+use super::report::Reports;
+use super::rules::Rules;
+use super::timers::Timers;
+use super::{Message, Sink, WatchKey};
+use crate::config::model::Poll;
+
+/// Messages taken in one round at most, so that the first change of a flood is not reported after it.
+const ROUND: usize = 256;
+/// How often files are looked at where no events come.
+const POLL: Duration = Duration::from_millis(500);
+/// Polling faster than this would only heat the room.
+const POLL_MIN: Duration = Duration::from_millis(10);
+
+/// The messages to the thread.
+pub(super) struct Inbox {
+    messages: Receiver<Message>,
+    /// Taken while looking for events, and not yet acted upon.
+    deferred: VecDeque<Message>,
+    backlog: Arc<Backlog>,
+}
+
+/// Why the thread goes on.
+enum Wake {
+    Message(Message),
+    /// A moment has come.
+    Time,
+    /// There is nothing to do but what can wait.
+    Idle,
+}
+
+pub(super) struct Polling {
+    every: Duration,
+    next: Instant,
+}
+
+pub(super) struct Engine {
+    pub(super) inbox: Inbox,
+    pub(super) native: Native,
+    pub(super) places: Places,
+    pub(super) rules: BTreeMap<WatchKey, Arc<Rules>>,
+    pub(super) git: GitRules,
+    /// Every watched file, by the path that the user knows it by.
+    pub(super) files: BTreeMap<PathBuf, Entry>,
+    /// When files are to be judged.
+    pub(super) timers: Timers,
+    pub(super) pending: Pending,
+    /// Files whose baseline is known by `stat` alone.
+    pub(super) unread: VecDeque<PathBuf>,
+    /// Where to look again.
+    pub(super) rescans: BTreeSet<(Owner, PathBuf)>,
+    pub(super) polls: BTreeMap<WatchKey, Polling>,
+    pub(super) reports: Reports,
+    /// A `.gitignore` was edited.
+    pub(super) is_git_stale: bool,
+    /// Events were lost.
+    pub(super) is_lost: bool,
+    /// The devices seen, each with the name of its file system if that gives no events.
+    devices: BTreeMap<u64, Option<&'static str>>,
+}
+
+impl Inbox {
+    pub(super) fn new(
+        messages: Receiver<Message>,
+        deferred: VecDeque<Message>,
+        backlog: Arc<Backlog>,
+    ) -> Self {
+        Self { messages, deferred, backlog }
+    }
+
+    /// The next message; with `eager`, only if there is one already.
+    fn next(&mut self, until: Option<Instant>, eager: bool) -> Wake {
+        if let Some(message) = self.deferred.pop_front() {
+            return Wake::Message(message);
+        }
+        if eager {
+            return self.arrived().map_or(Wake::Idle, Wake::Message);
+        }
+        let Some(until) = until else {
+            return Wake::Message(self.messages.recv().map_or(Message::End, |message| self.count(message)));
+        };
+        match self.messages.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(message) => Wake::Message(self.count(message)),
+            Err(RecvTimeoutError::Timeout) => Wake::Time,
+            Err(RecvTimeoutError::Disconnected) => Wake::Message(Message::End),
+        }
+    }
+
+    /// A message that has arrived since, if any.
+    fn arrived(&self) -> Option<Message> {
+        match self.messages.try_recv() {
+            Ok(message) => Some(self.count(message)),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Message::End),
+        }
+    }
+
+    fn count(&self, message: Message) -> Message {
+        if matches!(message, Message::Happened(_)) {
+            self.backlog.taken();
+        }
+        message
+    }
+}
+
+impl Engine {
+    pub(super) fn new(sink: Sink, inbox: Inbox, native: Native) -> Self {
+        Self {
+            inbox,
+            native,
+            places: Places::default(),
+            rules: BTreeMap::new(),
+            git: GitRules::default(),
+            files: BTreeMap::new(),
+            timers: Timers::default(),
+            pending: Pending::default(),
+            unread: VecDeque::new(),
+            rescans: BTreeSet::new(),
+            polls: BTreeMap::new(),
+            reports: Reports::new(sink),
+            is_git_stale: false,
+            is_lost: false,
+            devices: BTreeMap::new(),
+        }
+    }
+
+    /// Works until told to end. `trouble` says why the system gives no events.
+    pub(super) fn run(mut self, trouble: Option<String>) {
+        if let Some(trouble) = trouble {
+            let advice = "end other watching programs, or raise fs.inotify.max_user_instances";
+            self.reports.problem(
+                None,
+                format!("can't get file events ({trouble}); looking every {POLL:?} instead: {advice}"),
+            );
+        }
+        loop {
+            let eager = !self.unread.is_empty();
+            let (mut next, idle) = match self.inbox.next(self.deadline(), eager) {
+                Wake::Message(message) => (Some(message), false),
+                Wake::Time => (None, false),
+                Wake::Idle => (None, true),
+            };
+            for _ in 0..ROUND {
+                match next {
+                    Some(Message::End) => return,
+                    Some(message) => self.take(message),
+                    None => break,
+                }
+                next = self.inbox.deferred.pop_front().or_else(|| self.inbox.arrived());
+            }
+            // The round's last message, if it was full.
+            self.inbox.deferred.extend(next);
+            self.round(idle);
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Happened(happenings) => happenings.into_iter().for_each(|it| self.happened(&it)),
+            Message::Lost => self.is_lost = true,
+            Message::Set(key, spec) => self.set(key, &spec),
+            Message::Remove(key) => self.remove(key),
+            Message::Rebase(key) => self.rebase(key),
+            Message::End => {}
+        }
+    }
+
+    /// Acts upon all that was learned: looks where names moved, judges what is due, reports.
+    fn round(&mut self, idle: bool) {
+        if self.inbox.backlog.take_lost() || std::mem::take(&mut self.is_lost) {
+            self.look_everywhere();
+        }
+        if std::mem::take(&mut self.is_git_stale) {
+            self.reload_git();
+        }
+        self.look_again();
+        self.poll();
+        let now = Instant::now();
+        while let Some(path) = self.timers.take_due(now) {
+            self.judge(&path, None);
+        }
+        if idle {
+            self.read_one();
+        }
+        let left = self.places.sweep();
+        if !left.is_empty() {
+            self.native.unwatch(left);
+        }
+        self.still_pending();
+        self.reports.flush();
+    }
+
+    /// When to go on at the latest. `None`: when a message comes.
+    fn deadline(&self) -> Option<Instant> {
+        let polls = self.polls.values().map(|polling| polling.next).min();
+        [self.timers.next(), self.pending.next(), polls].into_iter().flatten().min()
+    }
+
+    fn rebase(&mut self, key: WatchKey) {
+        self.native.barrier();
+        while let Some(message) = self.inbox.arrived() {
+            match message {
+                Message::Happened(_) | Message::Lost => self.take(message),
+                other => self.inbox.deferred.push_back(other),
+            }
+        }
+        if self.polls.contains_key(&key) {
+            self.look_at(key);
+        }
+        self.look_again();
+        let is_mine = |path: &PathBuf| self.files.get(path).is_some_and(|entry| entry.is_of(key));
+        let mine: Vec<PathBuf> = self.timers.paths().filter(|path| is_mine(path)).cloned().collect();
+        for path in mine {
+            self.judge(&path, Some(key));
+        }
+    }
+
+    /// Sets whether and how often `key` is polled, from its rules.
+    pub(super) fn set_polling(&mut self, key: WatchKey, poll: Poll) {
+        self.polls.remove(&key);
+        match poll {
+            Poll::Every(every) => self.start_polling(key, every.max(POLL_MIN)),
+            Poll::Auto if !self.native.is_available() => self.start_polling(key, POLL),
+            Poll::Auto => {}
+        }
+    }
+
+    fn start_polling(&mut self, key: WatchKey, every: Duration) {
+        self.polls.entry(key).or_insert_with(|| Polling { every, next: Instant::now() + every });
+    }
+
+    fn poll(&mut self) {
+        let now = Instant::now();
+        let due = self.polls.iter().filter(|(_, polling)| polling.next <= now);
+        for key in due.map(|(key, _)| *key).collect::<Vec<_>>() {
+            self.look_at(key);
+            self.look_again();
+            if let Some(polling) = self.polls.get_mut(&key) {
+                polling.next = Instant::now() + polling.every;
+            }
+        }
+    }
+
+    /// Has the system watch the folders that are marked and not watched yet.
+    pub(super) fn arm(&mut self) {
+        let rules = &self.rules;
+        let wanted = |owner: Owner| rules.get(&owner.key).is_some_and(|rules| rules.poll == Poll::Auto);
+        let folders = self.places.take_unarmed(wanted);
+        if folders.is_empty() {
+            return;
+        }
+        for (folder, refusal) in self.native.watch(&folders) {
+            let owners = self.places.refused(&folder);
+            let about = match refusal {
+                Refusal::Unreachable => continue,
+                Refusal::Limit => "the system's limit of file watches is reached; raise \
+                                   fs.inotify.max_user_watches, or watch fewer folders"
+                    .into(),
+                Refusal::Other(cause) => format!("{} can't be watched: {cause}", folder.display()),
+            };
+            for owner in owners {
+                self.start_polling(owner.key, POLL);
+            }
+            self.reports.problem(None, format!("looking for changes every {POLL:?}: {about}"));
+        }
+        for (folder, _) in folders {
+            self.check_device(&folder);
+        }
+    }
+
+    /// Polls, too, where changes made elsewhere cause no event.
+    fn check_device(&mut self, folder: &std::path::Path) {
+        let Ok(meta) = std::fs::metadata(folder) else {
+            return;
+        };
+        let device = std::os::unix::fs::MetadataExt::dev(&meta);
+        let silent = *self.devices.entry(device).or_insert_with(|| silent_file_system(folder));
+        let Some(name) = silent else {
+            return;
+        };
+        for key in self.places.owners(folder).into_iter().map(|owner| owner.key).collect::<BTreeSet<_>>() {
+            self.start_polling(key, POLL);
+            let message =
+                format!("looking for changes every {POLL:?}: {name} gives no events of all changes");
+            self.reports.problem(Some(key), message);
+        }
+    }
+}

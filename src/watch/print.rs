@@ -1,0 +1,161 @@
+//! What is known of a file's bytes.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest, Sha256};
+
+/// Larger files are judged by size and time alone (contract, section 3). Bytes.
+const READ_LIMIT: u64 = 64 << 20;
+/// Up to this size, reading a file takes no time that matters. Bytes.
+const QUICK: u64 = 1 << 20;
+/// Coarser clocks than this are on no file system that gives native events.
+const TICK: Duration = Duration::from_millis(20);
+
+/// What `stat` says of one content. Equal stamps mean equal bytes, unless the stamp is [`Print::fresh`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// One content of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Print {
+    /// There is no such file.
+    Absent,
+    /// There is one.
+    Present {
+        stamp: Stamp,
+        /// `None`: not read yet, too large, or not readable.
+        digest: Option<[u8; 32]>,
+        /// The file was written so shortly before the look that another write may leave the same stamp.
+        fresh: bool,
+    },
+}
+
+impl Stamp {
+    fn of(meta: &Metadata) -> Self {
+        Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+            size: meta.size(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+}
+
+impl Print {
+    /// Looks at `path` by `stat` alone, unless its bytes are so young that a stamp does not tell them apart.
+    pub(super) fn glance(path: &Path) -> Self {
+        match std::fs::metadata(path) {
+            Ok(meta) if meta.is_file() && !is_fresh(&meta) => {
+                Self::Present { stamp: Stamp::of(&meta), digest: None, fresh: false }
+            }
+            Ok(meta) if meta.is_file() => Self::read(path),
+            _ => Self::Absent,
+        }
+    }
+
+    /// Looks at `path` and reads it.
+    pub(super) fn read(path: &Path) -> Self {
+        Self::look(path, |_| true)
+    }
+
+    /// Looks at `path` and reads it, unless it is long and its size alone shows that it differs.
+    pub(super) fn compare(&self, path: &Path) -> Self {
+        let known = self.stamp().map(|stamp| stamp.size);
+        Self::look(path, |size| size <= QUICK || known == Some(size))
+    }
+
+    fn look(path: &Path, wanted: impl Fn(u64) -> bool) -> Self {
+        // A pipe in a file's place must not block the watcher.
+        let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+        let looked = match &opened {
+            Ok(file) => file.metadata(),
+            Err(_) => std::fs::metadata(path),
+        };
+        let Some(meta) = looked.ok().filter(Metadata::is_file) else {
+            return Self::Absent;
+        };
+        let fresh = is_fresh(&meta);
+        let worth = meta.size() <= READ_LIMIT && wanted(meta.size());
+        let digest = opened.ok().filter(|_| worth).and_then(|file| digest(file).ok());
+        Self::Present { stamp: Stamp::of(&meta), digest, fresh }
+    }
+
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+
+    fn stamp(&self) -> Option<&Stamp> {
+        match self {
+            Self::Absent => None,
+            Self::Present { stamp, .. } => Some(stamp),
+        }
+    }
+
+    /// Whether the bytes were left unread though they may be read.
+    pub(super) fn is_unread(&self) -> bool {
+        matches!(self, Self::Present { stamp, digest: None, .. } if stamp.size <= READ_LIMIT)
+    }
+
+    /// Whether both are the same bytes, as far as both are known.
+    pub(super) fn same_bytes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Absent, Self::Absent) => true,
+            (Self::Present { digest: Some(one), .. }, Self::Present { digest: Some(two), .. }) => one == two,
+            (Self::Present { stamp: one, .. }, Self::Present { stamp: two, .. }) => {
+                one.size == two.size && one.modified == two.modified
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the file at `path` may hold other bytes than these, told without reading it.
+    pub(super) fn may_differ(&self, path: &Path) -> bool {
+        match (self, std::fs::metadata(path).ok().filter(Metadata::is_file)) {
+            (Self::Absent, None) => false,
+            (Self::Present { stamp, fresh, .. }, Some(meta)) => *fresh || *stamp != Stamp::of(&meta),
+            _ => true,
+        }
+    }
+
+    /// Takes a later look at the same bytes for this one, and forgets nothing.
+    pub(super) fn confirm(&mut self, later: Self) {
+        let known = match self {
+            Self::Present { digest, .. } => *digest,
+            Self::Absent => None,
+        };
+        *self = later;
+        if let Self::Present { digest, .. } = self {
+            *digest = digest.or(known);
+        }
+    }
+}
+
+/// Whether the file was written within the last tick, or in the future.
+fn is_fresh(meta: &Metadata) -> bool {
+    meta.modified()
+        .is_ok_and(|written| SystemTime::now().duration_since(written).map_or(true, |age| age < TICK))
+}
+
+fn digest(mut file: File) -> io::Result<[u8; 32]> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finalize().into()),
+            Ok(count) => hasher.update(buffer.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -47,7 +47,9 @@ impl fmt::Debug for Name {
 
 impl fmt::Display for InvalidName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name has up to 63 letters, digits, `_`, `.` or `-`, and begins with a letter or a digit")
+        f.write_str(
+            "a name has up to 63 letters, digits, `_`, `.` or `-`, and begins with a letter or a digit",
+        )
     }
 }
 

@@ -1,0 +1,144 @@
+//! The numbers of incarnations: 1, 2, 3 … for each component over the life of the state directory.
+//!
+//! A start must not wait for the disk. So each number is appended to one file without fsync: a killed orch
+//! loses nothing by that, and only a crash of the machine may lose the last ones. After a boot that nobody
+//! closed the file before, every counter therefore leaps ahead by more than can have been lost.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::io;
+
+use super::generation::{read_small, write_all};
+use super::shelf::create_anew;
+use super::vfs::Vfs;
+use crate::types::Name;
+
+const FILE: &str = ".incarnations";
+const NEW_FILE: &str = ".incarnations.new";
+const MAGIC: &str = "orch-incarnations 1";
+const MAX_FILE: u64 = 1 << 30;
+/// More starts than a component makes within the half minute that the system may keep data back.
+const LEAP: u64 = 1000;
+
+/// The counters, and the file that they are kept in.
+pub(crate) struct Incarnations<V: Vfs> {
+    last: HashMap<Name, u64>,
+    /// The open file and where its next line goes; `None` while it can't be written.
+    file: Option<(V::File, u64)>,
+}
+
+impl<V: Vfs> Incarnations<V> {
+    /// Reads the counters, and begins a file of this boot.
+    pub(crate) fn open(vfs: &V, dir: &V::Dir, boot_id: &str) -> io::Result<Self> {
+        let text = match vfs.open(dir, FILE.as_ref()) {
+            Ok(file) => read_small(vfs, &file, MAX_FILE)?.unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let last = parse(&String::from_utf8_lossy(&text), boot_id);
+        let mut counters = Self { last, file: None };
+        counters.rewrite(vfs, dir, boot_id)?;
+        Ok(counters)
+    }
+
+    /// The number that was given out last; 0 if none was.
+    pub(crate) fn last(&self, name: &Name) -> u64 {
+        self.last.get(name).copied().unwrap_or(0)
+    }
+
+    /// Notes that numbers up to this one are given out.
+    pub(crate) fn note(
+        &mut self,
+        vfs: &V,
+        dir: &V::Dir,
+        boot_id: &str,
+        name: &Name,
+        number: u64,
+    ) -> io::Result<()> {
+        self.last.insert(name.clone(), number);
+        let Some((file, end)) = &mut self.file else { return self.rewrite(vfs, dir, boot_id) };
+        let line = format!("{name} {number}\n");
+        if let Err(error) = write_all(vfs, file, line.as_bytes(), *end) {
+            // There may be half a line; the next one begins a new file.
+            self.file = None;
+            return Err(error);
+        }
+        *end += line.len() as u64;
+        Ok(())
+    }
+
+    /// Makes the file durable and notes in it that nothing is missing.
+    pub(crate) fn close(&mut self, vfs: &V, dir: &V::Dir) -> io::Result<()> {
+        self.file = None;
+        self.rewrite(vfs, dir, "closed")
+    }
+
+    fn rewrite(&mut self, vfs: &V, dir: &V::Dir, boot: &str) -> io::Result<()> {
+        let mut text = format!("{MAGIC} {boot}\n");
+        for (name, number) in &self.last {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{name} {number}");
+        }
+        let (new, file) = (OsStr::new(NEW_FILE), OsStr::new(FILE));
+        let opened = create_anew(vfs, dir, new, 0o600)?;
+        write_all(vfs, &opened, text.as_bytes(), 0)?;
+        vfs.sync(&opened)?;
+        vfs.rename(dir, new, dir, file)?;
+        vfs.sync_dir(dir)?;
+        self.file = Some((opened, text.len() as u64));
+        Ok(())
+    }
+}
+
+/// The highest number of each component. Lines that a crash has cut short or blanked are passed over.
+fn parse(text: &str, boot_id: &str) -> HashMap<Name, u64> {
+    let mut lines = text.lines();
+    let boot = lines.next().and_then(|line| line.strip_prefix(MAGIC)).map(str::trim);
+    let complete = boot.is_some_and(|boot| boot == "closed" || (!boot.is_empty() && boot == boot_id));
+    let mut last: HashMap<Name, u64> = HashMap::new();
+    for line in lines {
+        let Some((name, number)) = line.split_once(' ') else { continue };
+        let (Ok(name), Ok(number)) = (Name::new(name), number.parse::<u64>()) else { continue };
+        let known = last.entry(name).or_insert(0);
+        *known = number.max(*known);
+    }
+    if !complete {
+        last.values_mut().for_each(|number| *number = number.saturating_add(LEAP));
+    }
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::vfs::Os;
+    use super::*;
+
+    #[test]
+    fn numbers_go_on_after_a_kill_and_leap_after_a_crash_of_the_machine() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Os.open_path(folder.path()).unwrap();
+        let (api, web) = (Name::new("api").unwrap(), Name::new("web").unwrap());
+        let mut counters = Incarnations::open(&Os, &dir, "boot").unwrap();
+        assert_eq!(counters.last(&api), 0);
+        for number in 1..=3 {
+            counters.note(&Os, &dir, "boot", &api, number).unwrap();
+        }
+        counters.note(&Os, &dir, "boot", &web, 1).unwrap();
+        drop(counters);
+        let mut killed = Incarnations::open(&Os, &dir, "boot").unwrap();
+        assert_eq!((killed.last(&api), killed.last(&web)), (3, 1));
+        killed.note(&Os, &dir, "boot", &api, 4).unwrap();
+        let mut crashed = Incarnations::open(&Os, &dir, "another").unwrap();
+        assert_eq!((crashed.last(&api), crashed.last(&web)), (1004, 1001));
+        crashed.close(&Os, &dir).unwrap();
+        let closed = Incarnations::open(&Os, &dir, "third").unwrap();
+        assert_eq!(closed.last(&api), 1004);
+    }
+
+    #[test]
+    fn torn_lines_are_passed_over() {
+        let read = parse("orch-incarnations 1 b\napi 7\n\0\0\0\0\nweb 1x\napi 3\nweb", "b");
+        assert_eq!(read.into_iter().collect::<Vec<_>>(), [(Name::new("api").unwrap(), 7)]);
+    }
+}

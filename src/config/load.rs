@@ -125,6 +125,7 @@ fn project_env<'g>(
 ///
 /// # Errors
 /// That there is none.
+#[expect(clippy::result_large_err, reason = "it is made once in the life of a command")]
 pub fn find(file: Option<&Path>, cwd: &Path) -> Result<PathBuf, Diagnostic> {
     if let Some(file) = file {
         return Ok(file.to_path_buf());

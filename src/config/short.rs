@@ -59,7 +59,9 @@ impl Short for StateKeys {
 impl Short for ReadyKeys {}
 impl Short for HealthKeys {}
 impl Short for StopKeys {}
-impl Short for SnapshotKeys {}
+impl Short for SnapshotKeys {
+    const REQUIRED: &'static [&'static str] = &["every"];
+}
 impl Short for LogsKeys {}
 
 /// Exit codes as the model has them.

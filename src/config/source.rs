@@ -164,13 +164,13 @@ mod tests {
     #[test]
     fn places_count_lines_and_characters_from_one() {
         let source = Source::new(Path::new("a"), "\u{feff}é: 1\r\nbéb: 2".into());
-        assert_eq!(source.text().len(), 15);
+        assert_eq!(source.text().len(), 14);
         let place = source.place(9..10);
         assert_eq!((place.line, place.column), (2, 2));
         assert_eq!(&source.text()[source.line(0)], "é: 1");
         let inside = source.place(1..99);
-        assert_eq!((inside.line, inside.column, inside.span), (1, 1, 0..15));
-        let end = source.place(15..15);
+        assert_eq!((inside.line, inside.column, inside.span), (1, 1, 0..14));
+        let end = source.place(14..14);
         assert_eq!((end.line, end.column), (2, 7));
     }
 

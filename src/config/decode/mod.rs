@@ -22,7 +22,7 @@ pub(crate) use leaf::{
     Anything, Components, Int, List, PathText, Pattern, Real, Size, Span, Text, True, Version,
 };
 pub(crate) use network::{SocketText, Sockets};
-pub(crate) use section::{LATER, Section, Short, section};
+pub(crate) use section::{Section, Short, section};
 pub(crate) use word::{Action, MaxAge, PollForm};
 
 use super::code;

@@ -98,6 +98,8 @@ pub(crate) enum Section<T> {
 pub(crate) trait Short: Value {
     /// What is expected, in words.
     const EXPECTED: &'static str = "a map";
+    /// Keys that the map must have, for the schema.
+    const REQUIRED: &'static [&'static str] = &[];
 
     /// Reads a short form; `None` if it is not written in one.
     fn short(_decoder: &mut Decoder<'_>, _node: NodeId) -> Option<Option<Self>> {
@@ -126,7 +128,11 @@ impl<T: Short> Value for Section<T> {
     }
 
     fn schema() -> Json {
-        let mut forms = vec![T::schema()];
+        let mut map = T::schema();
+        if !T::REQUIRED.is_empty() {
+            map["required"] = json!(T::REQUIRED);
+        }
+        let mut forms = vec![map];
         forms.extend(T::short_schemas());
         forms.push(json!({ "const": false }));
         forms.push(json!({ "$ref": "#/$defs/interpolated" }));
@@ -172,11 +178,18 @@ impl Section<()> {
 impl Decoder<'_> {
     /// Warns at a key that is not in effect yet.
     pub(crate) fn later(&mut self, node: NodeId, section: &str, key: &str) {
-        let matches = |later: &&str| {
-            later.strip_prefix(section).is_some_and(|rest| rest.strip_prefix('.') == Some(key))
-        };
-        if LATER.iter().any(|later| matches(&later)) {
-            let message = format!("`{key}` is not in effect yet: it is checked, and then ignored");
+        let matches =
+            |later: &&&str| later.strip_prefix(section).and_then(|rest| rest.strip_prefix('.')) == Some(key);
+        if let Some(later) = LATER.iter().find(matches) {
+            self.later_value(node, later);
+        }
+    }
+
+    /// Warns at a value that is not in effect yet.
+    pub(crate) fn later_value(&mut self, node: NodeId, what: &str) {
+        if LATER.contains(&what) {
+            let what = what.strip_prefix("component.").unwrap_or(what);
+            let message = format!("`{what}` is not in effect yet: it is checked, and then ignored");
             self.mistake(node, Mistake::new(code::NOT_YET, message));
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::leaf::{or_interpolated, signal};
-use super::{Decoder, LATER, Run, Value};
+use super::{Decoder, Run, Value};
 use crate::config::code;
 use crate::config::model::{Condition, OnFailure, Overflow, RestartPolicy, Stdin, Terminal, WatchAction};
 use crate::config::report::Mistake;
@@ -52,15 +52,6 @@ impl<'t> Decoder<'t> {
             self.mistake(node, Mistake::new(code::CHOICE, message).maybe_help(help));
         }
         known
-    }
-
-    /// Warns at a value that is not in effect yet.
-    pub(crate) fn later_value(&mut self, node: NodeId, what: &str) {
-        if LATER.contains(&what) {
-            let key = what.split_once('.').map_or(what, |(_, key)| key);
-            let message = format!("`{key}` is not in effect yet: it is checked, and then ignored");
-            self.mistake(node, Mistake::new(code::NOT_YET, message));
-        }
     }
 
     /// Whether a word stands there, for keys that also take other things.

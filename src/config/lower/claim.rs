@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::{Lowering, on};
 use crate::config::code;
-use crate::config::decode::Step;
+use crate::config::decode::{At, Step};
 use crate::config::keys::ComponentKeys;
-use crate::config::model::{Component, Probe, SocketAddress};
+use crate::config::model::{Component, HostPort, SocketAddress};
 use crate::config::report::Mistake;
 use crate::config::text::shown;
 use crate::config::tree::NodeId;
@@ -121,11 +121,19 @@ impl<'t> Lowering<'t> {
 
     /// A `tcp` probe on one of the component's own sockets would always succeed.
     pub(super) fn check_own_sockets(&mut self, component: &Component, keys: &ComponentKeys) {
-        let Some(Probe::Tcp(probe)) = component.ready.as_ref().map(|ready| &ready.probe) else { return };
-        let Some(written) = on(keys.ready.as_ref()).and_then(|ready| ready.tcp.as_ref()) else { return };
+        if let Some(tcp) = on(keys.ready.as_ref()).and_then(|ready| ready.tcp.as_ref()) {
+            self.check_own_socket(component, "ready", tcp);
+        }
+        if let Some(tcp) = on(keys.health.as_ref()).and_then(|health| health.tcp.as_ref()) {
+            self.check_own_socket(component, "health", tcp);
+        }
+    }
+
+    fn check_own_socket(&mut self, component: &Component, section: &'static str, probe: &At<HostPort>) {
+        let asked = &probe.value;
         let own = component.sockets.iter().find(|socket| match socket.address {
             SocketAddress::Tcp(address) => {
-                address.port() == probe.port && same_host(address.ip(), &probe.host)
+                address.port() == asked.port && same_host(address.ip(), &asked.host)
             }
             SocketAddress::Unix(_) => false,
         });
@@ -134,9 +142,9 @@ impl<'t> Lowering<'t> {
             "`tcp` on the component's own socket `{}` says nothing: the backlog always answers",
             own.name
         );
-        let mistake = Mistake::new(code::OWN_SOCKET, message).help("use `http`, `log`, `exec` or `notify`");
-        self.key("ready", |lowering| {
-            lowering.key("tcp", |lowering| lowering.mistake(written.node, mistake));
+        let mistake = Mistake::new(code::OWN_SOCKET, message).help("use `http`, `exec` or `notify`");
+        self.key(section, |lowering| {
+            lowering.key("tcp", |lowering| lowering.mistake(probe.node, mistake));
         });
     }
 }

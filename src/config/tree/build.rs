@@ -115,6 +115,10 @@ impl Builder<'_> {
         let verbatim =
             if plain { source.get(span.clone()) } else { source.get(span.start + 1..span.end.max(1) - 1) };
         let quoted = matches!(style, ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted);
+        // The parser makes up a `~` where nothing is written.
+        if plain && span.is_empty() {
+            return self.leaf(span, Kind::Plain, 0, anchor);
+        }
         if (plain || quoted) && verbatim == Some(&*text) {
             return self.leaf(span, if plain { Kind::Plain } else { Kind::Quoted }, 0, anchor);
         }
@@ -268,13 +272,37 @@ impl Builder<'_> {
     }
 
     fn syntax(&mut self, error: &ScanError) -> Stop {
-        let at = error.marker().byte_offset().unwrap_or(0);
+        let mut at = error.marker().byte_offset().unwrap_or(0);
         if *error.kind() == ErrorKind::RecursionLimitExceeded {
             return self.too_deep(at..at + 1);
         }
         let (code, message, help) = explain(error.kind());
+        if message == TAB {
+            at = self.nearest_tab(at);
+        }
+        let help = if self.line_has_variable(at) {
+            Some("inside `{ }` and `[ ]`, put a value with `${…}` into quotes")
+        } else {
+            help
+        };
         self.mistake(Mistake::new(code, message).maybe_help(help.map(String::from)), at..at + 1);
         Stop
+    }
+
+    /// A `{` begins a map wherever it stands inside another one, which people do not expect of `${`.
+    fn line_has_variable(&self, at: usize) -> bool {
+        let source = &self.tree.source;
+        let line = source.line(source.place(at..at).line - 1);
+        source.text()[line.start..at.clamp(line.start, line.end)].contains("${") && !self.open.is_empty()
+    }
+
+    /// The parser tells where the line, or the text before it, went wrong; the tab is near.
+    fn nearest_tab(&self, at: usize) -> usize {
+        let text = self.tree.source.text().as_bytes();
+        let blanks =
+            text[..at.min(text.len())].iter().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        let begin = at - blanks;
+        memchr::memchr(b'\t', &text[begin..]).map_or(at, |tab| begin + tab)
     }
 
     fn mistake(&mut self, mistake: Mistake, span: Range<usize>) {
@@ -292,15 +320,16 @@ impl Builder<'_> {
     }
 }
 
+const TAB: &str = "a tab stands where YAML allows only spaces";
+
 /// The parser's errors in the words of this tool; tabs are the ones that people meet.
 fn explain(kind: &ErrorKind) -> (Code, String, Option<&'static str>) {
-    let tab = "a tab stands where YAML allows only spaces";
     match kind {
         ErrorKind::TabInIndentation
         | ErrorKind::TabInBlockIndentation
         | ErrorKind::TabNotAllowed
         | ErrorKind::TabInPlainScalar
-        | ErrorKind::TabAtBlockScalarStart => (code::SYNTAX, tab.into(), Some("indent with spaces")),
+        | ErrorKind::TabAtBlockScalarStart => (code::SYNTAX, TAB.into(), Some("indent with spaces")),
         ErrorKind::UnclosedQuotedScalar => (code::SYNTAX, "this quote is never closed".into(), None),
         ErrorKind::UnclosedFlowCollection { open } => {
             (code::SYNTAX, format!("this `{open}` is never closed"), None)

@@ -2,6 +2,8 @@
 //! text. An alias is a node that points back, so nothing is copied, and dropping a tree is dropping arrays.
 
 mod build;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,7 +1,109 @@
-//! L6, the command line.
+//! L6, the command line: what a person or a script asks of orch, and how it is answered. Results go to
+//! stdout, orch's own messages to stderr.
+
+mod args;
+mod check;
+mod exit;
+mod graph;
+mod init;
+mod up;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use args::{Cli, Command};
+use exit::Exit;
 
 /// Runs the command line of this process; the exit code is the contract's (section 6).
 #[must_use]
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors: they were asked for.
+            let code = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            let _ = error.print();
+            return code.into();
+        }
+    };
+    log_to_stderr();
+    match cli.command {
+        Command::Up(args) => up::up(&args),
+        Command::Validate(args) => check::validate(&args),
+        Command::Graph(args) => graph::graph(&args),
+        Command::Schema => print(&pretty(&crate::config::schema())),
+        Command::Init(args) => init::init(&args),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "orch", &mut text);
+            print_bytes(&text)
+        }
+        Command::Man => man(),
+    }
+    .into()
+}
+
+/// orch's own log, for those who ask for it (`ORCH_LOG=debug`); warnings always.
+fn log_to_stderr() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("ORCH_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let color = colors(&std::io::stderr());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color);
+    // A second subscriber can only come from an embedding program, whose own is then the right one.
+    let _ = log.try_init();
+}
+
+/// Whether a stream gets colours.
+fn colors(stream: &impl std::io::IsTerminal) -> bool {
+    stream.is_terminal() && !no_color()
+}
+
+/// Whether the user wants none (no-color.org).
+fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+/// The file that a command means: the one named, or the nearest.
+fn file(named: Option<&Path>) -> Result<PathBuf, Exit> {
+    let cwd = std::env::current_dir().map_err(|error| complain(&format!("can't tell the folder: {error}")))?;
+    crate::config::find(named, &cwd).map_err(|diagnostic| {
+        let help = diagnostic.help.map(|help| format!("\n  help: {help}")).unwrap_or_default();
+        complain(&format!("{}{help}", diagnostic.message));
+        Exit::Usage
+    })
+}
+
+/// Says what went wrong.
+fn complain(text: &str) -> Exit {
+    let _ = writeln!(std::io::stderr(), "orch: {text}");
+    Exit::Failed
+}
+
+/// Prints what was asked for. A reader that has gone away (`orch graph | head`) is no error.
+fn print(text: &str) -> Exit {
+    print_bytes(text.as_bytes())
+}
+
+fn print_bytes(bytes: &[u8]) -> Exit {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => Exit::Done,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Done,
+        Err(error) => complain(&format!("can't write to standard output: {error}")),
+    }
+}
+
+fn pretty(json: &serde_json::Value) -> String {
+    format!("{json:#}\n")
+}
+
+fn man() -> Exit {
+    let mut text = Vec::new();
+    match clap_mangen::Man::new(Cli::command()).render(&mut text) {
+        Ok(()) => print_bytes(&text),
+        Err(error) => complain(&format!("can't make the man page: {error}")),
+    }
 }

@@ -158,10 +158,6 @@ impl Driver {
             Message::Probe(report) => self.probe_reports(report),
             Message::Help { ticket, run, command, reply } => self.help(ticket, run, &command, reply),
             Message::EndHelp { ticket } => self.end_help(ticket),
-            Message::Reload => {
-                let inbox = self.parts.inbox.clone();
-                self.parts.reloader.begin(&inbox);
-            }
             Message::Reloaded(loaded) => {
                 let inbox = self.parts.inbox.clone();
                 if let Some(outcome) = self.parts.reloader.end(*loaded, &inbox) {

@@ -42,8 +42,6 @@ pub(crate) enum Message {
     },
     /// The file was read again.
     Reloaded(Box<Loaded>),
-    /// Read the file again.
-    Reload,
 }
 
 /// Where messages go.

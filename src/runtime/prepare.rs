@@ -54,7 +54,7 @@ impl States {
 
 /// Prepares a run; the answer comes by the inbox, at once if there is nothing to wait for.
 pub(crate) fn prepare(inbox: &Inbox, states: &States, run: RunId, spec: &Arc<Component>, allow: bool) {
-    let answer = |inbox: &Inbox, event| drop(inbox.send(Message::Core(Event::Run(run, event))));
+    let answer = move |inbox: &Inbox, event| drop(inbox.send(Message::Core(Event::Run(run, event))));
     let address = spec.ready.as_ref().filter(|ready| {
         !ready.external && matches!(ready.probe, Probe::Http(_) | Probe::Tcp(_))
     });

@@ -71,15 +71,20 @@ impl<V: Vfs> Store<V> {
     /// The number of a component's next incarnation. It is given out: the next call gives the next number,
     /// also after orch was killed. No fsync is waited for.
     pub fn next_incarnation(&self, name: &Name) -> u64 {
+        let last = self.last_incarnation(name);
         let mut counters = lock(&self.incarnations);
-        let last = match counters.last(name) {
-            // Should the counters be gone, the component's ledger still knows of its last start.
-            0 => self.noted_incarnation(name),
-            last => last,
-        };
         let next = last.saturating_add(1);
         self.note_incarnation(&mut counters, name, next);
         next
+    }
+
+    /// The number of a component's last incarnation; 0 if it has had none.
+    pub fn last_incarnation(&self, name: &Name) -> u64 {
+        match lock(&self.incarnations).last(name) {
+            // Should the counters be gone, the component's ledger still knows of its last start.
+            0 => self.noted_incarnation(name),
+            last => last,
+        }
     }
 
     /// Sees to it that the next incarnation has a higher number than `last`, which another record tells of.

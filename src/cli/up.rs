@@ -1,0 +1,40 @@
+//! `orch up`.
+
+use super::args::UpArgs;
+use super::exit::Exit;
+use super::{complain, file, no_color};
+use crate::runtime::{UpError, UpOptions, up as run};
+
+pub(super) fn up(args: &UpArgs) -> Exit {
+    let file = match file(args.file.as_deref()) {
+        Ok(file) => file,
+        Err(exit) => return exit,
+    };
+    let options = UpOptions {
+        file,
+        only: args.only.clone(),
+        profiles: args.profile.clone(),
+        watch: !args.no_watch,
+        restore: !args.no_restore,
+        state_dir: args.state_dir.clone(),
+        no_color: no_color(),
+    };
+    match run(&options) {
+        Ok(0) => Exit::Done,
+        Ok(_) => Exit::Failed,
+        Err(UpError::Invalid(report)) => {
+            eprint!("{report}");
+            complain("nothing was started");
+            Exit::Usage
+        }
+        Err(UpError::Taken(message)) => {
+            complain(&message);
+            Exit::Taken
+        }
+        Err(UpError::Unknown(name)) => {
+            complain(&format!("--only names `{name}`, which is no component of the file"));
+            Exit::Usage
+        }
+        Err(UpError::Failed(message)) => complain(&message),
+    }
+}

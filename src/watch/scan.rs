@@ -174,18 +174,18 @@ impl Engine {
             return;
         };
         let below = self.files.range(path.to_owned()..).take_while(|(known, _)| known.starts_with(path));
+        // A look that no event led to may come in the middle of a save.
+        let changed = if self.polls.contains_key(&owner.key) { What::Touched } else { What::Written };
         let known: BTreeSet<PathBuf> = below
             .filter(|(_, entry)| entry.owners.contains(&owner))
             .map(|(known, _)| known.clone())
             .collect();
         for path in &known {
+            let is_awaited = self.timers.of(path).is_some() && !self.reports.at_once;
             if !found.contains(path) {
-                self.missing(owner, &rules, path);
-            } else if self.reports.at_once || self.timers.of(path).is_none() {
-                let entry = self.files.get(path);
-                if entry.is_some_and(|entry| entry.print.may_differ(path)) {
-                    self.on_file(path, What::Written);
-                }
+                self.missing(owner, &rules, path, is_awaited);
+            } else if !is_awaited && self.files.get(path).is_some_and(|entry| entry.print.may_differ(path)) {
+                self.on_file(path, changed);
             }
         }
         for path in found.difference(&known) {
@@ -194,9 +194,12 @@ impl Engine {
     }
 
     /// A known file was not found: it is gone, or not covered any more.
-    fn missing(&mut self, owner: Owner, rules: &Rules, path: &Path) {
+    fn missing(&mut self, owner: Owner, rules: &Rules, path: &Path, is_awaited: bool) {
         if rules.covers(&mut self.git, owner.base, path) {
-            self.on_file(path, What::Gone);
+            // Waiting for it to come back is not begun anew by every look.
+            if !is_awaited {
+                self.on_file(path, What::Gone);
+            }
         } else if let Some(entry) = self.files.get_mut(path) {
             entry.owners.remove(&owner);
             if entry.owners.is_empty() {

@@ -35,8 +35,7 @@ impl Bench {
         }))
         .unwrap();
         let bench = Self { folder: tempfile::tempdir().unwrap(), watcher, reports };
-        // Written to show that all before it was judged.
-        bench.write("sentinel", "0");
+        bench.write("sentinels/0", "0");
         bench
     }
 
@@ -69,9 +68,9 @@ impl Bench {
         }
     }
 
-    /// Sets the specification, and the sentinel with it, and waits until it is known.
+    /// Sets the specification, and the sentinels with it, and waits until it is known.
     fn set(&self, key: WatchKey, mut spec: WatchSpec) {
-        spec.paths.push("sentinel".into());
+        spec.paths.push("sentinels".into());
         self.watcher.set(key, spec);
         while self.next() != (WatchReport::Ready { key }) {}
     }
@@ -100,17 +99,18 @@ impl Bench {
         }
     }
 
-    /// Names changed for `key` until now, whatever waits being judged first.
+    /// Names changed for `key` until now, whatever waits being judged first: of all that can happen to a file,
+    /// being made and held open is awaited the longest.
     fn settled(&self, key: WatchKey) -> BTreeSet<String> {
-        // The wait for a name to come back, and for a new one to be whole, is over by then.
-        std::thread::sleep(Duration::from_millis(250));
-        let text = format!("{:?}", Instant::now());
-        fs::write(self.path("sentinel"), text).unwrap();
-        let mut seen = self.wait_for(key, &["sentinel"]);
+        let folder = self.path("sentinels");
+        let name = format!("sentinels/{}", fs::read_dir(&folder).unwrap().count());
+        let mut file = File::create(self.path(&name)).unwrap();
+        file.write_all(b"sentinel").unwrap();
+        let mut seen = self.wait_for(key, &[&name]);
         while let Ok(report) = self.reports.try_recv() {
             self.collect(key, report, &mut seen);
         }
-        seen.remove("sentinel");
+        seen.remove(&name);
         seen
     }
 
@@ -435,8 +435,8 @@ fn two_keys_share_a_file_and_a_rebase_concerns_one() {
     bench.watcher.rebase(A);
     assert!(bench.wait_for(B, &["a"]).contains("a"));
     drop(file);
-    fs::write(bench.path("sentinel"), "1").unwrap();
-    assert_eq!(bench.wait_for(A, &["sentinel"]), BTreeSet::from(["sentinel".into()]));
+    bench.write("sentinels/0", "1");
+    assert_eq!(bench.wait_for(A, &["sentinels/0"]), BTreeSet::from(["sentinels/0".into()]));
 }
 
 #[test]
@@ -477,11 +477,15 @@ fn polling_sees_what_events_would() {
     let bench = Bench::with(&["src/a", "src/b"], &[]);
     let mut spec = bench.spec(&["src", "later"]);
     spec.poll = Poll::Every(Duration::from_millis(20));
+    // No event tells that a save is over, so a save in place must not take longer than this.
+    spec.settle = Duration::from_millis(200);
     bench.set(A, spec);
     bench.write("src/a", "new");
     bench.expect(&["src/a"]);
     bench.write("src/a", "new");
-    bench.expect_nothing();
+    bench.settled(A);
+    bench.write("src/b", "new");
+    bench.expect(&["src/b"]);
     bench.write("later/x", "new");
     fs::remove_file(bench.path("src/b")).unwrap();
     bench.expect(&["later/x", "src/b"]);
@@ -542,8 +546,9 @@ fn a_burst_is_reported_early_and_whole() {
 #[test]
 fn lost_events_cost_one_report() {
     let bench = Bench::with(&["src/a", "src/b", "src/c"], &["src"]);
-    // More than the system keeps for one watcher, and none of it concerns anyone.
     bench.watcher.tell(super::Message::Lost);
+    bench.write("src/a", "new");
+    bench.wait_for(A, &["src/a"]);
     bench.expect_nothing();
     let mut spec = bench.spec(&["src"]);
     spec.settle = Duration::from_secs(3600);

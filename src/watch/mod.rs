@@ -90,10 +90,10 @@ pub enum WatchReport {
 }
 
 /// Takes the reports. It is called on the watcher's thread and must not block.
-pub(crate) type Sink = Arc<dyn Fn(WatchReport) + Send + Sync>;
+type Sink = Arc<dyn Fn(WatchReport) + Send + Sync>;
 
 /// What the watcher's thread is told.
-pub(crate) enum Message {
+enum Message {
     Happened(Vec<native::Happening>),
     Lost,
     Set(WatchKey, Box<WatchSpec>),

@@ -97,7 +97,7 @@ fn a_restore_loses_nothing_and_a_failed_one_does_not_count() {
 #[test]
 fn a_restore_that_takes_a_foreign_file_away_loses_nothing() {
     let prepare = || {
-        let mut world = stopping();
+        let world = stopping();
         world.end(Ending::Ordered);
         world.write("by hand");
         world

@@ -244,3 +244,30 @@ fn what_somebody_puts_there_between_two_runs_is_sealed() {
     let restore = world.start();
     assert_eq!(restore.rejected[0].reason, Reason::UnknownProvenance);
 }
+
+#[test]
+fn it_does_not_matter_whether_observation_begins_before_the_restore() {
+    let mut world = World::on_disk();
+    world.hand_over("sealed");
+    world.incarnation = world.store.next_incarnation(&world.name);
+    world.store.track(&world.name, &world.spec).unwrap();
+    let restore = world.store.restore(&world.name, &world.spec, world.incarnation, true).unwrap();
+    assert_eq!(from(&restore), Some((Handed::Restart, 1)));
+    // The store's own rename must not count as the component's.
+    std::fs::File::open(&world.spec.file).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(world.end(Ending::Crashed), Seal::Untouched);
+}
+
+#[test]
+fn a_folder_that_took_the_watched_ones_place_is_not_vouched_for() {
+    let mut world = World::on_disk();
+    world.spec.file = world.folder.path().join("upper/lower/state");
+    world.start();
+    world.replace("whole");
+    let upper = world.folder.path().join("upper");
+    rename(&upper, world.folder.path().join("away")).unwrap();
+    std::fs::create_dir_all(upper.join("lower")).unwrap();
+    world.write("torn");
+    let seal = world.end(Ending::Crashed);
+    assert!(matches!(seal, Seal::Quarantined { reason: Reason::WrittenInPlace, .. }), "{seal:?}");
+}

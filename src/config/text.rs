@@ -91,7 +91,7 @@ pub(crate) struct Suggester {
 
 impl Default for Suggester {
     fn default() -> Self {
-        Self { comparisons_left: 2_000_000 }
+        Self { comparisons_left: 300_000 }
     }
 }
 

@@ -43,6 +43,7 @@ impl Driver {
             Action::Seal { run, spec, end } => {
                 prepare::seal(&self.parts.inbox, &self.parts.states, run, &spec, end);
             }
+            Action::TakeBack { run, spec } => prepare::take_back(&self.parts.states, run, &spec),
             Action::UseState { spec, generation, .. } => {
                 prepare::used(&self.parts.states, spec.name.clone(), generation);
             }
@@ -131,7 +132,8 @@ impl Driver {
             Stdin::Null => (None, None),
             Stdin::Open => {
                 let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
-                let (read, write) = pipe.map_err(|error| format!("can't make its standard input: {error}"))?;
+                let (read, write) =
+                    pipe.map_err(|error| format!("can't make its standard input: {error}"))?;
                 (Some(read), Some(write))
             }
         };
@@ -194,7 +196,10 @@ impl Driver {
             matcher: pattern,
             show: true,
         };
-        self.parts.output.open(unit, stream).map_err(|error| format!("can't make the pipe for its output: {error}"))
+        self.parts
+            .output
+            .open(unit, stream)
+            .map_err(|error| format!("can't make the pipe for its output: {error}"))
     }
 
     fn log(&self, spec: &Component) -> LogSpec {
@@ -219,7 +224,8 @@ impl Driver {
         }
         let helpers = Arc::new(Helpers::new(inbox.clone(), run, Arc::clone(&self.tickets)));
         let sink = Arc::new(move |report| drop(inbox.send(Message::Probe(report))));
-        life.probe = Some(probe::start(life.unit, &ready.probe, ready.interval, life.baseline, helpers, sink));
+        life.probe =
+            Some(probe::start(life.unit, &ready.probe, ready.interval, life.baseline, helpers, sink));
     }
 
     // ── Helpers ────────────────────────────────────────────────────────────────────────────────────────

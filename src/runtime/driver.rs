@@ -123,11 +123,16 @@ impl Driver {
         let Parts { keeper, output, mut journal, states, home, announcer, .. } = self.parts;
         let left = keeper.shutdown(patience);
         if !left.killed.is_empty() {
-            let list: Vec<String> = left.killed.iter().map(|one| format!("{} ({})", one.pid, one.command)).collect();
-            output.say(&announcer.painted(Paint::Warn, &format!("ended what was left over: {}", list.join(", "))));
+            let list: Vec<String> =
+                left.killed.iter().map(|one| format!("{} ({})", one.pid, one.command)).collect();
+            output.say(
+                &announcer.painted(Paint::Warn, &format!("ended what was left over: {}", list.join(", "))),
+            );
         }
         if !left.complete {
-            output.say(&announcer.painted(Paint::Bad, "some processes can't be ended; the keeper goes on trying"));
+            output.say(
+                &announcer.painted(Paint::Bad, "some processes can't be ended; the keeper goes on trying"),
+            );
         }
         states.close();
         if let Err(error) = journal.write() {
@@ -197,7 +202,8 @@ impl Driver {
             Report::Ready { unit } => self.tell(unit, RunEvent::Ready),
             Report::Status { unit, text } => self.tell(unit, RunEvent::Status { text }),
             Report::Stray { pid, command } => {
-                let text = format!("{command} (pid {pid}) belongs to no component; it is ended with the project");
+                let text =
+                    format!("{command} (pid {pid}) belongs to no component; it is ended with the project");
                 self.say(Paint::Warn, &text);
             }
             Report::KeeperLost => self.renew_keeper(),
@@ -207,7 +213,10 @@ impl Driver {
     /// The keeper was killed, and with it all processes: another one takes over, and the core has heard of
     /// each end already.
     fn renew_keeper(&mut self) {
-        self.say(Paint::Bad, "the keeper of the processes was killed, and they with it; starting another one");
+        self.say(
+            Paint::Bad,
+            "the keeper of the processes was killed, and they with it; starting another one",
+        );
         match super::up::keeper(&self.parts.home, &self.parts.inbox) {
             Ok(keeper) => {
                 // The old note stays good until this one is written.
@@ -338,7 +347,8 @@ struct Signals {
 
 impl Signals {
     fn listen() -> Self {
-        let stream = |kind| signal(kind).inspect_err(|error| tracing::warn!(%error, "a signal is not heard")).ok();
+        let stream =
+            |kind| signal(kind).inspect_err(|error| tracing::warn!(%error, "a signal is not heard")).ok();
         Self {
             interrupt: stream(SignalKind::interrupt()),
             terminate: stream(SignalKind::terminate()),
@@ -374,8 +384,12 @@ fn hangup_ignored() -> bool {
 
 /// Whether orch has a controlling terminal: then a hang-up means that it is gone.
 fn has_terminal() -> bool {
-    rustix::fs::open("/dev/tty", rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOCTTY, rustix::fs::Mode::empty())
-        .is_ok()
+    rustix::fs::open(
+        "/dev/tty",
+        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOCTTY,
+        rustix::fs::Mode::empty(),
+    )
+    .is_ok()
         || terminal_was_there()
 }
 

@@ -88,7 +88,12 @@ impl Home {
         }
         let path = dir.join("lock");
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
         let lock = options.open(&path).map_err(failed("open the lock", &path))?;
         take(&lock, &path, &path)?;
         let file = File::open(yaml).map_err(failed("open", yaml))?;

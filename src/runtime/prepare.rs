@@ -12,26 +12,33 @@ use crate::state::{Ending, Handed, Restore, Seal, Source as Made, Store};
 use crate::supervisor::{End, Event, Restored, RunEvent, Sealed, Source};
 use crate::types::{Name, RunId};
 
-/// The store, where the calls for one component do not overlap.
+/// The store, where the calls for one component come one after the other, in the order of the asking.
 #[derive(Clone)]
 pub(crate) struct States {
     store: Arc<Store>,
-    turns: Arc<Mutex<BTreeMap<Name, Arc<Mutex<()>>>>>,
+    turns: Arc<Mutex<BTreeMap<Name, Arc<Turn>>>>,
 }
+
+/// A fair lock: who asks first has it first.
+type Turn = tokio::sync::Mutex<()>;
 
 impl States {
     pub(crate) fn new(store: Store) -> Self {
         Self { store: Arc::new(store), turns: Arc::default() }
     }
 
-    /// Calls the store for a component, when it is its turn. Blocks; belongs on a worker thread.
-    fn with<T>(&self, name: &Name, call: impl FnOnce(&Store) -> T) -> T {
-        let turn = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(turns.entry(name.clone()).or_default())
-        };
-        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-        call(&self.store)
+    /// Calls the store for a component on a worker thread, when it is its turn. Tasks of the loop's one
+    /// thread begin in the order in which they are made, and so queue in it.
+    async fn call<T: Send + 'static>(
+        self,
+        name: Name,
+        call: impl FnOnce(&Store) -> T + Send + 'static,
+    ) -> Result<T, String> {
+        let turn =
+            Arc::clone(self.turns.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default());
+        let _turn = turn.lock().await;
+        let work = tokio::task::spawn_blocking(move || call(&self.store));
+        work.await.map_err(|error| format!("the state store failed: {error}"))
     }
 
     /// Notes the number of a run that is spawned.
@@ -55,9 +62,10 @@ impl States {
 /// Prepares a run; the answer comes by the inbox, at once if there is nothing to wait for.
 pub(crate) fn prepare(inbox: &Inbox, states: &States, run: RunId, spec: &Arc<Component>, allow: bool) {
     let answer = move |inbox: &Inbox, event| drop(inbox.send(Message::Core(Event::Run(run, event))));
-    let address = spec.ready.as_ref().filter(|ready| {
-        !ready.external && matches!(ready.probe, Probe::Http(_) | Probe::Tcp(_))
-    });
+    let address = spec
+        .ready
+        .as_ref()
+        .filter(|ready| !ready.external && matches!(ready.probe, Probe::Http(_) | Probe::Tcp(_)));
     if spec.state.is_none() && address.is_none() {
         let nothing = RunEvent::Prepared { restored: None, rejected: Vec::new(), sealed: None };
         return answer(inbox, nothing);
@@ -70,11 +78,8 @@ pub(crate) fn prepare(inbox: &Inbox, states: &States, run: RunId, spec: &Arc<Com
         {
             return answer(&inbox, RunEvent::PrepareFailed { error: holder });
         }
-        let work = move || states.with(&spec.name, |store| restored(store, &spec, run, allow));
-        let event = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| RunEvent::PrepareFailed {
-            error: format!("the state could not be restored: {error}"),
-        });
-        answer(&inbox, event);
+        let event = states.call(spec.name.clone(), move |store| restored(store, &spec, run, allow)).await;
+        answer(&inbox, event.unwrap_or_else(|error| RunEvent::PrepareFailed { error }));
     });
 }
 
@@ -111,7 +116,8 @@ fn prepared(found: Restore) -> RunEvent {
             Some(generation) => format!("generation {generation}"),
             None => "the state file".to_owned(),
         };
-        let place = one.moved_to.as_ref().map(|path| format!(" (now {})", path.display())).unwrap_or_default();
+        let place =
+            one.moved_to.as_ref().map(|path| format!(" (now {})", path.display())).unwrap_or_default();
         format!("{what}: {}{place}", one.reason)
     });
     RunEvent::Prepared {
@@ -135,37 +141,53 @@ fn prepared(found: Restore) -> RunEvent {
 /// Seals the state of a run that is gone; the answer comes by the inbox.
 pub(crate) fn seal(inbox: &Inbox, states: &States, run: RunId, spec: &Arc<Component>, end: End) {
     let (inbox, states, spec) = (inbox.clone(), states.clone(), Arc::clone(spec));
-    tokio::task::spawn_blocking(move || {
-        let ending = match end {
-            End::Ordered => Ending::Ordered,
-            End::Succeeded => Ending::Succeeded,
-            End::Crashed => Ending::Crashed,
-        };
-        let outcome = match spec.state.as_ref() {
-            None => Sealed::Nothing,
-            Some(state) => match states.with(&spec.name, |store| store.seal(&spec.name, state, run.incarnation, ending)) {
-                Ok(Seal::Absent | Seal::Untouched) => Sealed::Nothing,
-                Ok(Seal::Sealed(sealed)) => Sealed::Done {
-                    generation: sealed.generation,
-                    source: made(sealed.source),
-                    bytes: sealed.bytes,
-                },
-                Ok(Seal::Quarantined { reason, path }) => {
-                    Sealed::Rejected { reason: format!("the state file: {reason} (now {})", path.display()) }
-                }
-                Err(error) => Sealed::Rejected { reason: error.to_string() },
-            },
-        };
+    tokio::spawn(async move {
+        let outcome = states.call(spec.name.clone(), move |store| sealed(store, &spec, run, end)).await;
+        let outcome = outcome.unwrap_or_else(|reason| Sealed::Rejected { reason });
         drop(inbox.send(Message::Core(Event::Run(run, RunEvent::Sealed(outcome)))));
+    });
+}
+
+fn sealed(store: &Store, spec: &Component, run: RunId, end: End) -> Sealed {
+    let ending = match end {
+        End::Ordered => Ending::Ordered,
+        End::Succeeded => Ending::Succeeded,
+        End::Crashed => Ending::Crashed,
+    };
+    let Some(state) = spec.state.as_ref() else { return Sealed::Nothing };
+    match store.seal(&spec.name, state, run.incarnation, ending) {
+        Ok(Seal::Absent | Seal::Untouched) => Sealed::Nothing,
+        Ok(Seal::Sealed(sealed)) => {
+            Sealed::Done { generation: sealed.generation, source: made(sealed.source), bytes: sealed.bytes }
+        }
+        Ok(Seal::Quarantined { reason, path }) => {
+            Sealed::Rejected { reason: format!("the state file: {reason} (now {})", path.display()) }
+        }
+        Err(error) => Sealed::Rejected { reason: error.to_string() },
+    }
+}
+
+/// Notes that what was put in place for a run was not used: to the store, a run that stopped in order.
+pub(crate) fn take_back(states: &States, run: RunId, spec: &Arc<Component>) {
+    let (states, spec) = (states.clone(), Arc::clone(spec));
+    tokio::spawn(async move {
+        let outcome =
+            states.call(spec.name.clone(), move |store| sealed(store, &spec, run, End::Ordered)).await;
+        if let Ok(Sealed::Rejected { reason }) | Err(reason) = outcome {
+            tracing::warn!(%run, %reason, "a state that was not used counts as offered");
+        }
     });
 }
 
 /// Notes that a generation is used up.
 pub(crate) fn used(states: &States, name: Name, generation: u64) {
     let states = states.clone();
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = states.with(&name, |store| store.used(&name, generation)) {
-            tracing::warn!(component = %name, %error, "the state is not marked as used");
+    tokio::spawn(async move {
+        let of = name.clone();
+        let noted =
+            states.call(name, move |store| store.used(&of, generation).map_err(|error| error.to_string()));
+        if let Ok(Err(error)) | Err(error) = noted.await {
+            tracing::warn!(%error, "the state is not marked as used");
         }
     });
 }

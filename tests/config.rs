@@ -254,11 +254,13 @@ fn no_mutation_makes_it_panic() {
         .iter()
         .map(|file| std::fs::read(file).unwrap())
         .collect();
-    let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    let seed = std::env::var("FUZZ_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
+    let rounds = std::env::var("FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(4_000);
+    let mut random = Random(0x9E37_79B9_7F4A_7C15 ^ seed);
     let begin = Instant::now();
     let mut accepted = 0;
-    for round in 0..4_000 {
-        if begin.elapsed() > Duration::from_secs(20) {
+    for round in 0..rounds {
+        if rounds <= 4_000 && begin.elapsed() > Duration::from_secs(20) {
             break;
         }
         let mut text = seeds[round % seeds.len()].clone();

@@ -3,16 +3,18 @@
 //! The oracle is the kernel: processes are counted by the mark that they inherit, read here by other means
 //! than the keeper's own.
 #![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test where the world fails them")]
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use orch::runner::keeper::{Keeper, ProcessSpec, sweep};
@@ -479,6 +481,25 @@ fn a_comet_does_not_escape() {
 }
 
 #[test]
+fn a_comet_among_many_ends_and_the_many_stay() {
+    let mut bench = Bench::new();
+    let null = OwnedFd::from(std::fs::File::options().write(true).open("/dev/null").unwrap());
+    for _ in 0..400 {
+        let unit = bench.id();
+        let (_, mut spec) = spec(&["/bin/sleep", "1000"]);
+        spec.output = null.try_clone().unwrap();
+        bench.keeper().spawn(unit, spec);
+        assert!(matches!(bench.next_report(), Report::Spawned { .. }));
+    }
+    let (unit, _) = bench.run_ready(&["comet"]);
+    let start = Instant::now();
+    bench.keeper().kill(unit);
+    while bench.next_report() != (Report::Gone { unit }) {}
+    println!("a comet among 400 units: gone after {:?}", start.elapsed());
+    assert_eq!(bench.tagged().len(), 400);
+}
+
+#[test]
 fn trees_and_fork_storms_end() {
     let mut bench = Bench::new();
     let (unit, ..) = bench.run(&["tree", "7"]);
@@ -688,6 +709,109 @@ fn a_keeper_handed_over_goes_on_with_its_units() {
     bench.expect_gone(other);
 }
 
+#[test]
+fn a_keeper_does_not_wait_for_a_slow_reader_and_loses_nothing() {
+    let (sender, reports) = channel();
+    let gate = Arc::new(Mutex::new(()));
+    let closed = gate.lock().unwrap();
+    let sink = Arc::clone(&gate);
+    let keeper = Keeper::launch(
+        &[],
+        Arc::new(move |report| {
+            drop(sink.lock().unwrap());
+            drop(sender.send(report));
+        }),
+    )
+    .unwrap();
+    let count = 600;
+    let (last_output, mut words) = (std::io::pipe().unwrap(), vec!["/bin/true"; count]);
+    words[count - 1] = "/bin/echo";
+    for (unit, word) in words.iter().enumerate() {
+        let (_, mut spec) = spec(&[word]);
+        spec.output = last_output.1.try_clone().unwrap().into();
+        keeper.spawn(UnitId(u32::try_from(unit).unwrap()), spec);
+    }
+    drop(last_output.1);
+    // The last one has run though nobody has taken a report.
+    assert_eq!(read_all(last_output.0), "\n");
+    assert!(reports.try_recv().is_err());
+    drop(closed);
+    let mut told = vec![0; count];
+    while told.iter().any(|steps| *steps < 3) {
+        let (unit, step) = match reports.recv_timeout(PATIENCE).unwrap() {
+            Report::Spawned { unit, .. } => (unit, 0),
+            Report::Exited { unit, exit: Exit::Code(0) } => (unit, 1),
+            Report::Gone { unit } => (unit, 2),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told[unit.0 as usize], step, "out of order");
+        told[unit.0 as usize] += 1;
+    }
+    assert!(keeper.shutdown(PATIENCE).complete);
+}
+
+#[test]
+fn a_dropped_keeper_ends_its_units() {
+    let mut bench = Bench::new();
+    bench.run_ready(&["deaf"]);
+    let pid = bench.keeper().pid();
+    drop(bench.keeper.take());
+    wait_until("the keeper has ended and is reaped", || !Path::new(&format!("/proc/{pid}")).exists());
+    assert_eq!(bench.tagged(), [0_u32; 0]);
+}
+
+#[test]
+fn a_stranger_with_a_reused_id_is_never_signalled() {
+    let mut bench = Bench::new();
+    let (unit, leader) = bench.run(&["daemon-and-exit"]);
+    bench.expect_exit(unit, Exit::Code(0));
+    // The kernel gives the leader's id, and so its group's, to a process that is not of the unit.
+    let mut stranger = None;
+    for _ in 0..500 {
+        if std::fs::write("/proc/sys/kernel/ns_last_pid", (leader - 1).to_string()).is_err() {
+            eprintln!("only root can choose the next process id: not tested");
+            return;
+        }
+        let mut sleeper = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
+        if sleeper.id() == leader {
+            stranger = Some(sleeper);
+            break;
+        }
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+    }
+    let mut stranger = stranger.expect("the id is free");
+    for scope in [Scope::Group, Scope::Unit] {
+        bench.keeper().signal(unit, Signal::from_name("USR1").unwrap(), scope);
+    }
+    // The second reached the daemon, which so ends the unit.
+    bench.expect_gone(unit);
+    bench.keeper().kill(unit);
+    bench.keeper().signal(unit, Signal::KILL, Scope::Group);
+    bench.expect_silence();
+    assert!(stranger.try_wait().unwrap().is_none(), "the stranger was hit");
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+}
+
+#[test]
+fn an_orch_inside_a_unit_is_of_the_unit_with_all_its_own() {
+    let mut bench = Bench::new();
+    fixture();
+    let unit = bench.id();
+    let exe = std::env::current_exe().unwrap().display().to_string();
+    let (reader, mut spec) = spec(&[&exe, "play_orch", "--exact", "--nocapture", "--test-threads=1"]);
+    spec.env.push((PLAY.into(), "daemon,bare-daemon-and-exit,comet-and-exit,tree 3".into()));
+    bench.keeper().spawn(unit, spec);
+    assert!(matches!(bench.next_report(), Report::Spawned { .. }));
+    let (inner, keeper) = instance_and_keeper(reader);
+    wait_until("the inner units run", || tagged(inner).len() > 10);
+    bench.keeper().kill(unit);
+    while bench.next_report() != (Report::Gone { unit }) {}
+    assert_eq!(tagged(inner), [0_u32; 0]);
+    assert!(!is_alive(keeper));
+}
+
 // ---- The death of orch ----
 
 /// Not a test of its own: the process that plays orch. It starts what it is told to, says so, and waits to be
@@ -696,7 +820,7 @@ fn a_keeper_handed_over_goes_on_with_its_units() {
 fn play_orch() {
     let Ok(modes) = std::env::var(PLAY) else { return };
     let mut bench = Bench::new();
-    for mode in modes.split(',') {
+    for mode in modes.split(',').filter(|mode| *mode != "spawning") {
         let words: Vec<&str> = mode.split(' ').collect();
         let speaks = !words[0].ends_with("exit") && words[0] != "tree";
         if speaks {
@@ -706,8 +830,15 @@ fn play_orch() {
         };
     }
     println!("instance {} keeper {}", bench.instance, bench.keeper().pid());
+    if modes != "spawning" {
+        loop {
+            std::thread::park();
+        }
+    }
     loop {
-        std::thread::park();
+        let (_, spec) = spec(&[&fixture().display().to_string(), "daemon"]);
+        let unit = bench.id();
+        bench.keeper().spawn(unit, spec);
     }
 }
 
@@ -726,11 +857,16 @@ fn play(modes: &str) -> Play {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(orch.stdout.take().unwrap()));
+    let (instance, keeper) = instance_and_keeper(orch.stdout.take().unwrap());
+    Play { orch, instance, keeper }
+}
+
+/// What `play_orch` says when its units run.
+fn instance_and_keeper(output: impl std::io::Read) -> (u32, u32) {
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(output));
     let line = lines.find_map(|line| Some(line.ok()?.split_once("instance ")?.1.to_owned())).unwrap();
     let (instance, keeper) = line.split_once(" keeper ").unwrap();
-    let (instance, keeper) = (instance.parse().unwrap(), keeper.trim().parse().unwrap());
-    Play { orch, instance, keeper }
+    (instance.parse().unwrap(), keeper.trim().parse().unwrap())
 }
 
 const ZOO: &str = "idle,deaf,deaf-child,daemon,bare-daemon-and-exit,comet,comet-and-exit,tree 4";
@@ -748,6 +884,18 @@ fn when_orch_is_killed_all_is_gone_within_a_second() {
         assert_eq!(tagged(play.instance), [0_u32; 0]);
         println!("after orch's death: all gone in {took:?}");
         assert!(took < Duration::from_secs(1), "{took:?}");
+    }
+}
+
+#[test]
+fn when_orch_is_killed_while_it_starts_units_none_slips_through() {
+    for delay in 0..6 {
+        let mut play = play("spawning");
+        std::thread::sleep(Duration::from_millis(5 * delay));
+        play.orch.kill().unwrap();
+        play.orch.wait().unwrap();
+        wait_until("the keeper is done", || !is_alive(play.keeper));
+        assert_eq!(tagged(play.instance), [0_u32; 0]);
     }
 }
 

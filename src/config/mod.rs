@@ -18,6 +18,8 @@ mod report;
 mod schema;
 mod short;
 mod source;
+#[cfg(test)]
+mod tests;
 mod text;
 mod tree;
 mod unit;

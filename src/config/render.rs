@@ -15,7 +15,7 @@ use crate::types::{Diagnostic, Place, Severity};
 /// How many errors, and how many warnings, people are shown at once.
 const SHOWN: usize = 20;
 /// How much of a long line is shown on either side of the place.
-const AROUND: usize = 100;
+const AROUND: usize = 60;
 
 /// The diagnostics for people: each with its file, line and column, the source line with the place
 /// underlined, its code, and its help. Of many, the first ones are shown.
@@ -85,13 +85,16 @@ fn one(diagnostic: &Diagnostic, sources: &Sources, renderer: &Renderer) -> Strin
     if let Some(help) = &diagnostic.help {
         group = group.element(Level::HELP.message(harmless(help)));
     }
-    renderer.render(&[group])
+    let rendered = renderer.render(&[group]);
+    let windows = main.iter().chain(related.iter().map(|(window, _)| window));
+    windows.fold(rendered, |rendered, window| window.with_true_column(rendered))
 }
 
 /// One line of a source, cut to what is near the place: the renderer need not scan the whole file.
 struct Window {
     text: String,
     line: usize,
+    column: usize,
     span: Range<usize>,
     file: String,
 }
@@ -100,9 +103,8 @@ impl Window {
     fn of(place: &Place, sources: &Sources) -> Option<Self> {
         let source = sources.get(&place.file)?;
         let (text, span) = Self::cut(source, place);
-        // Each element carries its column, which a cut line would tell wrongly.
         let file = harmless(&place.file.to_string_lossy()).into_owned();
-        Some(Self { text, line: place.line, span, file })
+        Some(Self { text, line: place.line, column: place.column, span, file })
     }
 
     fn cut(source: &Source, place: &Place) -> (String, Range<usize>) {
@@ -123,6 +125,16 @@ impl Window {
             shown.push_str(" …");
         }
         (shown, begin..finish.max(begin))
+    }
+
+    /// The renderer counts the columns of the cut line; this puts in those of the file.
+    fn with_true_column(&self, rendered: String) -> String {
+        let counted = self.text[..self.span.start].chars().count() + 1;
+        if counted == self.column {
+            return rendered;
+        }
+        let at = format!("{}:{}:", self.file, self.line);
+        rendered.replacen(&format!("{at}{counted}"), &format!("{at}{}", self.column), 1)
     }
 
     fn snippet<'a>(

@@ -91,7 +91,7 @@ pub(crate) struct Suggester {
 
 impl Default for Suggester {
     fn default() -> Self {
-        Self { comparisons_left: 2_000_000 }
+        Self { comparisons_left: 300_000 }
     }
 }
 
@@ -115,7 +115,8 @@ impl Suggester {
             }
             let same = candidate.eq_ignore_ascii_case(written);
             let distance = if same { 0 } else { strsim::osa_distance(written, candidate) };
-            if distance <= limit && best.is_none_or(|(least, _)| distance < least) {
+            if distance <= limit && distance < written.len() && best.is_none_or(|(least, _)| distance < least)
+            {
                 best = Some((distance, candidate));
             }
         }
@@ -164,6 +165,7 @@ mod tests {
         assert_eq!(suggester.nearest("depend_on", keys), Some("depends_on"));
         assert_eq!(suggester.nearest("Watch", keys), Some("watch"));
         assert_eq!(suggester.nearest("volumes", keys), None);
+        assert_eq!(suggester.nearest("b", ["a"]), None);
         suggester.comparisons_left = 2;
         assert_eq!(suggester.nearest("wacth", keys), None);
     }

@@ -169,6 +169,7 @@ impl Driver {
         with: &serde_yaml::Value,
         restored: bool,
     ) -> Result<Life, String> {
+        let life = Life::new(unit, true, spec);
         let output = self.open_output(unit, spec, true)?;
         let thread = ThreadSpec {
             name: spec.name.clone(),
@@ -179,7 +180,7 @@ impl Driver {
             restored,
         };
         self.parts.threads.spawn(unit, thread);
-        Ok(Life::new(unit, true, spec))
+        Ok(life)
     }
 
     fn open_output(&self, unit: UnitId, spec: &Component, own: bool) -> Result<std::os::fd::OwnedFd, String> {

@@ -22,6 +22,29 @@ pub(crate) struct Journal {
     /// Lines of the step under way.
     lines: Vec<u8>,
     next: u64,
+    wall: Wall,
+}
+
+/// The way from the monotonic to the wall clock. It is looked at for every record, but moves only when the
+/// wall clock was set: so times in the file are in order as their numbers are.
+#[derive(Debug, Default)]
+struct Wall {
+    /// Nanoseconds from the monotonic zero to the Unix epoch's.
+    offset: i128,
+}
+
+impl Wall {
+    /// Less is the noise of two clocks read one after the other.
+    const NOISE: u128 = 1_000_000;
+
+    fn time(&mut self, at: Time) -> String {
+        let offset = jiff::Timestamp::now().as_nanosecond() - i128::from(clock::now().0);
+        if offset.abs_diff(self.offset) > Self::NOISE {
+            self.offset = offset;
+        }
+        let then = jiff::Timestamp::from_nanosecond(self.offset + i128::from(at.0));
+        format!("{:.6}", then.unwrap_or(jiff::Timestamp::UNIX_EPOCH))
+    }
 }
 
 impl Journal {
@@ -43,7 +66,7 @@ impl Journal {
         }
         let seq = |line: &[u8]| serde_json::from_slice::<Value>(line).ok()?.get("seq")?.as_u64();
         let last = tail.split(|byte| *byte == b'\n').rev().find_map(seq).unwrap_or(0);
-        Ok(Self { file, lines: Vec::new(), next: last + 1 })
+        Ok(Self { file, lines: Vec::new(), next: last + 1, wall: Wall::default() })
     }
 
     /// The number of the first record to come.
@@ -54,7 +77,7 @@ impl Journal {
     /// Takes a record; [`Journal::write`] writes it.
     pub(crate) fn add(&mut self, record: &Record) {
         self.next = record.seq + 1;
-        let line = object(record);
+        let line = object(record, self.wall.time(record.at));
         // A map of strings and numbers always serialises.
         if serde_json::to_writer(&mut self.lines, &line).is_ok() {
             self.lines.push(b'\n');
@@ -76,10 +99,10 @@ impl Journal {
 }
 
 /// The record as the contract's object.
-fn object(record: &Record) -> Value {
+fn object(record: &Record, time: String) -> Value {
     let mut line = Map::new();
     line.insert("seq".into(), record.seq.into());
-    line.insert("time".into(), wall(record.at).into());
+    line.insert("time".into(), time.into());
     line.insert("mono_ns".into(), record.at.0.into());
     line.insert("event".into(), event(&record.what).into());
     line.insert("component".into(), record.component.as_ref().map(|name| name.as_str()).into());
@@ -89,14 +112,6 @@ fn object(record: &Record) -> Value {
         line.extend(more);
     }
     Value::Object(line)
-}
-
-/// The wall clock's time of a moment of the monotonic clock.
-fn wall(at: Time) -> String {
-    let ago = clock::now().since(at);
-    let now = jiff::Timestamp::now();
-    let then = jiff::SignedDuration::try_from(ago).ok().and_then(|ago| now.checked_sub(ago).ok());
-    format!("{:.6}", then.unwrap_or(now))
 }
 
 fn event(what: &What) -> String {

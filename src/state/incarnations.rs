@@ -38,7 +38,10 @@ impl<V: Vfs> Incarnations<V> {
         };
         let last = parse(&String::from_utf8_lossy(&text), boot_id);
         let mut counters = Self { last, file: None };
-        counters.rewrite(vfs, dir, boot_id)?;
+        // Without it the numbers hold in memory, and each start tries again.
+        if let Err(error) = counters.rewrite(vfs, dir, boot_id) {
+            tracing::warn!(%error, "the incarnations' numbers can't be written down");
+        }
         Ok(counters)
     }
 

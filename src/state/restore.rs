@@ -124,10 +124,9 @@ impl<V: Vfs> Shelf<'_, V> {
     fn offer(&mut self, spec: &State, spot: &Spot<V>, generation: u64) -> Result<Offer, StateError> {
         let same_device = self.same_device(spot).attempt("look at the folder of", &spot.path)?;
         if same_device {
-            let before = self.ledger.clone();
             match self.offer_through(spec, spot, generation, None) {
-                // One device may be mounted at two places. Nothing has been put in place, so it is no offer.
-                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => self.ledger = before,
+                // One device may be mounted at two places.
+                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
                 done => return done,
             }
         }

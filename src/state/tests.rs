@@ -176,8 +176,16 @@ struct World {
 }
 
 impl World {
+    /// In memory where there is such a file system: thousands of small files are written.
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap())
+    }
+
+    fn on_disk() -> Self {
+        Self::within(tempfile::tempdir().unwrap())
+    }
+
+    fn within(folder: TempDir) -> Self {
         // A little ahead of the time stamps that the files of this test get.
         let now = Timestamp::now().as_second() + 10;
         let clock = FakeClock {

@@ -45,8 +45,9 @@ impl Supervisor {
     /// Stops and starts what runs; starts what has ended, failed or backs off; is absorbed by what is being
     /// stopped; does nothing to what waits, is blocked or was stopped.
     pub(super) fn restart_for(&mut self, cid: Cid, why: Why) {
+        let shutdown = self.shutdown.is_some();
         let Some(slot) = self.slot_mut(cid) else { return };
-        if slot.wanted != Wanted::Up {
+        if slot.wanted != Wanted::Up || shutdown {
             return;
         }
         let cause = slot.last;

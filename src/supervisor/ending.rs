@@ -259,7 +259,8 @@ impl Supervisor {
         let end = match (&ended.why, killed) {
             (_, true) => End::Crashed,
             (Why::Own, false) if succeeded(&ended) => End::Succeeded,
-            (Why::Own, false) => End::Crashed,
+            // What did not become ready has failed, however politely it went.
+            (Why::Own | Why::NotReady(_), false) => End::Crashed,
             (_, false) => End::Ordered,
         };
         let spec = Arc::clone(if same_state_file(&ended.run.spec, &slot.spec) { &slot.spec } else { &ended.run.spec });

@@ -182,7 +182,11 @@ impl Supervisor {
 
     fn bring_up(&mut self) {
         let root = self.record(None, None, What::ProjectUp);
-        for cid in self.cids() {
+        // Those that need nothing first: then nobody is said to wait for what is only about to be looked at.
+        let (mut free, needy): (Vec<Cid>, Vec<Cid>) =
+            self.cids().into_iter().partition(|cid| self.slot(*cid).is_some_and(|slot| slot.deps.is_empty()));
+        free.extend(needy);
+        for cid in free {
             let Some(slot) = self.slot_mut(cid) else { continue };
             slot.last = Some(root);
             let (spec, up) = (Arc::clone(&slot.spec), slot.wanted == Wanted::Up);

@@ -159,8 +159,10 @@ impl Engine {
                 }
                 next = self.inbox.deferred.pop_front().or_else(|| self.inbox.arrived());
             }
-            // The round's last message, if it was full.
-            self.inbox.deferred.extend(next);
+            // A full round leaves one message over.
+            if let Some(left) = next {
+                self.inbox.deferred.push_front(left);
+            }
             self.round(idle);
         }
     }

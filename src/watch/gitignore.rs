@@ -8,12 +8,12 @@ use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 /// The rules of folders, read when first asked for.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct GitRules {
     levels: HashMap<PathBuf, Level>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Level {
     /// From the most to the least specific.
     rules: Vec<Gitignore>,
@@ -22,11 +22,6 @@ struct Level {
 }
 
 impl GitRules {
-    /// Forgets what was read: a `.gitignore` was edited.
-    pub(super) fn forget(&mut self) {
-        self.levels.clear();
-    }
-
     /// Whether git ignores `path`, taken for itself: that its parents aren't ignored is known. Outside of any
     /// repository the rules count from `floor` on.
     pub(super) fn ignores(&mut self, path: &Path, is_dir: bool, floor: &Path) -> bool {

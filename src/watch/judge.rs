@@ -108,7 +108,10 @@ impl Engine {
         let keys = entry.keys();
         let now = Instant::now();
         keys.iter().for_each(|key| self.reports.judging(*key, now));
-        let seen = entry.print.compare(path);
+        let Some(seen) = entry.print.compare(path) else {
+            self.on_file(path, What::Touched);
+            return;
+        };
         let is_lost = seen.is_absent() && !entry.print.is_absent();
         if is_lost && !entry.is_away && mute.is_none() && !self.reports.at_once {
             self.on_file(path, What::Gone);

@@ -50,6 +50,11 @@ impl Stamp {
             changed: (meta.ctime(), meta.ctime_nsec()),
         }
     }
+
+    /// What every write changes.
+    fn written(&self) -> (u64, (i64, i64)) {
+        (self.size, self.modified)
+    }
 }
 
 impl Print {
@@ -66,16 +71,20 @@ impl Print {
 
     /// Looks at `path` and reads it.
     pub(super) fn read(path: &Path) -> Self {
-        Self::look(path, |_| true)
+        Self::look(path, |_| true).0
     }
 
-    /// Looks at `path` and reads it, unless it is long and its size alone shows that it differs.
-    pub(super) fn compare(&self, path: &Path) -> Self {
+    /// Looks at `path` and reads it, unless it is long and its size alone shows that it differs. `None`: it is
+    /// being written just now, and its size tells nothing.
+    pub(super) fn compare(&self, path: &Path) -> Option<Self> {
         let known = self.stamp().map(|stamp| stamp.size);
-        Self::look(path, |size| size <= QUICK || known == Some(size))
+        let (seen, is_torn) = Self::look(path, |size| size <= QUICK || known == Some(size));
+        let is_telling = seen.stamp().map(|stamp| stamp.size) != known;
+        (is_telling || !is_torn).then_some(seen)
     }
 
-    fn look(path: &Path, wanted: impl Fn(u64) -> bool) -> Self {
+    /// The second value: the file was written while it was read, so the bytes are none that it ever had.
+    fn look(path: &Path, wanted: impl Fn(u64) -> bool) -> (Self, bool) {
         // A pipe in a file's place must not block the watcher.
         let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
         let looked = match &opened {
@@ -83,12 +92,14 @@ impl Print {
             Err(_) => std::fs::metadata(path),
         };
         let Some(meta) = looked.ok().filter(Metadata::is_file) else {
-            return Self::Absent;
+            return (Self::Absent, false);
         };
-        let fresh = is_fresh(&meta);
+        let (stamp, fresh) = (Stamp::of(&meta), is_fresh(&meta));
         let worth = meta.size() <= READ_LIMIT && wanted(meta.size());
-        let digest = opened.ok().filter(|_| worth).and_then(|file| digest(file).ok());
-        Self::Present { stamp: Stamp::of(&meta), digest, fresh }
+        let Some(digest) = opened.ok().filter(|_| worth).and_then(|file| steady_digest(&file, stamp)) else {
+            return (Self::Present { stamp, digest: None, fresh }, false);
+        };
+        (Self::Present { stamp, digest, fresh }, digest.is_none())
     }
 
     pub(super) fn is_absent(&self) -> bool {
@@ -113,7 +124,7 @@ impl Print {
             (Self::Absent, Self::Absent) => true,
             (Self::Present { digest: Some(one), .. }, Self::Present { digest: Some(two), .. }) => one == two,
             (Self::Present { stamp: one, .. }, Self::Present { stamp: two, .. }) => {
-                one.size == two.size && one.modified == two.modified
+                one.written() == two.written()
             }
             _ => false,
         }
@@ -147,7 +158,16 @@ fn is_fresh(meta: &Metadata) -> bool {
         .is_ok_and(|written| SystemTime::now().duration_since(written).map_or(true, |age| age < TICK))
 }
 
-fn digest(mut file: File) -> io::Result<[u8; 32]> {
+/// The digest of the bytes that `stamp` stands for; within, `None` if they are written just now. `None` if they
+/// can't be read. Bytes that were read under an older stamp would be taken for the baseline, and the change to
+/// them never be seen.
+fn steady_digest(file: &File, stamp: Stamp) -> Option<Option<[u8; 32]>> {
+    let digest = digest(file).ok()?;
+    let after = file.metadata().ok()?;
+    Some((Stamp::of(&after).written() == stamp.written()).then_some(digest))
+}
+
+fn digest(mut file: &File) -> io::Result<[u8; 32]> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 64 << 10];
     loop {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::engine::Engine;
+use super::gitignore::GitRules;
 use super::judge::Entry;
 use super::native::What;
 use super::places::Owner;
@@ -27,6 +28,18 @@ struct Walk {
     found: BTreeSet<PathBuf>,
 }
 
+/// What was covered before an edit of the specification or of a `.gitignore`.
+struct Covered {
+    rules: Arc<Rules>,
+    git: GitRules,
+}
+
+impl Covered {
+    fn covers(&mut self, path: &Path) -> bool {
+        (0..self.rules.bases.len()).any(|at| self.rules.covers(&mut self.git, at, path))
+    }
+}
+
 impl Engine {
     pub(super) fn set(&mut self, key: WatchKey, spec: &WatchSpec) {
         self.look_again();
@@ -35,8 +48,9 @@ impl Engine {
         for problem in problems {
             self.reports.problem(Some(key), problem);
         }
-        let old = self.rules.get(&key).cloned();
-        self.install(key, Arc::new(rules), old.as_deref());
+        let old =
+            self.rules.get(&key).cloned().map(|rules| Covered { rules, git: std::mem::take(&mut self.git) });
+        self.install(key, Arc::new(rules), old);
         self.reports.ready(key);
     }
 
@@ -49,7 +63,7 @@ impl Engine {
     }
 
     /// Puts `rules` in place for `key`. What `old` covered already is new if it was not known.
-    fn install(&mut self, key: WatchKey, rules: Arc<Rules>, old: Option<&Rules>) {
+    fn install(&mut self, key: WatchKey, rules: Arc<Rules>, mut old: Option<Covered>) {
         let before = self.disown(key);
         self.set_polling(key, rules.poll);
         self.rules.insert(key, Arc::clone(&rules));
@@ -57,8 +71,7 @@ impl Engine {
             let owner = Owner { key, base };
             let found = self.find(owner, None);
             for path in found {
-                let was_covered = old
-                    .is_some_and(|old| (0..old.bases.len()).any(|at| old.covers(&mut self.git, at, &path)));
+                let was_covered = old.as_mut().is_some_and(|old| old.covers(&path));
                 self.begin(owner, &path, was_covered && !before.contains(&path));
             }
             before.iter().for_each(|path| self.keep(owner, &rules, path));
@@ -113,12 +126,11 @@ impl Engine {
     /// Reads every `.gitignore` anew. Files that are covered only now are no change.
     pub(super) fn reload_git(&mut self) {
         self.look_again();
-        self.git.forget();
-        let concerned: Vec<_> = self.rules.iter().filter(|(_, rules)| rules.gitignore).collect();
-        for (key, rules) in
-            concerned.into_iter().map(|(key, rules)| (*key, Arc::clone(rules))).collect::<Vec<_>>()
-        {
-            self.install(key, rules, None);
+        let old = std::mem::take(&mut self.git);
+        let concerned = self.rules.iter().filter(|(_, rules)| rules.gitignore);
+        for (key, rules) in concerned.map(|(key, rules)| (*key, Arc::clone(rules))).collect::<Vec<_>>() {
+            let old = Covered { rules: Arc::clone(&rules), git: old.clone() };
+            self.install(key, rules, Some(old));
         }
     }
 
@@ -174,18 +186,18 @@ impl Engine {
             return;
         };
         let below = self.files.range(path.to_owned()..).take_while(|(known, _)| known.starts_with(path));
+        // A look that no event led to may come in the middle of a save.
+        let changed = if self.polls.contains_key(&owner.key) { What::Touched } else { What::Written };
         let known: BTreeSet<PathBuf> = below
             .filter(|(_, entry)| entry.owners.contains(&owner))
             .map(|(known, _)| known.clone())
             .collect();
         for path in &known {
+            let is_awaited = self.timers.of(path).is_some() && !self.reports.at_once;
             if !found.contains(path) {
-                self.missing(owner, &rules, path);
-            } else if self.reports.at_once || self.timers.of(path).is_none() {
-                let entry = self.files.get(path);
-                if entry.is_some_and(|entry| entry.print.may_differ(path)) {
-                    self.on_file(path, What::Written);
-                }
+                self.missing(owner, &rules, path, is_awaited);
+            } else if !is_awaited && self.files.get(path).is_some_and(|entry| entry.print.may_differ(path)) {
+                self.on_file(path, changed);
             }
         }
         for path in found.difference(&known) {
@@ -194,9 +206,12 @@ impl Engine {
     }
 
     /// A known file was not found: it is gone, or not covered any more.
-    fn missing(&mut self, owner: Owner, rules: &Rules, path: &Path) {
+    fn missing(&mut self, owner: Owner, rules: &Rules, path: &Path, is_awaited: bool) {
         if rules.covers(&mut self.git, owner.base, path) {
-            self.on_file(path, What::Gone);
+            // Waiting for it to come back is not begun anew by every look.
+            if !is_awaited {
+                self.on_file(path, What::Gone);
+            }
         } else if let Some(entry) = self.files.get_mut(path) {
             entry.owners.remove(&owner);
             if entry.owners.is_empty() {
@@ -334,10 +349,12 @@ impl Engine {
         }
         match traced.end {
             // A link to a folder that the project is in would lead through everything.
-            End::Folder(real) if !walk.root.starts_with(&real) && !walk.rules.is_excluded(&real) => {
-                if walk.rules.admits(&mut self.git, base, path, true) {
-                    walk.linked.push((path.to_owned(), real));
-                }
+            End::Folder(real)
+                if !walk.root.starts_with(&real)
+                    && !walk.rules.is_excluded(&real)
+                    && walk.rules.admits(&mut self.git, base, path, true) =>
+            {
+                walk.linked.push((path.to_owned(), real));
             }
             End::File if walk.rules.admits(&mut self.git, base, path, false) => {
                 walk.found.insert(path.to_owned());

@@ -194,6 +194,12 @@ impl Decoder<'_> {
         }
     }
 
+    /// Whether one of these keys is written, or one that was meant to be it and is reported as unknown.
+    pub(crate) fn has_key_like(&mut self, map: NodeId, keys: &[&str]) -> bool {
+        let entries = self.entries(map, "a map").unwrap_or_default();
+        entries.iter().any(|(text, ..)| self.suggester.nearest(text, keys.iter().copied()).is_some())
+    }
+
     pub(crate) fn unknown_key(&mut self, key: NodeId, text: &str, known: &[&str]) {
         let at_top = known.contains(&"version");
         if at_top && text.starts_with("x-") {

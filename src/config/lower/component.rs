@@ -102,7 +102,7 @@ impl Lowering<'_> {
                 Some(Kind::Thread { runner: thread.value.0.clone(), with })
             }
             (None, None) => {
-                if !self.decoder.has_key(value, &["process", "thread"]) {
+                if !self.decoder.has_key_like(value, &["process", "thread"]) {
                     let mistake = Mistake::new(code::MISSING_KEY, "`process` or `thread` is missing");
                     self.mistake(key, mistake.help("say what it runs, such as `process: ./serve`"));
                 }

@@ -92,7 +92,7 @@ pub(crate) fn project<'t>(
     let Some(keys) = ProjectKeys::decode(&mut decoder, tree.root()) else {
         return (None, env, decoder.report);
     };
-    if keys.version.is_none() && !decoder.has_key(tree.root(), &["version"]) {
+    if keys.version.is_none() && !decoder.has_key_like(tree.root(), &["version"]) {
         let missing =
             Mistake::new(code::MISSING_KEY, "`version` is missing").help("write `version: 1` at the top");
         decoder.mistake_at_start(missing);

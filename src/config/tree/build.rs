@@ -293,7 +293,8 @@ impl Builder<'_> {
     fn line_has_variable(&self, at: usize) -> bool {
         let source = &self.tree.source;
         let line = source.line(source.place(at..at).line - 1);
-        source.text()[line.start..at.clamp(line.start, line.end)].contains("${") && !self.open.is_empty()
+        let end = source.text().floor_char_boundary(at + 1).clamp(line.start, line.end);
+        source.text()[line.start..end].contains("${") && !self.open.is_empty()
     }
 
     /// The parser tells where the line, or the text before it, went wrong; the tab is near.

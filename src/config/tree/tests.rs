@@ -155,3 +155,41 @@ fn many_small_aliases_are_no_bomb() {
     }
     tree(&text);
 }
+
+/// The tree says what serde_yaml says, of every good file.
+#[test]
+fn another_parser_agrees() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/good");
+    let mut compared = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let tree = tree(&text);
+        let other: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+        assert_eq!(value(&tree, tree.root()), other, "{}", path.display());
+        compared += 1;
+    }
+    assert!(compared >= 3);
+}
+
+fn value(tree: &Tree, node: NodeId) -> serde_yaml::Value {
+    use crate::config::text::Core;
+    match tree.shape(node) {
+        Shape::Scalar(text, plain) => match if plain { Core::of(text) } else { Core::Text } {
+            Core::Null => serde_yaml::Value::Null,
+            Core::Bool(value) => value.into(),
+            Core::Int(value) => i64::try_from(value).unwrap().into(),
+            Core::Float(value) => value.into(),
+            Core::Text => text.into(),
+        },
+        Shape::List => tree.items(node).map(|item| value(tree, item)).collect::<Vec<_>>().into(),
+        Shape::Map => {
+            let pairs = tree.pairs(node).map(|(key, item)| (value(tree, key), value(tree, item)));
+            serde_yaml::Value::Mapping(pairs.collect())
+        }
+        Shape::Broken => panic!("nothing is broken in a good file"),
+    }
+}

@@ -25,7 +25,7 @@ use super::{launch, socket, tag};
 pub struct ProcessSpec {
     /// The program's absolute path; one without a leading slash is relative to `cwd`.
     pub program: PathBuf,
-    /// All words, the program's own name first.
+    /// All words, the program's own name first; at least that.
     pub argv: Vec<OsString>,
     /// The whole environment. An entry LISTEN_PID, whatever its value, gets the leader's process id.
     pub env: Vec<(OsString, OsString)>,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags};
 
+use super::launch::NAME;
 use super::proc::{self, reap, wait_for_end};
 use super::tag::Tag;
 
@@ -20,21 +21,31 @@ const LIMIT: Duration = Duration::from_secs(5);
 const PAUSE: i64 = 10;
 
 /// Kills every process that carries the tag of this instance, until two passes in a row find none, and gives
-/// the ids of those killed. The caller and those above it are spared. For the start after orch and its keeper
-/// were killed in the same moment. Takes a few milliseconds where there is nothing to do, 5 s at the most.
+/// the ids of those killed. The caller, those above it, and its own keepers are spared, should a survivor have
+/// started it. For the start after orch and its keeper were killed in the same moment. Takes a few
+/// milliseconds where there is nothing to do, 5 s at the most.
 #[must_use]
 pub fn sweep(instance: u32) -> Vec<u32> {
-    let spared = ancestors();
-    hunt(|pid| !spared.contains(&pid) && Tag::of(pid).is_some_and(|tag| tag.instance == instance))
+    let own = line_of(std::process::id());
+    hunt(|pid| {
+        Tag::of(pid).is_some_and(|tag| tag.instance == instance) && !own.contains(&pid) && !is_own_keeper(pid)
+    })
 }
 
-fn ancestors() -> BTreeSet<u32> {
-    let mut above = BTreeSet::new();
-    let mut next = std::process::id();
-    while next > 1 && above.insert(next) {
+/// Whether a process is a keeper of the caller's: its child, in a session and under a name of its own.
+fn is_own_keeper(pid: u32) -> bool {
+    let me = std::process::id();
+    let in_place = proc::stat(pid).is_some_and(|stat| stat.parent == me && stat.session == pid);
+    in_place && proc::command(pid).as_bytes() == NAME.to_bytes()
+}
+
+/// A process and all above it.
+fn line_of(pid: u32) -> BTreeSet<u32> {
+    let (mut line, mut next) = (BTreeSet::new(), pid);
+    while next > 1 && line.insert(next) {
         next = proc::stat(next).map_or(0, |stat| stat.parent);
     }
-    above
+    line
 }
 
 /// Kills all that are meant, and reaps those that are the caller's children.

@@ -9,7 +9,7 @@ use super::server::Server;
 use super::socket;
 
 /// The keeper's name in process lists: not orch's, so that a `pkill orch` leaves the guardian to its work.
-const NAME: &std::ffi::CStr = c"keeper";
+pub(super) const NAME: &std::ffi::CStr = c"keeper";
 
 /// A keeper that was just forked, as orch sees it.
 #[derive(Debug)]
@@ -55,10 +55,9 @@ fn restore_signals(before: &libc::sigset_t) {
 
 /// The rest of the child's life.
 fn be_keeper(instance: u32, socket: &OwnedFd, hold: &[BorrowedFd<'_>]) -> ! {
-    // Unwinding into orch's frames would make a second orch; dying leaves the units to the first.
-    // SAFETY: abort takes nothing.
-    std::panic::set_hook(Box::new(|_| unsafe { libc::abort() }));
-    let code = i32::from(keep(instance, socket, hold).is_err());
+    // Unwinding into orch's frames would make a second orch; ending leaves the units to the first.
+    let kept = std::panic::catch_unwind(|| keep(instance, socket, hold));
+    let code = i32::from(!matches!(kept, Ok(Ok(()))));
     // SAFETY: ends the process without orch's own exit handlers, which are not the keeper's to run.
     unsafe { libc::_exit(code) }
 }

@@ -8,7 +8,7 @@
 //! # Whose a process is
 //!
 //! A unit is its leader, the leader's descendants, and those of the keeper's orphans (with their descendants)
-//! that carry the unit's [tag](tag), or, the tag being lost, were seen below the unit before, are in the
+//! that carry the unit's tag, or, the tag being lost, were seen below the unit before, are in the
 //! leader's group or session, or have the unit's own output. Anybody else below the keeper is a stray.
 //!
 //! # Why no signal reaches a stranger
@@ -20,8 +20,8 @@
 //!
 //! # Layout
 //!
-//! orch's side: [`client`], [`ledger`], [`reader`], [`hunt`]. The keeper's: [`launch`], [`server`], [`spawn`],
-//! [`reach`], [`drain`], with its knowledge in [`units`] and [`census`]. Between them: [`protocol`].
+//! orch's side: `client`, `ledger`, `reader`, `hunt`. The keeper's: `launch`, `server`, `spawn`, `reach`,
+//! `drain`, with its knowledge in `units` and `census`. Between them: `protocol`, over `wire` and `socket`.
 
 mod census;
 mod client;

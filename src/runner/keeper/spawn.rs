@@ -7,6 +7,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::ptr;
 
+use crate::types::UnitId;
+
 use super::protocol::Launch;
 use super::tag::Tag;
 
@@ -85,30 +87,18 @@ impl Spawner {
         })?;
         let extra: Vec<RawFd> = fds.extra.iter().map(AsRawFd::as_raw_fd).collect();
         let (env, mut own_pid) = split_listen_pid(&launch.env);
-        let mut env: Vec<*const c_char> = env.map(|item| item.as_ptr()).collect();
-        if let Some(room) = &mut own_pid {
-            env.push(room.as_mut_ptr().cast());
-        }
-        env.push(ptr::null());
-        let mut argv: Vec<*const c_char> = launch.argv.iter().map(|item| item.as_ptr()).collect();
-        if argv.is_empty() {
-            argv.push(launch.program.as_ptr());
-        }
-        argv.push(ptr::null());
-        let tag = Tag { instance: self.instance, unit: launch.unit };
+        let room = own_pid.as_mut().map(|room| room.as_mut_ptr());
+        let env = vector(env.map(|item| item.as_ptr()).chain(room.map(|room| room.cast_const().cast())));
+        let argv = vector(launch.argv.iter().map(|item| item.as_ptr()));
         let mut plan = Plan {
             program: launch.program.as_ptr(),
             argv: argv.as_ptr(),
             env: env.as_ptr(),
             cwd: launch.cwd.as_ptr(),
             keeper: own_id(),
-            // The room is LISTEN_PID_ROOM long, so this stays inside it.
-            listen_pid: own_pid.as_mut().map_or(ptr::null_mut(), |it| it[LISTEN_PID.len()..].as_mut_ptr()),
-            tag: libc::rlimit { rlim_cur: tag.limit(), rlim_max: self.hard_real_time },
-            open_files: libc::rlimit {
-                rlim_cur: launch.open_files.min(self.hard_open_files),
-                rlim_max: self.hard_open_files,
-            },
+            listen_pid: room.map_or(ptr::null_mut(), |room| room.wrapping_add(LISTEN_PID.len())),
+            tag: self.tag(launch.unit),
+            open_files: self.open_files(launch.open_files),
             stdin: fds.stdin.as_ref().map_or(-1, AsRawFd::as_raw_fd),
             output: fds.output.as_raw_fd(),
             extra: extra.as_ptr(),
@@ -116,15 +106,23 @@ impl Spawner {
             failed_step: 0,
             errno: 0,
         };
-        let pid = self
-            .run(&mut plan)
-            .map_err(|error| format!("can't make a process for {program}: {}", reason(&error)))?;
+        let made = self.run(&mut plan);
+        let pid = made.map_err(|error| format!("can't make a process for {program}: {}", reason(&error)))?;
         if plan.failed_step == 0 {
             return Ok(pid.unsigned_abs());
         }
         // SAFETY: waitpid without a status; the child has ended by itself and is reaped here and only here.
         unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
         Err(explain(launch, plan.failed_step, &io::Error::from_raw_os_error(plan.errno)))
+    }
+
+    fn tag(&self, unit: UnitId) -> libc::rlimit {
+        let tag = Tag { instance: self.instance, unit };
+        libc::rlimit { rlim_cur: tag.limit(), rlim_max: self.hard_real_time }
+    }
+
+    fn open_files(&self, soft: u64) -> libc::rlimit {
+        libc::rlimit { rlim_cur: soft.min(self.hard_open_files), rlim_max: self.hard_open_files }
     }
 
     fn run(&mut self, plan: &mut Plan) -> io::Result<libc::pid_t> {
@@ -151,6 +149,11 @@ impl Descriptors {
             extra: self.extra.into_iter().map(lift).collect::<io::Result<_>>()?,
         })
     }
+}
+
+/// A vector as exec takes it: with a null at its end.
+fn vector(items: impl Iterator<Item = *const c_char>) -> Vec<*const c_char> {
+    items.chain([ptr::null()]).collect()
 }
 
 /// The environment without LISTEN_PID and, where it was in it, room for it with the leader's own id.

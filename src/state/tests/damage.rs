@@ -124,7 +124,7 @@ fn that_all_is_lost_is_remembered_until_the_user_goes_on_without() {
 fn a_read_error_leads_to_the_next_and_moves_nothing() {
     let mut at = 1;
     loop {
-        let mut world = two_states();
+        let world = two_states();
         let incarnation = world.store.next_incarnation(&world.name);
         world.vfs.fail_at(at, rustix::io::Errno::IO, false);
         let restore = world.store.restore(&world.name, &world.spec, incarnation, true);

@@ -97,7 +97,7 @@ fn a_restore_loses_nothing_and_a_failed_one_does_not_count() {
 #[test]
 fn a_restore_that_takes_a_foreign_file_away_loses_nothing() {
     let prepare = || {
-        let mut world = stopping();
+        let world = stopping();
         world.end(Ending::Ordered);
         world.write("by hand");
         world
@@ -176,4 +176,23 @@ fn a_damaged_state_is_set_aside_whatever_fails() {
         assert!(restore.from.is_none(), "{what}");
         assert_eq!(world.hand_over("third"), 3, "{what}: the number is not used again");
     });
+}
+
+#[test]
+fn after_one_failed_fsync_a_fresh_file_is_tried_once() {
+    let operation = |what: &str| {
+        let mut world = stopping();
+        world.vfs.log();
+        seal(&mut world);
+        world.vfs.log().iter().position(|step| *step == what).unwrap() as u64 + 1
+    };
+    let at = operation("sync");
+    let world = stopping();
+    world.vfs.fail_at(at, Errno::IO, false);
+    assert_eq!(world.end(Ending::Ordered), sealed(2, Source::Restart, 6));
+    assert!(world.vfs.calm());
+    let world = stopping();
+    world.vfs.fail_at(at, Errno::IO, true);
+    assert!(world.store.seal(&world.name, &world.spec, 2, Ending::Ordered).is_err());
+    assert_eq!(world.generations(), [1], "nothing half made is left under a number");
 }

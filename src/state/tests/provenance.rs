@@ -101,7 +101,7 @@ fn only_what_came_whole_counts_after_a_crash() {
     for (what, act, counts) in PATTERNS {
         for fresh in [true, false] {
             for atomic in [false, true] {
-                let mut world = World::new();
+                let mut world = World::on_disk();
                 world.spec.atomic = atomic;
                 if !fresh {
                     world.hand_over("old");
@@ -130,7 +130,7 @@ fn only_what_came_whole_counts_after_a_crash() {
 #[test]
 fn after_an_ordered_stop_every_way_of_writing_counts() {
     for (what, act, _) in PATTERNS {
-        let mut world = World::new();
+        let mut world = World::on_disk();
         world.hand_over("old");
         world.start();
         act(&world);
@@ -154,7 +154,7 @@ fn reading_touching_and_opening_are_not_writing() {
         },
     ];
     for (number, act) in acts.iter().enumerate() {
-        let mut world = World::new();
+        let mut world = World::on_disk();
         world.hand_over("old");
         world.start();
         act(&world);
@@ -164,7 +164,7 @@ fn reading_touching_and_opening_are_not_writing() {
 
 #[test]
 fn many_events_beside_it_hide_nothing() {
-    let mut world = World::new();
+    let mut world = World::on_disk();
     world.start();
     world.replace("whole");
     let (one, two) = (sibling(&world), world.spec.file.with_extension("other"));
@@ -185,7 +185,7 @@ fn many_events_beside_it_hide_nothing() {
 #[test]
 fn after_orch_was_killed_a_changed_file_is_of_unknown_provenance() {
     for atomic in [false, true] {
-        let mut world = World::new();
+        let mut world = World::on_disk();
         world.spec.atomic = atomic;
         world.hand_over("sealed");
         world.start();
@@ -205,7 +205,7 @@ fn after_orch_was_killed_a_changed_file_is_of_unknown_provenance() {
 
 #[test]
 fn after_orch_was_killed_an_untouched_file_is_known() {
-    let mut world = World::new();
+    let mut world = World::on_disk();
     world.hand_over("sealed");
     world.start();
     world.reopen();
@@ -216,7 +216,7 @@ fn after_orch_was_killed_an_untouched_file_is_known() {
 
 #[test]
 fn a_new_observer_takes_up_where_nothing_is_in_doubt() {
-    let mut world = World::new();
+    let mut world = World::on_disk();
     world.hand_over("sealed");
     world.start();
     world.reopen();
@@ -232,7 +232,7 @@ fn a_new_observer_takes_up_where_nothing_is_in_doubt() {
 
 #[test]
 fn what_somebody_puts_there_between_two_runs_is_sealed() {
-    let mut world = World::new();
+    let mut world = World::on_disk();
     world.hand_over("sealed");
     world.write("edited by hand");
     let restore = world.start();
@@ -243,4 +243,32 @@ fn what_somebody_puts_there_between_two_runs_is_sealed() {
     world.reboot();
     let restore = world.start();
     assert_eq!(restore.rejected[0].reason, Reason::UnknownProvenance);
+}
+
+#[test]
+fn it_does_not_matter_whether_observation_begins_before_the_restore() {
+    let mut world = World::on_disk();
+    world.hand_over("sealed");
+    world.incarnation = world.store.next_incarnation(&world.name);
+    world.store.track(&world.name, &world.spec).unwrap();
+    let restore = world.store.restore(&world.name, &world.spec, world.incarnation, true).unwrap();
+    assert_eq!(from(&restore), Some((Handed::Restart, 1)));
+    // The store's own rename must not count as the component's. Both times at once give no event of a write.
+    let (file, epoch) = (File::open(&world.spec.file).unwrap(), std::time::SystemTime::UNIX_EPOCH);
+    file.set_times(std::fs::FileTimes::new().set_accessed(epoch).set_modified(epoch)).unwrap();
+    assert_eq!(world.end(Ending::Crashed), Seal::Untouched);
+}
+
+#[test]
+fn a_folder_that_took_the_watched_ones_place_is_not_vouched_for() {
+    let mut world = World::on_disk();
+    world.spec.file = world.folder.path().join("upper/lower/state");
+    world.start();
+    world.replace("whole");
+    let upper = world.folder.path().join("upper");
+    rename(&upper, world.folder.path().join("away")).unwrap();
+    std::fs::create_dir_all(upper.join("lower")).unwrap();
+    world.write("torn");
+    let seal = world.end(Ending::Crashed);
+    assert!(matches!(seal, Seal::Quarantined { reason: Reason::WrittenInPlace, .. }), "{seal:?}");
 }

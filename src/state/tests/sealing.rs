@@ -173,3 +173,24 @@ fn components_are_sealed_in_parallel() {
         }
     });
 }
+
+#[test]
+fn the_machines_own_clock_and_disk_serve() {
+    let world = World::on_disk();
+    let (api, state_dir) = (&world.name, world.folder.path().join("own"));
+    let store = Store::open(&state_dir).unwrap();
+    let number = store.next_incarnation(api);
+    assert!(store.restore(api, &world.spec, number, true).unwrap().from.is_none());
+    store.track(api, &world.spec).unwrap();
+    world.replace(vec![b'x'; 1 << 20]);
+    let seal = store.seal(api, &world.spec, number, Ending::Crashed).unwrap();
+    assert_eq!(seal, sealed(1, Source::Snapshot, 1 << 20));
+    store.close().unwrap();
+    drop(store);
+    let store = Store::open(&state_dir).unwrap();
+    let number = store.next_incarnation(api);
+    let restored = store.restore(api, &world.spec, number, true).unwrap().from.unwrap();
+    assert_eq!((number, restored.source, restored.incarnation), (2, Handed::Snapshot, 1));
+    assert!(restored.age > Duration::ZERO && restored.age < Duration::from_secs(20));
+    assert_eq!(std::fs::read(&world.spec.file).unwrap(), vec![b'x'; 1 << 20]);
+}

@@ -208,16 +208,32 @@ impl Project {
         for event in self.events() {
             let this = event["seq"].as_u64().expect("seq");
             assert!(seq.is_none_or(|last: u64| last + 1 == this), "a gap before {event}");
-            assert!(event["cause"].is_null() || event["cause"].as_u64().is_some_and(|cause| cause < this), "{event}");
-            assert!(event["mono_ns"].is_u64() && event["time"].is_string() && event["event"].is_string(), "{event}");
+            assert!(
+                event["cause"].is_null() || event["cause"].as_u64().is_some_and(|cause| cause < this),
+                "{event}"
+            );
+            assert!(
+                event["mono_ns"].is_u64() && event["time"].is_string() && event["event"].is_string(),
+                "{event}"
+            );
             seq = Some(this);
         }
     }
 }
 
 const STATES: [&str; 12] = [
-    "waiting", "building", "starting", "ready", "unhealthy", "stopping", "stopped", "completed", "backoff", "failed",
-    "blocked", "stuck",
+    "waiting",
+    "building",
+    "starting",
+    "ready",
+    "unhealthy",
+    "stopping",
+    "stopped",
+    "completed",
+    "backoff",
+    "failed",
+    "blocked",
+    "stuck",
 ];
 
 impl Drop for Project {
@@ -255,7 +271,10 @@ pub(crate) fn yaml_text(yaml: &str) -> String {
 pub(crate) fn events_of(text: &str) -> Vec<Value> {
     // The last line may be under way.
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    whole
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
 }
 
 fn link(from: &Path, to: &Path) {
@@ -272,7 +291,8 @@ fn fixture() -> &'static Path {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let made = folder.join(format!("faulty-{}", std::process::id()));
         let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
-        let status = Command::new(compiler).args(["-O1", "-pthread", "-o"]).arg(&made).arg(source).status().unwrap();
+        let status =
+            Command::new(compiler).args(["-O1", "-pthread", "-o"]).arg(&made).arg(source).status().unwrap();
         assert!(status.success(), "the fixture does not compile");
         // One name for all later runs: replaced whole, since others may be running it.
         let program = folder.join("faulty");
@@ -483,7 +503,13 @@ pub(crate) fn stays(what: &str, time: Duration, mut still: impl FnMut() -> bool)
 pub(crate) fn address() -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let (pid, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-    format!("127.{}.{}.{}:{}", 1 + (pid >> 16) % 250, (pid >> 8) & 255, 1 + (pid & 255) % 250, 18_000 + number)
+    format!(
+        "127.{}.{}.{}:{}",
+        1 + (pid >> 16) % 250,
+        (pid >> 8) & 255,
+        1 + (pid & 255) % 250,
+        18_000 + number
+    )
 }
 
 /// Appends to a file with one write.

@@ -19,7 +19,8 @@ fn stop_takes(project: &Project, orch: &mut crate::harness::Orch<'_>, at_least: 
 }
 
 fn force_killed(project: &Project) -> Vec<u32> {
-    let event = project.wait_event("the force-kill is told", |event| event["event"] == "component.force_killed");
+    let event =
+        project.wait_event("the force-kill is told", |event| event["event"] == "component.force_killed");
     event["pids"].as_array().unwrap().iter().map(|pid| pid.as_u64().unwrap() as u32).collect()
 }
 
@@ -36,7 +37,8 @@ fn what_ignores_sigterm_is_gone_at_the_stop_timeout() {
 
 #[test]
 fn a_deaf_child_in_the_group_is_gone_at_the_stop_timeout_though_its_leader_went_at_once() {
-    let project = Project::new("components:\n  a: { process: ./faulty deaf-child, stop: { timeout: 500ms } }");
+    let project =
+        Project::new("components:\n  a: { process: ./faulty deaf-child, stop: { timeout: 500ms } }");
     let mut orch = project.up();
     let child = project.wait_trace("a", "child", 1)[0].pid;
     project.wait_ready("a", 1);
@@ -93,7 +95,8 @@ components:
     project.wait_trace("a", "start", 2);
     assert!(!alive(daemon) && !alive(child));
     let events = project.events();
-    let at = |event: &str, run: u64| events.iter().position(|it| it["event"] == event && it["incarnation"] == run);
+    let at =
+        |event: &str, run: u64| events.iter().position(|it| it["event"] == event && it["incarnation"] == run);
     assert!(at("component.force_killed", 1).unwrap() < at("component.spawned", 2).unwrap());
     orch.stop();
 }
@@ -198,7 +201,8 @@ fn a_stopped_process_is_woken_to_hear_its_end() {
 
 #[test]
 fn the_declared_signal_is_sent() {
-    let project = Project::new("components:\n  a: { process: ./faulty deaf, stop: { signal: SIGINT, timeout: 1m } }");
+    let project =
+        Project::new("components:\n  a: { process: ./faulty deaf, stop: { signal: SIGINT, timeout: 1m } }");
     let mut orch = project.up();
     project.wait_ready("a", 1);
     orch.stop();
@@ -239,7 +243,8 @@ components:
     let second = project.wait_trace("a", "start", 2)[1].ns;
     let ended = project.trace().of("a", "exit")[0].ns;
     assert!(second - ended >= 290_000_000, "it was waited for: {}", second - ended);
-    let held_too = open_for_writing(format!("/proc/{}/fd/1", project.trace().of("a", "start")[1].pid).as_ref());
+    let held_too =
+        open_for_writing(format!("/proc/{}/fd/1", project.trace().of("a", "start")[1].pid).as_ref());
     project.wait_ready("a", 2);
     orch.stop();
     drop((held, held_too));
@@ -254,14 +259,24 @@ fn output_that_is_closed_early_costs_nothing() {
     project.wait_ready("a", 1);
     let used = || {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", orch.pid())).unwrap();
-        let fields: Vec<u64> =
-            stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2).filter_map(|it| it.parse().ok()).collect();
+        let fields: Vec<u64> = stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .filter_map(|it| it.parse().ok())
+            .collect();
         fields.iter().sum::<u64>()
     };
     let before = used();
     std::thread::sleep(Duration::from_millis(500));
     // In ticks of 10 ms: a loop that spins takes fifty.
     assert!(used() - before < 20, "orch spins");
-    assert_eq!(wait_for("its log", || Some(project.read(".orch/logs/a.log")).filter(|it| !it.is_empty())), "before\n");
+    assert_eq!(
+        wait_for("its log", || Some(project.read(".orch/logs/a.log")).filter(|it| !it.is_empty())),
+        "before\n"
+    );
     orch.stop();
 }

@@ -164,8 +164,10 @@ fn an_unknown_name_in_only_is_wrong_usage() {
 
 /// What the fixture wrote about what it was given: `key value`, several times for some keys.
 fn description(project: &Project, name: &str) -> Vec<(String, String)> {
-    let text = wait_for("it has described itself", || Some(project.read(name)).filter(|text| !text.is_empty()));
-    let pair = |line: &str| line.split_once(' ').map(|(key, value)| (key.to_owned(), value.trim().to_owned()));
+    let text =
+        wait_for("it has described itself", || Some(project.read(name)).filter(|text| !text.is_empty()));
+    let pair =
+        |line: &str| line.split_once(' ').map(|(key, value)| (key.to_owned(), value.trim().to_owned()));
     text.lines().filter_map(|line| pair(&line.replace('\t', " "))).collect()
 }
 
@@ -195,7 +197,9 @@ components:
     let mut command = project.command(&["up"]);
     command.env("BASE", "base").env("DROPPED", "x").env("OVER", "base").env("SHARED", "base");
     // What speaks of orch, or of who started it, is not handed on.
-    for name in ["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_USEC", "ORCH_RESTORED"] {
+    for name in
+        ["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_USEC", "ORCH_RESTORED"]
+    {
         command.env(name, "1");
     }
     let mut orch = project.start(command);

@@ -347,6 +347,7 @@ struct Signals {
 
 impl Signals {
     fn listen() -> Self {
+        unblock();
         let stream =
             |kind| signal(kind).inspect_err(|error| tracing::warn!(%error, "a signal is not heard")).ok();
         Self {
@@ -362,6 +363,19 @@ impl Signals {
             () = heard(&mut self.terminate) => Signalled::Shutdown,
             () = heard(&mut self.hangup) => Signalled::Hangup,
         }
+    }
+}
+
+/// Lets in the signals that orch answers, also where who started it had blocked them.
+fn unblock() {
+    let mut answered = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the set is written before it is read, and lives through the calls.
+    unsafe {
+        libc::sigemptyset(answered.as_mut_ptr());
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            libc::sigaddset(answered.as_mut_ptr(), signal);
+        }
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, answered.as_ptr(), std::ptr::null_mut());
     }
 }
 

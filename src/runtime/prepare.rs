@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::inbox::{Inbox, Message};
 use crate::config::model::{Component, Probe, State};
@@ -17,6 +18,8 @@ use crate::types::{Name, RunId};
 pub(crate) struct States {
     store: Arc<Store>,
     turns: Arc<Mutex<BTreeMap<Name, Arc<Turn>>>>,
+    /// Read by every call that is not done, so that who may write knows that all are.
+    calls: Arc<tokio::sync::RwLock<()>>,
 }
 
 /// A fair lock: who asks first has it first.
@@ -24,21 +27,34 @@ type Turn = tokio::sync::Mutex<()>;
 
 impl States {
     pub(crate) fn new(store: Store) -> Self {
-        Self { store: Arc::new(store), turns: Arc::default() }
+        Self { store: Arc::new(store), turns: Arc::default(), calls: Arc::default() }
     }
 
     /// Calls the store for a component on a worker thread, when it is its turn. Tasks of the loop's one
     /// thread begin in the order in which they are made, and so queue in it.
-    async fn call<T: Send + 'static>(
-        self,
-        name: Name,
+    fn call<T: Send + 'static>(
+        &self,
+        name: &Name,
         call: impl FnOnce(&Store) -> T + Send + 'static,
-    ) -> Result<T, String> {
-        let turn =
-            Arc::clone(self.turns.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default());
-        let _turn = turn.lock().await;
-        let work = tokio::task::spawn_blocking(move || call(&self.store));
-        work.await.map_err(|error| format!("the state store failed: {error}"))
+    ) -> impl Future<Output = Result<T, String>> + Send + 'static {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Arc::clone(turns.entry(name.clone()).or_default());
+        let (store, open) = (Arc::clone(&self.store), Arc::clone(&self.calls).try_read_owned());
+        async move {
+            let _open = open.map_err(|_| "orch is ending".to_owned())?;
+            let _turn = turn.lock().await;
+            let work = tokio::task::spawn_blocking(move || call(&store));
+            work.await.map_err(|error| format!("the state store failed: {error}"))
+        }
+    }
+
+    /// Waits until every call is done, for so long at the most.
+    pub(crate) async fn settled(&self, patience: Duration) {
+        if tokio::time::timeout(patience, self.calls.write()).await.is_err() {
+            tracing::warn!(
+                "the state store is still at work; what it does not finish is done at the next start"
+            );
+        }
     }
 
     /// Notes the number of a run that is spawned.
@@ -70,15 +86,16 @@ pub(crate) fn prepare(inbox: &Inbox, states: &States, run: RunId, spec: &Arc<Com
         let nothing = RunEvent::Prepared { restored: None, rejected: Vec::new(), sealed: None };
         return answer(inbox, nothing);
     }
-    let (inbox, states, spec) = (inbox.clone(), states.clone(), Arc::clone(spec));
+    let (inbox, spec, name) = (inbox.clone(), Arc::clone(spec), spec.name.clone());
     let probed = address.map(|ready| ready.probe.clone());
+    let states = states.clone();
     tokio::spawn(async move {
         if let Some(probe) = probed
             && let Some(holder) = probe::occupied(&probe, &[]).await
         {
             return answer(&inbox, RunEvent::PrepareFailed { error: holder });
         }
-        let event = states.call(spec.name.clone(), move |store| restored(store, &spec, run, allow)).await;
+        let event = states.call(&name, move |store| restored(store, &spec, run, allow)).await;
         answer(&inbox, event.unwrap_or_else(|error| RunEvent::PrepareFailed { error }));
     });
 }
@@ -140,10 +157,10 @@ fn prepared(found: Restore) -> RunEvent {
 
 /// Seals the state of a run that is gone; the answer comes by the inbox.
 pub(crate) fn seal(inbox: &Inbox, states: &States, run: RunId, spec: &Arc<Component>, end: End) {
-    let (inbox, states, spec) = (inbox.clone(), states.clone(), Arc::clone(spec));
+    let (inbox, spec, name) = (inbox.clone(), Arc::clone(spec), spec.name.clone());
+    let call = states.call(&name, move |store| sealed(store, &spec, run, end));
     tokio::spawn(async move {
-        let outcome = states.call(spec.name.clone(), move |store| sealed(store, &spec, run, end)).await;
-        let outcome = outcome.unwrap_or_else(|reason| Sealed::Rejected { reason });
+        let outcome = call.await.unwrap_or_else(|reason| Sealed::Rejected { reason });
         drop(inbox.send(Message::Core(Event::Run(run, RunEvent::Sealed(outcome)))));
     });
 }
@@ -169,11 +186,10 @@ fn sealed(store: &Store, spec: &Component, run: RunId, end: End) -> Sealed {
 
 /// Notes that what was put in place for a run was not used: to the store, a run that stopped in order.
 pub(crate) fn take_back(states: &States, run: RunId, spec: &Arc<Component>) {
-    let (states, spec) = (states.clone(), Arc::clone(spec));
+    let (spec, name) = (Arc::clone(spec), spec.name.clone());
+    let call = states.call(&name, move |store| sealed(store, &spec, run, End::Ordered));
     tokio::spawn(async move {
-        let outcome =
-            states.call(spec.name.clone(), move |store| sealed(store, &spec, run, End::Ordered)).await;
-        if let Ok(Sealed::Rejected { reason }) | Err(reason) = outcome {
+        if let Ok(Sealed::Rejected { reason }) | Err(reason) = call.await {
             tracing::warn!(%run, %reason, "a state that was not used counts as offered");
         }
     });
@@ -181,13 +197,12 @@ pub(crate) fn take_back(states: &States, run: RunId, spec: &Arc<Component>) {
 
 /// Notes that a generation is used up.
 pub(crate) fn used(states: &States, name: Name, generation: u64) {
-    let states = states.clone();
+    let of = name.clone();
+    let call =
+        states.call(&name, move |store| store.used(&of, generation).map_err(|error| error.to_string()));
     tokio::spawn(async move {
-        let of = name.clone();
-        let noted =
-            states.call(name, move |store| store.used(&of, generation).map_err(|error| error.to_string()));
-        if let Ok(Err(error)) | Err(error) = noted.await {
-            tracing::warn!(%error, "the state is not marked as used");
+        if let Ok(Err(error)) | Err(error) = call.await {
+            tracing::warn!(component = %name, %error, "the state is not marked as used");
         }
     });
 }

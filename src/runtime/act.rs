@@ -24,8 +24,9 @@ impl Driver {
     pub(super) fn act(&mut self, action: Action) {
         match action {
             Action::Prepare { run, spec } => {
-                let parts = &self.parts;
-                prepare::prepare(&parts.inbox, &parts.states, run, &spec, parts.restore);
+                if let Some((run, spec)) = self.baselines.hold((run, spec)) {
+                    self.prepare(run, &spec);
+                }
             }
             Action::Spawn { run, spec, restored } => self.spawn(run, spec, restored),
             Action::Probe { run, spec } => self.probe(run, &spec),
@@ -43,7 +44,11 @@ impl Driver {
             Action::Seal { run, spec, end } => {
                 prepare::seal(&self.parts.inbox, &self.parts.states, run, &spec, end);
             }
-            Action::TakeBack { run, spec } => prepare::take_back(&self.parts.states, run, &spec),
+            Action::TakeBack { run, spec } => {
+                if !self.baselines.release(run) {
+                    prepare::take_back(&self.parts.states, run, &spec);
+                }
+            }
             Action::UseState { spec, generation, .. } => {
                 prepare::used(&self.parts.states, spec.name.clone(), generation);
             }
@@ -57,6 +62,11 @@ impl Driver {
             }
             Action::Exit { code } => self.exit = Some(code),
         }
+    }
+
+    pub(super) fn prepare(&self, run: RunId, spec: &Arc<Component>) {
+        let parts = &self.parts;
+        prepare::prepare(&parts.inbox, &parts.states, run, spec, parts.restore);
     }
 
     fn runner(&self, thread: bool) -> &dyn Runner {
@@ -287,9 +297,9 @@ impl Driver {
         let Some(watcher) = self.parts.watcher.as_ref().filter(|_| !same) else { return };
         let key = WatchKey::Component(component);
         match &spec.watch {
-            Some(watch) => watcher.set(
-                key,
-                WatchSpec {
+            Some(watch) => {
+                self.baselines.ask(component);
+                let spec = WatchSpec {
                     root: self.parts.core.project().dir.clone(),
                     paths: watch.paths.clone(),
                     ignore: watch.ignore.clone(),
@@ -297,8 +307,9 @@ impl Driver {
                     poll: watch.poll,
                     settle: watch.settle,
                     excluded: self.never_watched(),
-                },
-            ),
+                };
+                watcher.set(key, spec);
+            }
             None if before.is_some_and(|old| old.watch.is_some()) => watcher.remove(key),
             None => {}
         }

@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::announce::{Announcer, Paint};
+use super::baseline::Baselines;
 use super::clock;
 use super::home::Home;
 use super::inbox::{Inbox, Message};
@@ -56,6 +57,9 @@ pub(crate) struct Driver {
     pub(crate) next_unit: u32,
     /// The names of the slots that were observed, for those that are no more.
     pub(crate) observed: BTreeMap<Cid, Arc<Component>>,
+    pub(crate) baselines: Baselines,
+    /// Whether orch was started on a terminal: then a hang-up means that it is gone.
+    pub(crate) has_terminal: bool,
     pub(crate) exit: Option<u8>,
 }
 
@@ -92,6 +96,8 @@ impl Driver {
             tickets: Arc::default(),
             next_unit: 1,
             observed: BTreeMap::new(),
+            baselines: Baselines::default(),
+            has_terminal: has_terminal(),
             exit: None,
         }
     }
@@ -182,7 +188,7 @@ impl Driver {
     fn signalled(&mut self, signal: Signalled) {
         match signal {
             Signalled::Shutdown => self.step(Event::Command(Command::Shutdown)),
-            Signalled::Hangup if has_terminal() => self.step(Event::Command(Command::Shutdown)),
+            Signalled::Hangup if self.has_terminal => self.step(Event::Command(Command::Shutdown)),
             Signalled::Hangup => {
                 let inbox = self.parts.inbox.clone();
                 self.parts.reloader.begin(&inbox);
@@ -290,7 +296,12 @@ impl Driver {
             WatchReport::Busy { key: WatchKey::Component(component) } => self.step(Event::Busy { component }),
             WatchReport::Changed { key: WatchKey::Project, paths } => self.project_saved(&paths),
             WatchReport::Problem { message, .. } => self.say(Paint::Warn, &message),
-            WatchReport::Busy { key: WatchKey::Project } | WatchReport::Ready { .. } => {}
+            WatchReport::Ready { key: WatchKey::Component(component) } => {
+                if let Some((run, spec)) = self.baselines.known(component) {
+                    self.prepare(run, &spec);
+                }
+            }
+            WatchReport::Busy { key: WatchKey::Project } | WatchReport::Ready { key: WatchKey::Project } => {}
         }
     }
 
@@ -396,20 +407,8 @@ fn hangup_ignored() -> bool {
     mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }
 
-/// Whether orch has a controlling terminal: then a hang-up means that it is gone.
+/// Whether orch has a controlling terminal. Asked at the start: one that has hung up is not told of any more.
 fn has_terminal() -> bool {
-    rustix::fs::open(
-        "/dev/tty",
-        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOCTTY,
-        rustix::fs::Mode::empty(),
-    )
-    .is_ok()
-        || terminal_was_there()
-}
-
-/// A terminal that has just hung up can't be opened any more, but the system still tells its number.
-fn terminal_was_there() -> bool {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit(')').next().unwrap_or_default();
-    fields.split_whitespace().nth(4).is_some_and(|number| number != "0")
+    use rustix::fs::{Mode, OFlags, open};
+    open("/dev/tty", OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).is_ok()
 }

@@ -88,7 +88,7 @@ components:
 ",
     );
     let mut orch = project.up();
-    project.wait_ready("a", 1);
+    project.wait_told_ready("a", 1);
     project.wait_ready("b", 1);
     // The same words and the same environment, also that of the incarnation to come.
     let mut strangers: Vec<Stranger> = ["1", "2"]
@@ -102,10 +102,10 @@ components:
         })
         .collect();
     project.write("source", "new");
-    project.wait_ready("a", 2);
+    project.wait_told_ready("a", 2);
     orch.stop();
     let mut again = project.up();
-    project.wait_ready("a", 3);
+    project.wait_told_ready("a", 3);
     again.kill();
     wait_until("the keeper is done", || project.orchs().is_empty());
     assert!(strangers.iter_mut().all(Stranger::lives));

@@ -98,7 +98,7 @@ impl Project {
     pub(crate) fn start(&self, mut command: Command) -> Orch<'_> {
         let file = |name| OpenOptions::new().create(true).append(true).open(self.path(name)).unwrap();
         let child = command.stdout(file("stdout")).stderr(file("stderr")).spawn().unwrap();
-        Orch { project: self, child }
+        Orch::of(self, child)
     }
 
     /// Runs a command that ends by itself.
@@ -114,7 +114,7 @@ impl Project {
             })
         };
         let (stdout, stderr) = (read(Box::new(streams.0)), read(Box::new(streams.1)));
-        let mut orch = Orch { project: self, child };
+        let mut orch = Orch::of(self, child);
         let status = orch.exit_status();
         assert!(!alive(pid));
         Output { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
@@ -152,8 +152,16 @@ impl Project {
         wait_until(&format!("{name} is {state}"), || self.state_of(name).0 == state);
     }
 
-    /// Waits until a run of a component is ready; the first is 1.
+    /// Waits until a run of a component, the first is 1, is ready, and has noted its start.
     pub(crate) fn wait_ready(&self, name: &str, incarnation: u64) {
+        self.wait_told_ready(name, incarnation);
+        let number = incarnation.to_string();
+        let starts = || self.trace().of(name, "start").iter().any(|entry| entry.detail == number);
+        wait_until(&format!("run {incarnation} of {name} has noted its start"), starts);
+    }
+
+    /// The same by orch's word alone, for what keeps no diary.
+    pub(crate) fn wait_told_ready(&self, name: &str, incarnation: u64) {
         let wanted = ("ready".to_owned(), incarnation);
         wait_until(&format!("run {incarnation} of {name} is ready"), || self.state_of(name) == wanted);
     }
@@ -316,7 +324,11 @@ pub(crate) struct Orch<'a> {
     child: Child,
 }
 
-impl Orch<'_> {
+impl<'a> Orch<'a> {
+    pub(crate) fn of(project: &'a Project, child: Child) -> Self {
+        Self { project, child }
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -454,10 +466,6 @@ pub(crate) struct Stranger(Child);
 impl Stranger {
     pub(crate) fn new(command: &mut Command) -> Self {
         Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.0.id()
     }
 
     pub(crate) fn lives(&mut self) -> bool {

@@ -9,6 +9,7 @@ mod harness;
 mod cli;
 mod ends;
 mod guardian;
+mod output;
 mod ready;
 mod reload;
 mod state;

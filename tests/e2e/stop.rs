@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{Project, SLACK, alive, open_for_writing, send, wait_for, wait_until};
+use crate::harness::{Project, SLACK, open_for_writing, send, wait_for, wait_until};
 
 /// How long after the request all was gone, at the earliest and the latest, by the clock of the test.
-fn stop_takes(project: &Project, orch: &mut crate::harness::Orch<'_>, at_least: u64) {
+pub(crate) fn stop_takes(project: &Project, orch: &mut crate::harness::Orch<'_>, at_least: u64) {
     let start = Instant::now();
     orch.signal(Signal::TERM);
     project.wait_gone();
@@ -18,7 +18,7 @@ fn stop_takes(project: &Project, orch: &mut crate::harness::Orch<'_>, at_least: 
     orch.expect_exit(0);
 }
 
-fn force_killed(project: &Project) -> Vec<u32> {
+pub(crate) fn force_killed(project: &Project) -> Vec<u32> {
     let event =
         project.wait_event("the force-kill is told", |event| event["event"] == "component.force_killed");
     event["pids"].as_array().unwrap().iter().map(|pid| pid.as_u64().unwrap() as u32).collect()
@@ -33,92 +33,6 @@ fn what_ignores_sigterm_is_gone_at_the_stop_timeout() {
     stop_takes(&project, &mut orch, 500);
     assert!(project.trace().has("a", "got"));
     assert_eq!(force_killed(&project), [pid]);
-}
-
-#[test]
-fn a_deaf_child_in_the_group_is_gone_at_the_stop_timeout_though_its_leader_went_at_once() {
-    let project =
-        Project::new("components:\n  a: { process: ./faulty deaf-child, stop: { timeout: 500ms } }");
-    let mut orch = project.up();
-    let child = project.wait_trace("a", "child", 1)[0].pid;
-    project.wait_ready("a", 1);
-    stop_takes(&project, &mut orch, 500);
-    let trace = project.trace();
-    let heard: Vec<bool> = trace.of("a", "got").iter().map(|entry| entry.pid == child).collect();
-    assert_eq!(heard.len(), 2, "the group is signalled: {trace:?}");
-    assert_eq!(trace.of("a", "exit").len(), 1);
-    assert_eq!(force_killed(&project), [child]);
-}
-
-#[test]
-fn daemons_that_left_group_and_session_are_gone_at_the_stop_timeout() {
-    let project = Project::new(
-        "
-defaults: { stop: { timeout: 500ms } }
-components:
-  a: { process: ./faulty daemon }
-  b: { process: ./faulty bare-daemon }
-  c: { process: ./faulty bare-daemon daemon deaf-child deaf }
-",
-    );
-    let mut orch = project.up();
-    project.wait_trace("a", "daemon", 1);
-    project.wait_trace("b", "daemon", 1);
-    project.wait_trace("c", "daemon", 2);
-    project.wait_trace("c", "child", 1);
-    ["a", "b", "c"].iter().for_each(|name| project.wait_ready(name, 1));
-    stop_takes(&project, &mut orch, 500);
-}
-
-#[test]
-fn a_comet_is_caught() {
-    let project = Project::new("components:\n  a: { process: ./faulty comet, stop: { timeout: 200ms } }");
-    let mut orch = project.up();
-    project.wait_trace("a", "daemon", 1);
-    project.wait_ready("a", 1);
-    stop_takes(&project, &mut orch, 0);
-}
-
-#[test]
-fn the_next_run_starts_only_when_all_of_the_last_one_is_gone() {
-    let project = Project::new(
-        "
-components:
-  a: { process: ./faulty daemon deaf-child, watch: [source], stop: { timeout: 300ms } }
-",
-    );
-    let mut orch = project.up();
-    let daemon = project.wait_trace("a", "daemon", 1)[0].pid;
-    let child = project.wait_trace("a", "child", 1)[0].pid;
-    project.wait_ready("a", 1);
-    project.write("source", "new");
-    project.wait_trace("a", "start", 2);
-    assert!(!alive(daemon) && !alive(child));
-    let events = project.events();
-    let at =
-        |event: &str, run: u64| events.iter().position(|it| it["event"] == event && it["incarnation"] == run);
-    assert!(at("component.force_killed", 1).unwrap() < at("component.spawned", 2).unwrap());
-    orch.stop();
-}
-
-#[test]
-fn when_a_leader_ends_by_itself_the_rest_of_its_unit_is_stopped_before_it_has_completed() {
-    let project = Project::new(
-        "
-components:
-  a: { process: ./faulty deaf-child daemon wait 200 exit 0, stop: { timeout: 400ms } }
-  next: { process: ./faulty, depends_on: { a: completed } }
-",
-    );
-    let mut orch = project.up();
-    let next = project.wait_trace("next", "start", 1)[0].ns;
-    let trace = project.trace();
-    let child = trace.of("a", "child")[0].pid;
-    assert!(!alive(child) && !alive(trace.of("a", "daemon")[0].pid));
-    let heard = trace.of("a", "got");
-    assert!(heard.iter().any(|entry| entry.pid == child), "the rest is asked first: {heard:?}");
-    assert!(next - trace.at("a", "exit") >= 400_000_000, "and given its time");
-    orch.stop();
 }
 
 #[test]

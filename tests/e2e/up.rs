@@ -30,10 +30,10 @@ components:
     project.wait_trace("left", "start", 1);
     project.wait_trace("right", "start", 1);
     project.write("left-is-ready", "");
-    project.wait_state("left", "ready");
+    project.wait_ready("left", 1);
     assert_eq!(project.starts("top"), 0, "it waits for both");
     project.write("right-is-ready", "");
-    project.wait_state("top", "ready");
+    project.wait_ready("top", 1);
 
     orch.signal(rustix::process::Signal::INT);
     // Neither has ended, so neither has waited for the other.
@@ -94,7 +94,7 @@ components:
     project.wait_state("broken", "failed");
     project.wait_state("waits", "blocked");
     project.wait_state("waits-too", "blocked");
-    project.wait_state("apart", "ready");
+    project.wait_ready("apart", 1);
     let exited = project.wait_event("its exit is told", |event| event["event"] == "component.exited");
     assert_eq!((&exited["component"], &exited["code"]), (&"broken".into(), &7.into()));
     orch.signal(rustix::process::Signal::TERM);
@@ -112,7 +112,9 @@ fn two_hundred_in_ten_waves_start_and_stop_in_order() {
     let project = Project::new(&yaml);
     let mut orch = project.up();
     wait_until("all of them are ready", || {
-        project.events().iter().filter(|event| event["event"] == "component.ready").count() == 200
+        let started = project.trace().0.iter().filter(|entry| entry.event == "start").count();
+        started == 200
+            && project.events().iter().filter(|event| event["event"] == "component.ready").count() == 200
     });
     orch.stop();
     let trace = project.trace();
@@ -141,7 +143,7 @@ components:
     let expect = |args: &[&str], wanted: &[&str]| {
         let project = Project::new(yaml);
         let mut orch = project.up_with(args);
-        wanted.iter().for_each(|name| project.wait_state(name, "ready"));
+        wanted.iter().for_each(|name| project.wait_ready(name, 1));
         orch.stop();
         let started: Vec<&str> = all.into_iter().filter(|name| project.starts(name) > 0).collect();
         assert_eq!(started, wanted, "with {args:?}");
@@ -305,7 +307,7 @@ components:
     let failed = project.wait_event("it says why", |event| event["event"] == "component.failed");
     let reason = failed["reason"].as_str().unwrap();
     assert!(reason.contains("not-a-program"), "{reason}");
-    project.wait_state("apart", "ready");
+    project.wait_ready("apart", 1);
     assert!(orch.runs());
     orch.signal(rustix::process::Signal::TERM);
     orch.expect_exit(1);
@@ -335,7 +337,7 @@ components:
 ",
     );
     let mut orch = project.up();
-    project.wait_state("last", "ready");
+    project.wait_ready("last", 1);
     assert_eq!(project.state_of("task").0, "completed");
     wait_until("the clock ticks", || project.read(".orch/logs/clock.log").lines().count() >= 5);
     orch.stop();

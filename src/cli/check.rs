@@ -43,7 +43,8 @@ fn human(file: &Path, loaded: &Loaded) -> String {
         }
         Some(project) => {
             let components = plural(project.components.len(), "component");
-            let warned = if warnings > 0 { format!(", {}", plural(warnings, "warning")) } else { String::new() };
+            let warned =
+                if warnings > 0 { format!(", {}", plural(warnings, "warning")) } else { String::new() };
             format!("{} is valid: {components}{warned}\n", file.display())
         }
     };

@@ -68,7 +68,8 @@ fn no_color() -> bool {
 
 /// The file that a command means: the one named, or the nearest.
 fn file(named: Option<&Path>) -> Result<PathBuf, Exit> {
-    let cwd = std::env::current_dir().map_err(|error| complain(&format!("can't tell the folder: {error}")))?;
+    let cwd =
+        std::env::current_dir().map_err(|error| complain(&format!("can't tell the folder: {error}")))?;
     crate::config::find(named, &cwd).map_err(|diagnostic| {
         let help = diagnostic.help.map(|help| format!("\n  help: {help}")).unwrap_or_default();
         complain(&format!("{}{help}", diagnostic.message));

@@ -131,7 +131,8 @@ impl Driver {
             Stdin::Null => (None, None),
             Stdin::Open => {
                 let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
-                let (read, write) = pipe.map_err(|error| format!("can't make its standard input: {error}"))?;
+                let (read, write) =
+                    pipe.map_err(|error| format!("can't make its standard input: {error}"))?;
                 (Some(read), Some(write))
             }
         };
@@ -194,7 +195,10 @@ impl Driver {
             matcher: pattern,
             show: true,
         };
-        self.parts.output.open(unit, stream).map_err(|error| format!("can't make the pipe for its output: {error}"))
+        self.parts
+            .output
+            .open(unit, stream)
+            .map_err(|error| format!("can't make the pipe for its output: {error}"))
     }
 
     fn log(&self, spec: &Component) -> LogSpec {
@@ -217,7 +221,8 @@ impl Driver {
         }
         let helpers = Arc::new(Helpers::new(inbox.clone(), run, Arc::clone(&self.tickets)));
         let sink = Arc::new(move |report| drop(inbox.send(Message::Probe(report))));
-        life.probe = Some(probe::start(life.unit, &ready.probe, ready.interval, life.baseline, helpers, sink));
+        life.probe =
+            Some(probe::start(life.unit, &ready.probe, ready.interval, life.baseline, helpers, sink));
     }
 
     // ── Helpers ────────────────────────────────────────────────────────────────────────────────────────

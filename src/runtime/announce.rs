@@ -59,9 +59,8 @@ impl Announcer {
     }
 
     fn paths(&self, paths: &[std::path::PathBuf]) -> String {
-        let shown = |path: &std::path::PathBuf| {
-            path.strip_prefix(&self.dir).unwrap_or(path).display().to_string()
-        };
+        let shown =
+            |path: &std::path::PathBuf| path.strip_prefix(&self.dir).unwrap_or(path).display().to_string();
         match paths {
             [one] => shown(one),
             [one, rest @ ..] => format!("{} and {} more", shown(one), rest.len()),

@@ -55,9 +55,10 @@ impl States {
 /// Prepares a run; the answer comes by the inbox, at once if there is nothing to wait for.
 pub(crate) fn prepare(inbox: &Inbox, states: &States, run: RunId, spec: &Arc<Component>, allow: bool) {
     let answer = move |inbox: &Inbox, event| drop(inbox.send(Message::Core(Event::Run(run, event))));
-    let address = spec.ready.as_ref().filter(|ready| {
-        !ready.external && matches!(ready.probe, Probe::Http(_) | Probe::Tcp(_))
-    });
+    let address = spec
+        .ready
+        .as_ref()
+        .filter(|ready| !ready.external && matches!(ready.probe, Probe::Http(_) | Probe::Tcp(_)));
     if spec.state.is_none() && address.is_none() {
         let nothing = RunEvent::Prepared { restored: None, rejected: Vec::new(), sealed: None };
         return answer(inbox, nothing);
@@ -111,7 +112,8 @@ fn prepared(found: Restore) -> RunEvent {
             Some(generation) => format!("generation {generation}"),
             None => "the state file".to_owned(),
         };
-        let place = one.moved_to.as_ref().map(|path| format!(" (now {})", path.display())).unwrap_or_default();
+        let place =
+            one.moved_to.as_ref().map(|path| format!(" (now {})", path.display())).unwrap_or_default();
         format!("{what}: {}{place}", one.reason)
     });
     RunEvent::Prepared {
@@ -143,7 +145,9 @@ pub(crate) fn seal(inbox: &Inbox, states: &States, run: RunId, spec: &Arc<Compon
         };
         let outcome = match spec.state.as_ref() {
             None => Sealed::Nothing,
-            Some(state) => match states.with(&spec.name, |store| store.seal(&spec.name, state, run.incarnation, ending)) {
+            Some(state) => match states
+                .with(&spec.name, |store| store.seal(&spec.name, state, run.incarnation, ending))
+            {
                 Ok(Seal::Absent | Seal::Untouched) => Sealed::Nothing,
                 Ok(Seal::Sealed(sealed)) => Sealed::Done {
                     generation: sealed.generation,

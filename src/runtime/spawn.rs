@@ -103,7 +103,9 @@ fn find(word: &OsStr, cwd: &Path, path: Option<&OsString>) -> Result<PathBuf, St
     };
     candidates.into_iter().find(runs).ok_or_else(|| {
         let (word, path) = (word.to_string_lossy(), path.to_string_lossy());
-        format!("can't find the program `{word}` in the component's PATH ({path}); install it, or name its path")
+        format!(
+            "can't find the program `{word}` in the component's PATH ({path}); install it, or name its path"
+        )
     })
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -120,19 +119,21 @@ impl Driver {
 
     /// After the loop: everything that is left is ended, and what is to be said is said.
     pub(crate) fn finish(self, patience: Duration) {
-        let Parts { keeper, output, mut journal, states, home, announcer, .. } = self.parts;
+        let Parts { keeper, output, states, home, announcer, .. } = self.parts;
         let left = keeper.shutdown(patience);
         if !left.killed.is_empty() {
-            let list: Vec<String> = left.killed.iter().map(|one| format!("{} ({})", one.pid, one.command)).collect();
-            output.say(&announcer.painted(Paint::Warn, &format!("ended what was left over: {}", list.join(", "))));
+            let list: Vec<String> =
+                left.killed.iter().map(|one| format!("{} ({})", one.pid, one.command)).collect();
+            output.say(
+                &announcer.painted(Paint::Warn, &format!("ended what was left over: {}", list.join(", "))),
+            );
         }
         if !left.complete {
-            output.say(&announcer.painted(Paint::Bad, "some processes can't be ended; the keeper goes on trying"));
+            output.say(
+                &announcer.painted(Paint::Bad, "some processes can't be ended; the keeper goes on trying"),
+            );
         }
         states.close();
-        if let Err(error) = journal.write() {
-            output.say(&announcer.painted(Paint::Bad, &format!("can't write events.ndjson: {error}")));
-        }
         if left.complete {
             home.leave();
         }
@@ -144,8 +145,8 @@ impl Driver {
         for action in self.parts.core.step(clock::now(), event) {
             self.act(action);
         }
-        if let Err(error) = self.parts.journal.write() {
-            self.say(Paint::Bad, &format!("can't write events.ndjson: {error}; these events are lost"));
+        if let Some(news) = self.parts.journal.write() {
+            self.say(Paint::Bad, &news);
         }
     }
 
@@ -177,11 +178,7 @@ impl Driver {
     fn signalled(&mut self, signal: Signalled) {
         match signal {
             Signalled::Shutdown => self.step(Event::Command(Command::Shutdown)),
-            Signalled::Hangup if has_terminal() => self.step(Event::Command(Command::Shutdown)),
-            Signalled::Hangup => {
-                let inbox = self.parts.inbox.clone();
-                self.parts.reloader.begin(&inbox);
-            }
+            Signalled::Reload => self.reload(),
         }
     }
 
@@ -197,7 +194,8 @@ impl Driver {
             Report::Ready { unit } => self.tell(unit, RunEvent::Ready),
             Report::Status { unit, text } => self.tell(unit, RunEvent::Status { text }),
             Report::Stray { pid, command } => {
-                let text = format!("{command} (pid {pid}) belongs to no component; it is ended with the project");
+                let text =
+                    format!("{command} (pid {pid}) belongs to no component; it is ended with the project");
                 self.say(Paint::Warn, &text);
             }
             Report::KeeperLost => self.renew_keeper(),
@@ -207,7 +205,10 @@ impl Driver {
     /// The keeper was killed, and with it all processes: another one takes over, and the core has heard of
     /// each end already.
     fn renew_keeper(&mut self) {
-        self.say(Paint::Bad, "the keeper of the processes was killed, and they with it; starting another one");
+        self.say(
+            Paint::Bad,
+            "the keeper of the processes was killed, and they with it; starting another one",
+        );
         match super::up::keeper(&self.parts.home, &self.parts.inbox) {
             Ok(keeper) => {
                 // The old note stays good until this one is written.
@@ -216,7 +217,7 @@ impl Driver {
                 }
                 self.parts.keeper = keeper;
             }
-            Err(_) => self.say(Paint::Bad, "another keeper can't be started: nothing more can be started"),
+            Err(error) => self.say(Paint::Bad, &format!("nothing more can be started: {error}")),
         }
     }
 
@@ -279,22 +280,25 @@ impl Driver {
                 self.step(Event::Changed { component, paths });
             }
             WatchReport::Busy { key: WatchKey::Component(component) } => self.step(Event::Busy { component }),
-            WatchReport::Changed { key: WatchKey::Project, paths } => self.project_saved(&paths),
+            WatchReport::Changed { key: WatchKey::Project, .. } => self.reload(),
             WatchReport::Problem { message, .. } => self.say(Paint::Warn, &message),
             WatchReport::Busy { key: WatchKey::Project } | WatchReport::Ready { .. } => {}
         }
     }
 
-    fn project_saved(&mut self, paths: &[PathBuf]) {
-        let file = self.parts.core.project().file.clone();
-        if paths.contains(&file)
-            && let Some(lock) = self.parts.home.relock(&file)
-            && let Err(error) = self.parts.keeper.hold(lock)
-        {
-            tracing::debug!(%error, "the keeper does not hold the new file's lock");
+    /// Reads the file again; another file may have taken its place.
+    fn reload(&mut self) {
+        let Parts { core, home, keeper, reloader, inbox, .. } = &mut self.parts;
+        reloader.begin(inbox);
+        match home.relock(&core.project().file) {
+            Ok(true) => {
+                if let Err(error) = keeper.hold(&home.held()) {
+                    tracing::debug!(%error, "the keeper does not hold the new file's lock");
+                }
+            }
+            Ok(false) => {}
+            Err(error) => self.say(Paint::Bad, &format!("the file was replaced, and {error}")),
         }
-        let inbox = self.parts.inbox.clone();
-        self.parts.reloader.begin(&inbox);
     }
 
     fn watch_project(&mut self) {
@@ -326,7 +330,7 @@ async fn until(deadline: Option<Time>) {
 /// What a signal asks of orch.
 enum Signalled {
     Shutdown,
-    Hangup,
+    Reload,
 }
 
 /// The signals that orch answers. One that orch was started with as ignored (nohup) stays so.
@@ -334,15 +338,20 @@ struct Signals {
     interrupt: Option<Stream>,
     terminate: Option<Stream>,
     hangup: Option<Stream>,
+    /// What a hang-up means: that the terminal is gone, if orch was started from one. To be asked at the
+    /// start: one that has just hung up can't be told from none.
+    has_terminal: bool,
 }
 
 impl Signals {
     fn listen() -> Self {
-        let stream = |kind| signal(kind).inspect_err(|error| tracing::warn!(%error, "a signal is not heard")).ok();
+        let stream =
+            |kind| signal(kind).inspect_err(|error| tracing::warn!(%error, "a signal is not heard")).ok();
         Self {
             interrupt: stream(SignalKind::interrupt()),
             terminate: stream(SignalKind::terminate()),
             hangup: if hangup_ignored() { None } else { stream(SignalKind::hangup()) },
+            has_terminal: has_terminal(),
         }
     }
 
@@ -350,7 +359,9 @@ impl Signals {
         tokio::select! {
             () = heard(&mut self.interrupt) => Signalled::Shutdown,
             () = heard(&mut self.terminate) => Signalled::Shutdown,
-            () = heard(&mut self.hangup) => Signalled::Hangup,
+            () = heard(&mut self.hangup) => {
+                if self.has_terminal { Signalled::Shutdown } else { Signalled::Reload }
+            }
         }
     }
 }
@@ -372,16 +383,8 @@ fn hangup_ignored() -> bool {
     mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }
 
-/// Whether orch has a controlling terminal: then a hang-up means that it is gone.
+/// Whether orch has a controlling terminal.
 fn has_terminal() -> bool {
-    rustix::fs::open("/dev/tty", rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOCTTY, rustix::fs::Mode::empty())
-        .is_ok()
-        || terminal_was_there()
-}
-
-/// A terminal that has just hung up can't be opened any more, but the system still tells its number.
-fn terminal_was_there() -> bool {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit(')').next().unwrap_or_default();
-    fields.split_whitespace().nth(4).is_some_and(|number| number != "0")
+    use rustix::fs::{Mode, OFlags, open};
+    open("/dev/tty", OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).is_ok()
 }

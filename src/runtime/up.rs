@@ -84,7 +84,7 @@ pub fn up(options: &UpOptions) -> Result<u8, UpError> {
         HomeError::Io { .. } => UpError::Failed(error.to_string()),
     })?;
     let (inbox, messages) = mpsc::unbounded_channel();
-    let keeper = keeper(&home, &inbox)?;
+    let keeper = keeper(&home, &inbox).map_err(UpError::Failed)?;
     home.note(keeper.instance()).map_err(|error| failed("write the lock in", home.dir(), &error))?;
     raise_open_files();
     let output = output(options, &project, &inbox)?;
@@ -145,11 +145,11 @@ fn run(parts: Parts, messages: mpsc::UnboundedReceiver<Message>) -> Result<u8, U
 }
 
 /// Makes a keeper that holds the project's locks, and reports into the inbox.
-pub(super) fn keeper(home: &Home, inbox: &Inbox) -> Result<Keeper, UpError> {
+pub(super) fn keeper(home: &Home, inbox: &Inbox) -> Result<Keeper, String> {
     let reports = inbox.clone();
     let sink = Arc::new(move |report| drop(reports.send(Message::Runner(report))));
     Keeper::launch(&home.held(), sink)
-        .map_err(|error| UpError::Failed(format!("can't start the keeper of the processes: {error}")))
+        .map_err(|error| format!("can't start the keeper of the processes: {error}"))
 }
 
 fn output(options: &UpOptions, project: &Project, inbox: &Inbox) -> Result<Output, UpError> {

@@ -17,6 +17,7 @@ use super::journal::Journal;
 use super::prepare::States;
 use super::reload::Reloader;
 use super::spawn::Environment;
+use crate::config::Loaded;
 use crate::config::model::Component;
 use crate::output::{Output, OutputReport};
 use crate::probe::{Baseline, ProbeHandle, ProbeReport};
@@ -159,20 +160,21 @@ impl Driver {
             Message::Probe(report) => self.probe_reports(report),
             Message::Help { ticket, run, command, reply } => self.help(ticket, run, &command, reply),
             Message::EndHelp { ticket } => self.end_help(ticket),
-            Message::Reloaded(loaded) => {
-                let inbox = self.parts.inbox.clone();
-                if let Some(outcome) = self.parts.reloader.end(*loaded, &inbox) {
-                    if let Some(message) = &outcome.message {
-                        self.parts.output.say(message);
-                    }
-                    if matches!(outcome.event, Event::EditRejected { .. }) {
-                        self.say(Paint::Bad, "the edit is not valid; everything runs on as it was");
-                    }
-                    self.step(outcome.event);
-                    self.watch_project();
-                }
-            }
+            Message::Reloaded(loaded) => self.reloaded(loaded),
         }
+    }
+
+    fn reloaded(&mut self, loaded: Option<Box<Loaded>>) {
+        let Parts { reloader, inbox, .. } = &mut self.parts;
+        let Some(outcome) = reloader.end(loaded, inbox) else { return };
+        if let Some(message) = &outcome.message {
+            self.parts.output.say(message);
+        }
+        if matches!(outcome.event, Event::EditRejected { .. }) {
+            self.say(Paint::Bad, "the edit is not valid; everything runs on as it was");
+        }
+        self.step(outcome.event);
+        self.watch_project();
     }
 
     fn signalled(&mut self, signal: Signalled) {
@@ -185,7 +187,7 @@ impl Driver {
     fn runner_reports(&mut self, report: RunnerReport) {
         use RunnerReport as Report;
         match report {
-            Report::Spawned { unit, pid } => self.tell(unit, RunEvent::Spawned { pid }),
+            Report::Spawned { unit, pid } => self.spawned(unit, pid),
             Report::SpawnFailed { unit, error } => self.spawn_failed(unit, error),
             Report::Exited { unit, exit } => self.exited(unit, exit),
             Report::Gone { unit } => self.gone(unit),
@@ -225,6 +227,15 @@ impl Driver {
         if let Some(Purpose::Run(run)) = self.units.get(&unit) {
             self.step(Event::Run(*run, event));
         }
+    }
+
+    fn spawned(&mut self, unit: UnitId, pid: Option<u32>) {
+        if let Some(Purpose::Run(run)) = self.units.get(&unit)
+            && let Some(life) = self.lives.get(run)
+        {
+            self.parts.states.note_spawned(&life.spec.name);
+        }
+        self.tell(unit, RunEvent::Spawned { pid });
     }
 
     fn exited(&mut self, unit: UnitId, exit: Exit) {

@@ -14,7 +14,7 @@ use super::driver::{Driver, Parts};
 use super::home::{Home, HomeError};
 use super::inbox::{Inbox, Message};
 use super::journal::Journal;
-use super::prepare::States;
+use super::prepare::{States, why};
 use super::reload::Reloader;
 use crate::config::model::Project;
 use crate::config::{LoadOptions, Loaded, load, render};
@@ -93,7 +93,7 @@ pub fn up(options: &UpOptions) -> Result<u8, UpError> {
     }
     let events = home.dir().join("events.ndjson");
     let journal = Journal::open(&events).map_err(|error| failed("open", &events, &error))?;
-    let store = Store::open(&project.state_dir).map_err(|error| UpError::Failed(error.to_string()))?;
+    let store = Store::open(&project.state_dir).map_err(|error| UpError::Failed(why(&error)))?;
     let watcher = if options.watch { Some(watcher(&inbox)?) } else { None };
     let core = Supervisor::new(Setup {
         project: Arc::clone(&project),

@@ -66,8 +66,8 @@ pub(super) struct UpArgs {
     /// Restore no state; every component starts afresh, and what was saved is kept
     #[arg(long)]
     pub(super) no_restore: bool,
-    /// Where orch keeps its own files, instead of .orch beside the YAML file
-    #[arg(long, value_name = "D", env = "ORCH_STATE_DIR")]
+    /// Where orch keeps its own files, instead of .orch beside the YAML file [env: ORCH_STATE_DIR]
+    #[arg(long, value_name = "D")]
     pub(super) state_dir: Option<PathBuf>,
 }
 

@@ -120,7 +120,10 @@ impl Driver {
 
     /// After the loop: everything that is left is ended, and what is to be said is said.
     pub(crate) fn finish(self, patience: Duration) {
-        let Parts { keeper, output, states, home, announcer, .. } = self.parts;
+        let Parts { keeper, output, states, home, announcer, watcher, .. } = self.parts;
+        if let Some(watcher) = watcher {
+            watcher.let_go();
+        }
         let left = keeper.shutdown(patience);
         if !left.killed.is_empty() {
             let list: Vec<String> =

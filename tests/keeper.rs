@@ -633,10 +633,14 @@ fn an_idle_keeper_sleeps() {
 #[test]
 fn what_the_keeper_holds_stays_open_until_its_end() {
     let mut bench = Bench::new();
+    let (earlier, its_writer) = std::io::pipe().unwrap();
+    bench.keeper().hold(&[its_writer.as_fd()]).unwrap();
+    drop(its_writer);
     let (reader, writer) = std::io::pipe().unwrap();
-    bench.keeper().hold(writer.as_fd()).unwrap();
+    bench.keeper().hold(&[writer.as_fd()]).unwrap();
     let (unit, ..) = bench.run_ready(&["idle"]);
     drop(writer);
+    assert_eq!(read_all(earlier), "", "what is held replaces what was");
     let ended = std::thread::spawn(move || read_all(reader));
     bench.expect_silence();
     assert!(!ended.is_finished());

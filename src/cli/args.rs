@@ -107,7 +107,8 @@ pub(super) struct UpArgs {
     #[arg(long)]
     pub(super) no_restore: bool,
     /// Where orch keeps its own files: locks, logs, states, events [default: .orch beside the YAML file]
-    #[arg(long, value_name = "DIR", env = "ORCH_STATE_DIR")]
+    /// [env: ORCH_STATE_DIR]
+    #[arg(long, value_name = "DIR")]
     pub(super) state_dir: Option<PathBuf>,
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::args::{ReportFormat, ValidateArgs};
 use super::exit::Exit;
-use super::{colors, file, pretty, print};
+use super::{colors, file, pretty, print, state_dir};
 use crate::config::{LoadOptions, Loaded, load, render};
 use crate::runner::thread::Registry;
 use crate::types::Severity;
@@ -25,7 +25,7 @@ pub(super) fn validate(args: &ValidateArgs) -> Exit {
 /// Loads a file as `orch up` would.
 pub(super) fn read(file: &Path) -> Loaded {
     let options = LoadOptions {
-        state_dir: std::env::var_os("ORCH_STATE_DIR").map(Into::into),
+        state_dir: state_dir(),
         environment: std::env::vars_os().collect(),
         threads: Some(Registry::builtin().names().map(str::to_owned).collect()),
     };

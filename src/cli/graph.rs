@@ -2,7 +2,7 @@
 
 use super::args::GraphArgs;
 use super::exit::Exit;
-use super::{check, colors, file, print};
+use super::{check, colors, file, print, tell};
 use crate::config::render;
 use crate::plan::render_graph;
 
@@ -13,7 +13,7 @@ pub(super) fn graph(args: &GraphArgs) -> Exit {
     };
     let loaded = check::read(&file);
     let Some(project) = &loaded.project else {
-        eprint!("{}", render::human(&loaded.diagnostics, &loaded.sources, colors(&std::io::stderr())));
+        tell(&render::human(&loaded.diagnostics, &loaded.sources, colors(&std::io::stderr())));
         return Exit::Usage;
     };
     print(&render_graph(project, args.format.into()))

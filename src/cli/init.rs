@@ -4,8 +4,8 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 
 use super::args::InitArgs;
-use super::complain;
 use super::exit::Exit;
+use super::{complain, tell};
 
 /// A devmode.yaml to begin with. A test holds it valid.
 pub(super) const TEMPLATE: &str = include_str!("init_template.yaml");
@@ -16,7 +16,7 @@ pub(super) fn init(args: &InitArgs) -> Exit {
     let written = made.and_then(|mut file| file.write_all(TEMPLATE.as_bytes()));
     match written {
         Ok(()) => {
-            eprintln!("orch: wrote {}; edit it, then: orch up", path.display());
+            tell(&format!("orch: wrote {}; edit it, then: orch up\n", path.display()));
             Exit::Done
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {

@@ -52,6 +52,8 @@ fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("ORCH_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     let color = colors(&std::io::stderr());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color);
+    // A stderr that nobody reads any more would otherwise be complained about on it, by a panic.
+    let log = log.log_internal_errors(false);
     // A second subscriber can only come from an embedding program, whose own is then the right one.
     let _ = log.try_init();
 }
@@ -79,8 +81,18 @@ fn file(named: Option<&Path>) -> Result<PathBuf, Exit> {
 
 /// Says what went wrong.
 fn complain(text: &str) -> Exit {
-    let _ = writeln!(std::io::stderr(), "orch: {text}");
+    tell(&format!("orch: {text}\n"));
     Exit::Failed
+}
+
+/// Writes to stderr; that nobody reads it is no reason to fail in another way.
+fn tell(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// Where the state directory is to be, by the environment; set to nothing, it says nothing.
+fn state_dir() -> Option<PathBuf> {
+    std::env::var_os("ORCH_STATE_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from)
 }
 
 /// Prints what was asked for. A reader that has gone away (`orch graph | head`) is no error.

@@ -2,7 +2,7 @@
 
 use super::args::UpArgs;
 use super::exit::Exit;
-use super::{complain, file, no_color};
+use super::{complain, file, no_color, state_dir, tell};
 use crate::runtime::{UpError, UpOptions, up as run};
 
 pub(super) fn up(args: &UpArgs) -> Exit {
@@ -16,14 +16,14 @@ pub(super) fn up(args: &UpArgs) -> Exit {
         profiles: args.profile.clone(),
         watch: !args.no_watch,
         restore: !args.no_restore,
-        state_dir: args.state_dir.clone(),
+        state_dir: args.state_dir.clone().or_else(state_dir),
         no_color: no_color(),
     };
     match run(&options) {
         Ok(0) => Exit::Done,
         Ok(_) => Exit::Failed,
         Err(UpError::Invalid(report)) => {
-            eprint!("{report}");
+            tell(&report);
             complain("nothing was started");
             Exit::Usage
         }

@@ -16,7 +16,7 @@ use crate::probe::{self, Baseline};
 use crate::runner::keeper::ProcessSpec;
 use crate::runner::thread::ThreadSpec;
 use crate::runner::{Runner, Scope};
-use crate::supervisor::{Action, Event, RunEvent, Source};
+use crate::supervisor::{Action, Event, RunEvent, Source, State};
 use crate::types::{Cid, Exit, Name, RunId, Signal, UnitId};
 use crate::watch::{WatchKey, WatchSpec};
 
@@ -74,9 +74,12 @@ impl Driver {
     }
 
     fn signal(&mut self, run: RunId, signal: Signal, scope: Scope) {
+        let starting = self.parts.core.state(run.component) == Some(State::Starting);
         if let Some(life) = self.lives.get_mut(&run) {
-            // What is asked to stop is not asked whether it is ready.
-            life.probe = None;
+            // What is asked to stop is not asked whether it is ready; a signal may mean something else, too.
+            if !starting {
+                life.probe = None;
+            }
             let (unit, thread) = (life.unit, life.thread);
             self.runner(thread).signal(unit, signal, scope);
         }

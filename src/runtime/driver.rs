@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -19,6 +18,7 @@ use super::journal::Journal;
 use super::prepare::States;
 use super::reload::Reloader;
 use super::spawn::Environment;
+use crate::config::Loaded;
 use crate::config::model::Component;
 use crate::output::{Output, OutputReport};
 use crate::probe::{Baseline, ProbeHandle, ProbeReport};
@@ -58,8 +58,6 @@ pub(crate) struct Driver {
     /// The names of the slots that were observed, for those that are no more.
     pub(crate) observed: BTreeMap<Cid, Arc<Component>>,
     pub(crate) baselines: Baselines,
-    /// Whether orch was started on a terminal: then a hang-up means that it is gone.
-    pub(crate) has_terminal: bool,
     pub(crate) exit: Option<u8>,
 }
 
@@ -97,7 +95,6 @@ impl Driver {
             next_unit: 1,
             observed: BTreeMap::new(),
             baselines: Baselines::default(),
-            has_terminal: has_terminal(),
             exit: None,
         }
     }
@@ -126,7 +123,10 @@ impl Driver {
 
     /// After the loop: everything that is left is ended, and what is to be said is said.
     pub(crate) fn finish(self, patience: Duration) {
-        let Parts { keeper, output, mut journal, states, home, announcer, .. } = self.parts;
+        let Parts { keeper, output, states, home, announcer, watcher, .. } = self.parts;
+        if let Some(watcher) = watcher {
+            watcher.let_go();
+        }
         let left = keeper.shutdown(patience);
         if !left.killed.is_empty() {
             let list: Vec<String> =
@@ -141,9 +141,6 @@ impl Driver {
             );
         }
         states.close();
-        if let Err(error) = journal.write() {
-            output.say(&announcer.painted(Paint::Bad, &format!("can't write events.ndjson: {error}")));
-        }
         if left.complete {
             home.leave();
         }
@@ -155,8 +152,8 @@ impl Driver {
         for action in self.parts.core.step(clock::now(), event) {
             self.act(action);
         }
-        if let Err(error) = self.parts.journal.write() {
-            self.say(Paint::Bad, &format!("can't write events.ndjson: {error}; these events are lost"));
+        if let Some(news) = self.parts.journal.write() {
+            self.say(Paint::Bad, &news);
         }
     }
 
@@ -169,30 +166,27 @@ impl Driver {
             Message::Probe(report) => self.probe_reports(report),
             Message::Help { ticket, run, command, reply } => self.help(ticket, run, &command, reply),
             Message::EndHelp { ticket } => self.end_help(ticket),
-            Message::Reloaded(loaded) => {
-                let inbox = self.parts.inbox.clone();
-                if let Some(outcome) = self.parts.reloader.end(*loaded, &inbox) {
-                    if let Some(message) = &outcome.message {
-                        self.parts.output.say(message);
-                    }
-                    if matches!(outcome.event, Event::EditRejected { .. }) {
-                        self.say(Paint::Bad, "the edit is not valid; everything runs on as it was");
-                    }
-                    self.step(outcome.event);
-                    self.watch_project();
-                }
-            }
+            Message::Reloaded(loaded) => self.reloaded(loaded),
         }
+    }
+
+    fn reloaded(&mut self, loaded: Option<Box<Loaded>>) {
+        let Parts { reloader, inbox, .. } = &mut self.parts;
+        let Some(outcome) = reloader.end(loaded, inbox) else { return };
+        if let Some(message) = &outcome.message {
+            self.parts.output.say(message);
+        }
+        if matches!(outcome.event, Event::EditRejected { .. }) {
+            self.say(Paint::Bad, "the edit is not valid; everything runs on as it was");
+        }
+        self.step(outcome.event);
+        self.watch_project();
     }
 
     fn signalled(&mut self, signal: Signalled) {
         match signal {
             Signalled::Shutdown => self.step(Event::Command(Command::Shutdown)),
-            Signalled::Hangup if self.has_terminal => self.step(Event::Command(Command::Shutdown)),
-            Signalled::Hangup => {
-                let inbox = self.parts.inbox.clone();
-                self.parts.reloader.begin(&inbox);
-            }
+            Signalled::Reload => self.reload(),
         }
     }
 
@@ -231,7 +225,7 @@ impl Driver {
                 }
                 self.parts.keeper = keeper;
             }
-            Err(_) => self.say(Paint::Bad, "another keeper can't be started: nothing more can be started"),
+            Err(error) => self.say(Paint::Bad, &format!("nothing more can be started: {error}")),
         }
     }
 
@@ -294,7 +288,7 @@ impl Driver {
                 self.step(Event::Changed { component, paths });
             }
             WatchReport::Busy { key: WatchKey::Component(component) } => self.step(Event::Busy { component }),
-            WatchReport::Changed { key: WatchKey::Project, paths } => self.project_saved(&paths),
+            WatchReport::Changed { key: WatchKey::Project, .. } => self.reload(),
             WatchReport::Problem { message, .. } => self.say(Paint::Warn, &message),
             WatchReport::Ready { key: WatchKey::Component(component) } => {
                 if let Some((run, spec)) = self.baselines.known(component) {
@@ -305,16 +299,19 @@ impl Driver {
         }
     }
 
-    fn project_saved(&mut self, paths: &[PathBuf]) {
-        let file = self.parts.core.project().file.clone();
-        if paths.contains(&file)
-            && let Some(lock) = self.parts.home.relock(&file)
-            && let Err(error) = self.parts.keeper.hold(lock)
-        {
-            tracing::debug!(%error, "the keeper does not hold the new file's lock");
+    /// Reads the file again; another file may have taken its place.
+    fn reload(&mut self) {
+        let Parts { core, home, keeper, reloader, inbox, .. } = &mut self.parts;
+        reloader.begin(inbox);
+        match home.relock(&core.project().file) {
+            Ok(true) => {
+                if let Err(error) = keeper.hold(&home.held()) {
+                    tracing::debug!(%error, "the keeper does not hold the new file's lock");
+                }
+            }
+            Ok(false) => {}
+            Err(error) => self.say(Paint::Bad, &format!("the file was replaced, and {error}")),
         }
-        let inbox = self.parts.inbox.clone();
-        self.parts.reloader.begin(&inbox);
     }
 
     fn watch_project(&mut self) {
@@ -346,7 +343,7 @@ async fn until(deadline: Option<Time>) {
 /// What a signal asks of orch.
 enum Signalled {
     Shutdown,
-    Hangup,
+    Reload,
 }
 
 /// The signals that orch answers. One that orch was started with as ignored (nohup) stays so.
@@ -354,6 +351,9 @@ struct Signals {
     interrupt: Option<Stream>,
     terminate: Option<Stream>,
     hangup: Option<Stream>,
+    /// What a hang-up means: that the terminal is gone, if orch was started from one. To be asked at the
+    /// start: one that has just hung up can't be told from none.
+    has_terminal: bool,
 }
 
 impl Signals {
@@ -365,6 +365,7 @@ impl Signals {
             interrupt: stream(SignalKind::interrupt()),
             terminate: stream(SignalKind::terminate()),
             hangup: if hangup_ignored() { None } else { stream(SignalKind::hangup()) },
+            has_terminal: has_terminal(),
         }
     }
 
@@ -372,7 +373,9 @@ impl Signals {
         tokio::select! {
             () = heard(&mut self.interrupt) => Signalled::Shutdown,
             () = heard(&mut self.terminate) => Signalled::Shutdown,
-            () = heard(&mut self.hangup) => Signalled::Hangup,
+            () = heard(&mut self.hangup) => {
+                if self.has_terminal { Signalled::Shutdown } else { Signalled::Reload }
+            }
         }
     }
 }
@@ -407,7 +410,7 @@ fn hangup_ignored() -> bool {
     mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }
 
-/// Whether orch has a controlling terminal. Asked at the start: one that has hung up is not told of any more.
+/// Whether orch has a controlling terminal.
 fn has_terminal() -> bool {
     use rustix::fs::{Mode, OFlags, open};
     open("/dev/tty", OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).is_ok()

@@ -20,6 +20,8 @@ use crate::runner::keeper;
 
 /// So long a new orch waits for the keeper of a killed one to be done.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// So long where nobody knows whether a keeper or a living orch has the lock: a keeper takes less.
+const GRACE: Duration = Duration::from_millis(1500);
 
 /// A project that is ours alone.
 #[derive(Debug)]
@@ -95,9 +97,10 @@ impl Home {
             .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
         let lock = options.open(&path).map_err(failed("open the lock", &path))?;
-        take(&lock, &path, &path)?;
-        let file = File::open(yaml).map_err(failed("open", yaml))?;
-        take(&file, yaml, &path)?;
+        take(&lock, &path, || read_note(&path).map(|(pid, ..)| pid))?;
+        let file = open_yaml(yaml).map_err(failed("open", yaml))?;
+        // Whoever has it runs with another state directory, and has left no note in this one.
+        take(&file, yaml, || None)?;
         let home = Self { dir: dir.to_path_buf(), lock, file };
         home.sweep();
         Ok(home)
@@ -108,15 +111,25 @@ impl Home {
         [self.lock.as_fd(), self.file.as_fd()]
     }
 
-    /// Locks the YAML file that has taken the old one's place; whether it could.
-    pub(crate) fn relock(&mut self, yaml: &Path) -> Option<BorrowedFd<'_>> {
-        let file = File::open(yaml).ok()?;
-        let same = identity(&file).is_some_and(|new| identity(&self.file) == Some(new));
-        if same || flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return None;
+    /// Locks the YAML file that has taken the old one's place; whether there is one, so that the keeper has to
+    /// hold other locks than before. Waits for nobody.
+    ///
+    /// # Errors
+    /// [`HomeError::Taken`] when another orch was faster.
+    pub(crate) fn relock(&mut self, yaml: &Path) -> Result<bool, HomeError> {
+        // What is no file now may become one again; until then the old lock is as good as any.
+        let Ok(file) = open_yaml(yaml) else { return Ok(false) };
+        if identity(&file).is_some_and(|new| identity(&self.file) == Some(new)) {
+            return Ok(false);
         }
-        self.file = file;
-        Some(self.file.as_fd())
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                self.file = file;
+                Ok(true)
+            }
+            Err(Errno::WOULDBLOCK) => Err(HomeError::Taken { path: yaml.to_path_buf(), pid: None }),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Notes who runs the project, for messages and for the sweep of the next orch.
@@ -150,10 +163,20 @@ impl Home {
     }
 }
 
+/// Opens the YAML file to lock it. It may be anything by now: a FIFO would be waited on for ever.
+fn open_yaml(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    Ok(file)
+}
+
 /// Takes a lock. While the one who has it is an orch that lives, it is taken; else its keeper is at work, and
-/// will be done soon.
-fn take(file: &File, path: &Path, note: &Path) -> Result<(), HomeError> {
-    let end = Instant::now() + PATIENCE;
+/// will be done soon. `owner` tells who wrote that they have it.
+fn take(file: &File, path: &Path, owner: impl Fn() -> Option<u32>) -> Result<(), HomeError> {
+    let begun = Instant::now();
     loop {
         match flock(file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(()),
@@ -165,10 +188,15 @@ fn take(file: &File, path: &Path, note: &Path) -> Result<(), HomeError> {
                 return Err(HomeError::Io { attempt: "lock", path, error: error.into() });
             }
         }
-        let pid = read_note(note).map(|(pid, ..)| pid);
-        let orphaned = pid.is_some_and(|pid| !lives(pid));
-        if !orphaned || Instant::now() > end {
-            return Err(HomeError::Taken { path: path.to_path_buf(), pid: pid.filter(|pid| lives(*pid)) });
+        let owner = owner();
+        let living = owner.filter(|pid| lives(*pid));
+        let patience = match (owner, living) {
+            (_, Some(_)) => Duration::ZERO,
+            (Some(_), None) => PATIENCE,
+            (None, None) => GRACE,
+        };
+        if begun.elapsed() >= patience {
+            return Err(HomeError::Taken { path: path.to_path_buf(), pid: living });
         }
         std::thread::sleep(Duration::from_millis(5));
     }

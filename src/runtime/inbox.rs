@@ -40,8 +40,8 @@ pub(crate) enum Message {
         /// Which.
         ticket: u64,
     },
-    /// The file was read again.
-    Reloaded(Box<Loaded>),
+    /// The file was read again; `None`: reading it broke.
+    Reloaded(Option<Box<Loaded>>),
 }
 
 /// Where messages go.

@@ -1,7 +1,7 @@
 //! `events.ndjson`: what happened, one object a line (contract, section 6).
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -12,8 +12,12 @@ use crate::config::render;
 use crate::supervisor::{Record, What};
 use crate::types::{Exit, Time};
 
-/// So much of the end is read to find where the numbers go on.
+/// So much of the end is read to find where the numbers go on; more if one event fills it all.
 const TAIL: u64 = 1 << 20;
+/// More than that is no event of orch's.
+const LONGEST_TAIL: u64 = 1 << 28;
+/// Numbers above are not orch's: it would take ages to get there.
+const HIGHEST: u64 = 1 << 53;
 
 /// The file, open for appending.
 #[derive(Debug)]
@@ -21,6 +25,10 @@ pub(crate) struct Journal {
     file: File,
     /// Lines of the step under way.
     lines: Vec<u8>,
+    /// Whether the file ends within a line.
+    torn: bool,
+    /// Events that the disk did not take since the last one that it took.
+    lost: usize,
     next: u64,
     wall: Wall,
 }
@@ -56,17 +64,9 @@ impl Journal {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true).mode(0o600);
-        let mut file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
-        let size = file.metadata()?.len();
-        file.seek(SeekFrom::Start(size.saturating_sub(TAIL)))?;
-        let mut tail = Vec::new();
-        file.read_to_end(&mut tail)?;
-        if tail.last().is_some_and(|last| *last != b'\n') {
-            file.write_all(b"\n")?;
-        }
-        let seq = |line: &[u8]| serde_json::from_slice::<Value>(line).ok()?.get("seq")?.as_u64();
-        let last = tail.split(|byte| *byte == b'\n').rev().find_map(seq).unwrap_or(0);
-        Ok(Self { file, lines: Vec::new(), next: last + 1, wall: Wall::default() })
+        let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+        let (last, torn) = look_back(&file)?;
+        Ok(Self { file, lines: Vec::new(), torn, lost: 0, next: last + 1, wall: Wall::default() })
     }
 
     /// The number of the first record to come.
@@ -78,24 +78,76 @@ impl Journal {
     pub(crate) fn add(&mut self, record: &Record) {
         self.next = record.seq + 1;
         let line = object(record, self.wall.time(record.at));
+        if self.torn && self.lines.is_empty() {
+            self.lines.push(b'\n');
+        }
         // A map of strings and numbers always serialises.
         if serde_json::to_writer(&mut self.lines, &line).is_ok() {
             self.lines.push(b'\n');
         }
     }
 
-    /// Writes what was added, in one write.
-    ///
-    /// # Errors
-    /// When the disk does not take it; it is then dropped, so that memory stays bounded.
-    pub(crate) fn write(&mut self) -> io::Result<()> {
-        if self.lines.is_empty() {
-            return Ok(());
-        }
-        let written = self.file.write_all(&self.lines);
+    /// Writes what was added, in one write. What the disk does not take is dropped, so that memory stays
+    /// bounded; gives what the user should know, when that begins and when it is over.
+    pub(crate) fn write(&mut self) -> Option<String> {
+        let (written, result) = write_out(&mut self.file, &self.lines);
+        let (done, rest) = self.lines.split_at(written);
+        self.torn = done.last().map_or(self.torn, |last| *last != b'\n');
+        // Every event's line ends so, and holds that nowhere else.
+        let lost_now = rest.windows(2).filter(|two| two == b"}\n").count();
+        let (taken, lost_before) = (written > 0, self.lost);
         self.lines.clear();
-        written
+        match result {
+            Err(error) => {
+                self.lost += lost_now;
+                let news =
+                    format!("can't write events.ndjson: {error}; events are lost until it can be written");
+                (lost_before == 0).then_some(news)
+            }
+            Ok(()) if taken && lost_before > 0 => {
+                self.lost = 0;
+                Some(format!("events.ndjson is written again; {lost_before} event(s) are missing in it"))
+            }
+            Ok(()) => None,
+        }
     }
+}
+
+/// Writes as much as the file takes; tells how much that was.
+fn write_out(file: &mut impl io::Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < bytes.len() {
+        match file.write(&bytes[written..]) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
+}
+
+/// The number of the last whole line that has one, and whether the file ends within a line.
+fn look_back(mut file: &File) -> io::Result<(u64, bool)> {
+    let size = file.metadata()?.len();
+    let mut length = TAIL;
+    loop {
+        let from = size.saturating_sub(length);
+        file.seek(SeekFrom::Start(from))?;
+        let mut tail = Vec::new();
+        (&*file).take(length).read_to_end(&mut tail)?;
+        let torn = tail.last().is_some_and(|last| *last != b'\n');
+        match tail.split(|byte| *byte == b'\n').rev().find_map(number) {
+            Some(last) => return Ok((last, torn)),
+            None if from == 0 || length >= LONGEST_TAIL => return Ok((0, torn)),
+            None => length *= 4,
+        }
+    }
+}
+
+fn number(line: &[u8]) -> Option<u64> {
+    let line: Value = serde_json::from_slice(line).ok()?;
+    line.get("seq")?.as_u64().filter(|seq| *seq < HIGHEST)
 }
 
 /// The record as the contract's object.
@@ -164,5 +216,84 @@ pub(crate) fn exit_json(exit: &Exit) -> Value {
         Exit::Code(code) => json!({"code": code}),
         Exit::Signal(signal) => json!({"signal": signal.to_string()}),
         Exit::Panic(message) => json!({"panic": message}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{Journal, Record, TAIL, What, write_out};
+    use crate::types::Time;
+
+    fn record(seq: u64) -> Record {
+        Record { seq, cause: None, at: Time(0), component: None, incarnation: None, what: What::ProjectUp }
+    }
+
+    #[test]
+    fn numbers_go_on_after_whatever_the_file_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.ndjson");
+        let giant = format!("{{\"seq\":41,\"paths\":\"{}\"}}\n", "x".repeat(2 * TAIL as usize));
+        let foreign = "hello\n{\"seq\":18446744073709551615}\n{\"seq\":\"9\"}\n";
+        for (content, next) in [
+            (String::new(), 1),
+            ("{\"seq\":7}\n{\"seq\":8,\"ti".to_owned(), 8),
+            (format!("{giant}{foreign}"), 42),
+            (foreign.to_owned(), 1),
+        ] {
+            fs::write(&path, &content).unwrap();
+            let mut journal = Journal::open(&path).unwrap();
+            assert_eq!(journal.next_seq(), next);
+            journal.add(&record(next));
+            assert_eq!(journal.write(), None);
+            let text = fs::read_to_string(&path).unwrap();
+            let last = text.strip_prefix(&content).unwrap();
+            assert!(last.trim_start().starts_with(&format!("{{\"seq\":{next},")), "{last}");
+            assert_eq!(last.starts_with('\n'), !content.is_empty() && !content.ends_with('\n'));
+        }
+    }
+
+    /// Takes so many bytes, then none.
+    struct Full(usize);
+
+    impl std::io::Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let count = bytes.len().min(self.0);
+            self.0 -= count;
+            if count == 0 { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(count) }
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_takes_what_fits() {
+        let (written, result) = write_out(&mut Full(4), b"{}\n{}\n");
+        assert_eq!((written, result.unwrap_err().kind()), (4, std::io::ErrorKind::StorageFull));
+        let (written, result) = write_out(&mut Full(6), b"{}\n{}\n");
+        assert!(written == 6 && result.is_ok());
+    }
+
+    #[test]
+    fn a_disk_that_takes_nothing_is_told_of_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.ndjson");
+        let mut journal = Journal::open(&path).unwrap();
+        let good = std::mem::replace(
+            &mut journal.file,
+            fs::OpenOptions::new().write(true).open("/dev/full").unwrap(),
+        );
+        let write = |journal: &mut Journal, seq| {
+            journal.add(&record(seq));
+            journal.write()
+        };
+        assert!(write(&mut journal, 1).is_some_and(|news| news.contains("can't write")));
+        assert_eq!(write(&mut journal, 2), None);
+        journal.file = good;
+        assert!(write(&mut journal, 3).is_some_and(|news| news.contains("2 event(s)")));
+        assert_eq!(write(&mut journal, 4), None);
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
     }
 }

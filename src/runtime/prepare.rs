@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::inbox::{Inbox, Message};
 use crate::config::model::{Component, Probe, State};
 use crate::probe;
-use crate::state::{Ending, Handed, Restore, Seal, Source as Made, Store};
+use crate::state::{Ending, Handed, Restore, Seal, Source as Made, StateError, Store};
 use crate::supervisor::{End, Event, Restored, RunEvent, Sealed, Source};
 use crate::types::{Name, RunId};
 
@@ -44,7 +44,7 @@ impl States {
             let _open = open.map_err(|_| "orch is ending".to_owned())?;
             let _turn = turn.lock().await;
             let work = tokio::task::spawn_blocking(move || call(&store));
-            work.await.map_err(|error| format!("the state store failed: {error}"))
+            work.await.map_err(|error| format!("a fault in orch's state store: {error}"))
         }
     }
 
@@ -70,9 +70,15 @@ impl States {
     /// For the orderly end.
     pub(crate) fn close(&self) {
         if let Err(error) = self.store.close() {
-            tracing::warn!(%error, "the numbers of the runs are not made durable");
+            tracing::warn!(error = why(&error), "the numbers of the runs are not made durable");
         }
     }
+}
+
+/// An error and what caused it, in one line.
+pub(super) fn why(error: &StateError) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("{error}{cause}")
 }
 
 /// Prepares a run; the answer comes by the inbox, at once if there is nothing to wait for.
@@ -108,10 +114,10 @@ fn restored(store: &Store, spec: &Component, run: RunId, allow: bool) -> RunEven
     }
     let found = match store.restore(&spec.name, state, run.incarnation, allow) {
         Ok(found) => found,
-        Err(error) => return RunEvent::PrepareFailed { error: error.to_string() },
+        Err(error) => return RunEvent::PrepareFailed { error: why(&error) },
     };
     if let Err(error) = store.track(&spec.name, state) {
-        tracing::warn!(component = %spec.name, %error, "its state file can't be observed");
+        tracing::warn!(component = %spec.name, error = why(&error), "its state file can't be observed");
     }
     if state.required && found.lost {
         let error = "its state is required, and of the generations that there were none is valid".to_owned();
@@ -180,7 +186,7 @@ fn sealed(store: &Store, spec: &Component, run: RunId, end: End) -> Sealed {
         Ok(Seal::Quarantined { reason, path }) => {
             Sealed::Rejected { reason: format!("the state file: {reason} (now {})", path.display()) }
         }
-        Err(error) => Sealed::Rejected { reason: error.to_string() },
+        Err(error) => Sealed::Rejected { reason: why(&error) },
     }
 }
 
@@ -198,8 +204,7 @@ pub(crate) fn take_back(states: &States, run: RunId, spec: &Arc<Component>) {
 /// Notes that a generation is used up.
 pub(crate) fn used(states: &States, name: Name, generation: u64) {
     let of = name.clone();
-    let call =
-        states.call(&name, move |store| store.used(&of, generation).map_err(|error| error.to_string()));
+    let call = states.call(&name, move |store| store.used(&of, generation).map_err(|error| why(&error)));
     tokio::spawn(async move {
         if let Ok(Err(error)) | Err(error) = call.await {
             tracing::warn!(component = %name, %error, "the state is not marked as used");

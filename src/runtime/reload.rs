@@ -62,19 +62,20 @@ impl Reloader {
             return;
         }
         let (file, options, inbox) = (self.file.clone(), self.load.clone(), inbox.clone());
-        tokio::task::spawn_blocking(move || {
-            let loaded = Box::new(load(&file, &options));
-            drop(inbox.send(Message::Reloaded(loaded)));
+        tokio::spawn(async move {
+            let loaded = tokio::task::spawn_blocking(move || Box::new(load(&file, &options))).await;
+            drop(inbox.send(Message::Reloaded(loaded.ok())));
         });
     }
 
-    /// Takes what was read; `None` if the file was saved meanwhile and is read again.
-    pub(crate) fn end(&mut self, loaded: Loaded, inbox: &Inbox) -> Option<Outcome> {
+    /// Takes what was read; `None` if there is nothing, or the file was saved meanwhile and is read again.
+    pub(crate) fn end(&mut self, loaded: Option<Box<Loaded>>, inbox: &Inbox) -> Option<Outcome> {
         self.reading = false;
         if std::mem::take(&mut self.again) {
             self.begin(inbox);
             return None;
         }
+        let loaded = *loaded?;
         self.env_files.clone_from(&loaded.env_files);
         let message = render::human(&loaded.diagnostics, &loaded.sources, self.color);
         let message = Some(message.trim_end().to_owned()).filter(|text| !text.is_empty());

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::config::model::{Command, Component};
 
 /// Never handed on from orch's own environment: they speak of orch, or of what it was started by.
-const OWN: [&str; 13] = [
+const OWN: [&str; 14] = [
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
     "WATCHDOG_PID",
@@ -22,6 +22,8 @@ const OWN: [&str; 13] = [
     "ORCH_STATE_FILE",
     "ORCH_RESTORED",
     "ORCH_CONTROL",
+    // An orch inside a component would take the outer one's for its own.
+    "ORCH_STATE_DIR",
 ];
 
 /// An environment, in the order of the names.

@@ -14,7 +14,7 @@ use super::driver::{Driver, Parts};
 use super::home::{Home, HomeError};
 use super::inbox::{Inbox, Message};
 use super::journal::Journal;
-use super::prepare::States;
+use super::prepare::{States, why};
 use super::reload::Reloader;
 use crate::config::model::Project;
 use crate::config::{LoadOptions, Loaded, load, render};
@@ -84,7 +84,7 @@ pub fn up(options: &UpOptions) -> Result<u8, UpError> {
         HomeError::Io { .. } => UpError::Failed(error.to_string()),
     })?;
     let (inbox, messages) = mpsc::unbounded_channel();
-    let keeper = keeper(&home, &inbox)?;
+    let keeper = keeper(&home, &inbox).map_err(UpError::Failed)?;
     home.note(keeper.instance()).map_err(|error| failed("write the lock in", home.dir(), &error))?;
     raise_open_files();
     let output = output(options, &project, &inbox)?;
@@ -93,7 +93,7 @@ pub fn up(options: &UpOptions) -> Result<u8, UpError> {
     }
     let events = home.dir().join("events.ndjson");
     let journal = Journal::open(&events).map_err(|error| failed("open", &events, &error))?;
-    let store = Store::open(&project.state_dir).map_err(|error| UpError::Failed(error.to_string()))?;
+    let store = Store::open(&project.state_dir).map_err(|error| UpError::Failed(why(&error)))?;
     let watcher = if options.watch { Some(watcher(&inbox)?) } else { None };
     let core = Supervisor::new(Setup {
         project: Arc::clone(&project),
@@ -149,11 +149,11 @@ fn run(parts: Parts, messages: mpsc::UnboundedReceiver<Message>) -> Result<u8, U
 }
 
 /// Makes a keeper that holds the project's locks, and reports into the inbox.
-pub(super) fn keeper(home: &Home, inbox: &Inbox) -> Result<Keeper, UpError> {
+pub(super) fn keeper(home: &Home, inbox: &Inbox) -> Result<Keeper, String> {
     let reports = inbox.clone();
     let sink = Arc::new(move |report| drop(reports.send(Message::Runner(report))));
     Keeper::launch(&home.held(), sink)
-        .map_err(|error| UpError::Failed(format!("can't start the keeper of the processes: {error}")))
+        .map_err(|error| format!("can't start the keeper of the processes: {error}"))
 }
 
 fn output(options: &UpOptions, project: &Project, inbox: &Inbox) -> Result<Output, UpError> {

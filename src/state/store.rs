@@ -234,6 +234,17 @@ impl<V: Vfs> Store<V> {
         Ok(restore)
     }
 
+    /// What the last [`Store::restore`] has put in place was not run: it counts as if it had not been offered.
+    ///
+    /// # Errors
+    /// When that can't be written down; the offer counts then.
+    pub fn take_back(&self, name: &Name) -> Result<(), StateError> {
+        let mut shelf = self.shelf(name)?;
+        let clean = shelf.ledger.clean;
+        shelf.ledger.note_end(true, clean);
+        shelf.save(Durability::Either)
+    }
+
     /// The component has become ready with this generation: with `once`, a `restart` is used up now, durably.
     ///
     /// # Errors

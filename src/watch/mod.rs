@@ -149,6 +149,11 @@ impl Watcher {
         self.tell(Message::Rebase(key));
     }
 
+    /// Ends it without waiting for its thread, which may be looking through many files, or at a dead disk.
+    pub fn let_go(mut self) {
+        self.thread = None;
+    }
+
     /// A thread that has ended needs to be told nothing.
     fn tell(&self, message: Message) {
         let _ = self.inbox.send(message);

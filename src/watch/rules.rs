@@ -120,11 +120,14 @@ impl Rules {
 
 impl Base {
     fn new(root: &Path, text: &str) -> Result<Self, globset::Error> {
-        let whole = normal(&root.join(text));
+        let (root, whole) = (normal(root), normal(&root.join(text)));
         let special =
             |part: &Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[', '{', '\\']);
-        // A file whose name looks like a glob, such as `[id].tsx`, is meant as it stands.
-        let Some(at) = whole.components().position(|part| special(&part)) else {
+        // The project's folder is no glob, whatever its name. Nor is a file whose name looks like one, such as
+        // `[id].tsx`.
+        let fixed = if whole.starts_with(&root) { root.components().count() } else { 0 };
+        let glob = whole.components().skip(fixed).position(|part| special(&part));
+        let Some(at) = glob.map(|at| fixed + at) else {
             return Ok(Self { path: whole, glob: None });
         };
         if fs::symlink_metadata(&whole).is_ok() {
@@ -245,6 +248,17 @@ mod tests {
         assert!(covers(&flat, "a.py") && !covers(&flat, "sub/a.py"));
         let mut git = GitRules::default();
         assert!(!flat.admits(&mut git, 0, Path::new("/no/project/sub"), true));
+    }
+
+    #[test]
+    fn the_projects_folder_is_no_glob() {
+        let root = PathBuf::from("/no/{a,b}[1]");
+        let base = |text: &str| super::Base::new(&root, text).unwrap();
+        for plain in ["later", "/no/{a,b}[1]/later"] {
+            assert!(base(plain).glob.is_none() && base(plain).path == root.join("later"), "{plain}");
+        }
+        let glob = base("src/*.py");
+        assert!(glob.path == root.join("src") && glob.fits(&root.join("src/a.py"), false));
     }
 
     #[test]

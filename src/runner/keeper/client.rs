@@ -140,12 +140,12 @@ impl Keeper {
         self.pid
     }
 
-    /// Has the keeper hold one more descriptor open until its end.
+    /// Has the keeper hold these descriptors open until its end, and no longer those that it held before.
     ///
     /// # Errors
-    /// When it can't be sent: the keeper is dead, or descriptors are used up.
-    pub fn hold(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        self.send(&Request::Hold, &[fd])
+    /// When they can't be sent: the keeper is dead, or descriptors are used up.
+    pub fn hold(&self, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.send(&Request::Hold, fds)
     }
 
     /// Starts a unit; the answer is a report. An id may be used once.

@@ -16,7 +16,7 @@ pub(super) enum Request {
     Signal { unit: UnitId, signal: i32, scope: Scope },
     /// End the unit.
     Kill { unit: UnitId },
-    /// Hold the descriptor beside it open until the end.
+    /// Hold the descriptors beside it open until the end, in place of those held before.
     Hold,
     /// End everything, tell what was left, and go.
     Shutdown,

@@ -128,7 +128,9 @@ impl Server {
                 }
                 Some(Request::Signal { unit, signal, scope }) => self.signal(unit, signal, scope),
                 Some(Request::Kill { unit }) => self.errands.push(Errand::Kill { unit }),
-                Some(Request::Hold) => self.held.extend(packet.fds),
+                // Some of them are no less than before: the old ones stay, too.
+                Some(Request::Hold) if packet.truncated => self.held.extend(packet.fds),
+                Some(Request::Hold) => self.held = packet.fds,
                 Some(Request::Shutdown) => return Ok(Some(End::Shutdown)),
                 None => {}
             }

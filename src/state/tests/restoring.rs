@@ -45,6 +45,19 @@ fn a_stop_before_it_was_ready_says_nothing_against_a_state() {
 }
 
 #[test]
+fn what_is_taken_back_was_not_offered() {
+    let mut world = World::new();
+    world.hand_over("good");
+    for _ in 0..5 {
+        assert_eq!(from(&world.start()), Some((Handed::Restart, 1)));
+        world.store.take_back(&world.name).unwrap();
+        world.reopen();
+    }
+    assert_eq!(from(&world.start()), Some((Handed::Restart, 1)));
+    assert_eq!(world.state().as_deref(), Some("good"));
+}
+
+#[test]
 fn becoming_ready_clears_the_count() {
     let mut world = World::new();
     crash_with(&mut world, "snapshot");

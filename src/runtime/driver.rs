@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use super::prepare::States;
 use super::reload::Reloader;
 use super::spawn::Environment;
 use crate::config::Loaded;
-use crate::config::model::Component;
+use crate::config::model::{Component, Project};
 use crate::output::{Output, OutputReport};
 use crate::probe::{Baseline, ProbeHandle, ProbeReport};
 use crate::runner::keeper::Keeper;
@@ -54,8 +55,11 @@ pub(crate) struct Driver {
     pub(crate) helping: BTreeMap<u64, UnitId>,
     pub(crate) tickets: Arc<AtomicU64>,
     pub(crate) next_unit: u32,
-    /// The names of the slots that were observed, for those that are no more.
+    /// What each slot was observed as last.
     pub(crate) observed: BTreeMap<Cid, Arc<Component>>,
+    /// What is never watched, as of the project that is declared.
+    pub(crate) excluded: Vec<PathBuf>,
+    pub(crate) excluded_for: Option<Arc<Project>>,
     pub(crate) exit: Option<u8>,
 }
 
@@ -92,6 +96,8 @@ impl Driver {
             tickets: Arc::default(),
             next_unit: 1,
             observed: BTreeMap::new(),
+            excluded: Vec::new(),
+            excluded_for: None,
             exit: None,
         }
     }
@@ -146,7 +152,9 @@ impl Driver {
 
     /// Steps the core, and does what it wants done.
     pub(crate) fn step(&mut self, event: Event) {
-        for action in self.parts.core.step(clock::now(), event) {
+        let actions = self.parts.core.step(clock::now(), event);
+        self.exclude();
+        for action in actions {
             self.act(action);
         }
         if let Some(news) = self.parts.journal.write() {
@@ -296,6 +304,7 @@ impl Driver {
             WatchReport::Busy { key: WatchKey::Component(component) } => self.step(Event::Busy { component }),
             WatchReport::Changed { key: WatchKey::Project, .. } => self.reload(),
             WatchReport::Problem { message, .. } => self.say(Paint::Warn, &message),
+            WatchReport::Ready { key: WatchKey::Project } if self.parts.reloader.missed_an_edit() => self.reload(),
             WatchReport::Busy { key: WatchKey::Project } | WatchReport::Ready { .. } => {}
         }
     }

@@ -1,5 +1,6 @@
 //! The actions, each carried out by one hand. Nothing here waits, and nothing here decides.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -10,7 +11,7 @@ use super::helpers::Helpers;
 use super::inbox::Message;
 use super::prepare;
 use super::spawn::{self, Facts, Invocation};
-use crate::config::model::{Command, Component, Kind, Probe, Stdin};
+use crate::config::model::{Command, Component, Kind, Probe, Project, Stdin};
 use crate::output::{LogSpec, StreamSpec};
 use crate::probe::{self, Baseline};
 use crate::runner::keeper::ProcessSpec;
@@ -296,37 +297,45 @@ impl Driver {
                 self.parts.output.relog(life.unit, log);
             }
         }
-        let same = before.as_ref().is_some_and(|old| old.watch == spec.watch && old.cwd == spec.cwd);
-        let Some(watcher) = self.parts.watcher.as_ref().filter(|_| !same) else { return };
-        let key = WatchKey::Component(component);
-        match &spec.watch {
-            Some(watch) => {
-                self.baselines.ask(component);
-                let spec = WatchSpec {
-                    root: self.parts.core.project().dir.clone(),
-                    paths: watch.paths.clone(),
-                    ignore: watch.ignore.clone(),
-                    gitignore: watch.gitignore,
-                    poll: watch.poll,
-                    settle: watch.settle,
-                    excluded: self.never_watched(),
-                };
-                watcher.set(key, spec);
-            }
-            None if before.is_some_and(|old| old.watch.is_some()) => watcher.remove(key),
-            None => {}
+        let watched = before.as_ref().and_then(|old| old.watch.as_ref());
+        if watched != spec.watch.as_ref() {
+            self.watch(component, &spec);
         }
     }
 
-    /// The state directory, and the state and log files that lie elsewhere.
-    fn never_watched(&self) -> Vec<std::path::PathBuf> {
+    fn watch(&mut self, component: Cid, spec: &Component) {
+        let Some(watcher) = self.parts.watcher.as_ref() else { return };
+        let key = WatchKey::Component(component);
+        let Some(watch) = &spec.watch else { return watcher.remove(key) };
+        self.baselines.ask(component);
+        let spec = WatchSpec {
+            root: self.parts.core.project().dir.clone(),
+            paths: watch.paths.clone(),
+            ignore: watch.ignore.clone(),
+            gitignore: watch.gitignore,
+            poll: watch.poll,
+            settle: watch.settle,
+            excluded: self.excluded.clone(),
+        };
+        watcher.set(key, spec);
+    }
+
+    /// After an edit: another component's new log file may lie in a folder that is watched already.
+    pub(super) fn exclude(&mut self) {
         let project = self.parts.core.project();
-        let files = project.components.iter().flat_map(|spec| {
-            let state = spec.state.as_ref().map(|state| state.file.clone());
-            state.into_iter().chain(spec.logs.file.clone())
-        });
-        let outside = files.filter(|path| !path.starts_with(&project.state_dir));
-        std::iter::once(project.state_dir.clone()).chain(outside).collect()
+        if self.excluded_for.as_ref().is_some_and(|known| Arc::ptr_eq(known, project)) {
+            return;
+        }
+        self.excluded_for = Some(Arc::clone(project));
+        let excluded = never_watched(project);
+        if self.excluded != excluded {
+            self.excluded = excluded;
+            let watching = self.observed.iter().filter(|(_, spec)| spec.watch.is_some());
+            let watching: Vec<_> = watching.map(|(component, spec)| (*component, Arc::clone(spec))).collect();
+            for (component, spec) in watching {
+                self.watch(component, &spec);
+            }
+        }
     }
 
     fn forget(&mut self, component: Cid) {
@@ -356,4 +365,14 @@ fn process(
 ) -> ProcessSpec {
     let Invocation { program, argv, env, cwd } = invocation;
     ProcessSpec { program, argv, env, cwd, stdin, output, extra: Vec::new() }
+}
+
+/// The state directory, and the state and log files that lie elsewhere.
+fn never_watched(project: &Project) -> Vec<PathBuf> {
+    let files = project.components.iter().flat_map(|spec| {
+        let state = spec.state.as_ref().map(|state| state.file.clone());
+        state.into_iter().chain(spec.logs.file.clone())
+    });
+    let elsewhere = files.filter(|path| !path.starts_with(&project.state_dir));
+    std::iter::once(project.state_dir.clone()).chain(elsewhere).collect()
 }

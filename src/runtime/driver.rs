@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use super::prepare::States;
 use super::reload::Reloader;
 use super::spawn::Environment;
 use crate::config::Loaded;
-use crate::config::model::Component;
+use crate::config::model::{Component, Project};
 use crate::output::{Output, OutputReport};
 use crate::probe::{Baseline, ProbeHandle, ProbeReport};
 use crate::runner::keeper::Keeper;
@@ -55,9 +56,12 @@ pub(crate) struct Driver {
     pub(crate) helping: BTreeMap<u64, UnitId>,
     pub(crate) tickets: Arc<AtomicU64>,
     pub(crate) next_unit: u32,
-    /// The names of the slots that were observed, for those that are no more.
+    /// What each slot was observed as last.
     pub(crate) observed: BTreeMap<Cid, Arc<Component>>,
     pub(crate) baselines: Baselines,
+    /// What is never watched, as of the project that is declared.
+    pub(crate) excluded: Vec<PathBuf>,
+    pub(crate) excluded_for: Option<Arc<Project>>,
     pub(crate) exit: Option<u8>,
 }
 
@@ -95,6 +99,8 @@ impl Driver {
             next_unit: 1,
             observed: BTreeMap::new(),
             baselines: Baselines::default(),
+            excluded: Vec::new(),
+            excluded_for: None,
             exit: None,
         }
     }
@@ -149,7 +155,9 @@ impl Driver {
 
     /// Steps the core, and does what it wants done.
     pub(crate) fn step(&mut self, event: Event) {
-        for action in self.parts.core.step(clock::now(), event) {
+        let actions = self.parts.core.step(clock::now(), event);
+        self.exclude();
+        for action in actions {
             self.act(action);
         }
         if let Some(news) = self.parts.journal.write() {
@@ -295,7 +303,12 @@ impl Driver {
                     self.prepare(run, &spec);
                 }
             }
-            WatchReport::Busy { key: WatchKey::Project } | WatchReport::Ready { key: WatchKey::Project } => {}
+            WatchReport::Ready { key: WatchKey::Project } => {
+                if self.parts.reloader.missed_an_edit() {
+                    self.reload();
+                }
+            }
+            WatchReport::Busy { key: WatchKey::Project } => {}
         }
     }
 

@@ -1,7 +1,8 @@
 //! Reading the file again when it, or an env file, was saved.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,16 @@ pub(crate) struct Reloader {
     again: bool,
     /// The env files watched now; also those of a version with errors.
     env_files: Vec<PathBuf>,
+    /// How the file was when it was read first, until it is watched.
+    unwatched: Option<Stamp>,
+}
+
+/// What differs after every write and every replacement: inode, size, time of the last change. `None`: gone.
+type Stamp = Option<(u64, u64, i64, i64)>;
+
+fn stamp(file: &Path) -> Stamp {
+    let meta = std::fs::metadata(file).ok()?;
+    Some((meta.ino(), meta.size(), meta.ctime(), meta.ctime_nsec()))
 }
 
 /// What follows from a read.
@@ -44,6 +55,7 @@ pub(crate) struct Outcome {
 impl Reloader {
     pub(crate) fn new(options: &UpOptions, load: LoadOptions, color: bool) -> Self {
         Self {
+            unwatched: Some(stamp(&options.file)),
             file: options.file.clone(),
             load,
             profiles: options.profiles.clone(),
@@ -53,6 +65,16 @@ impl Reloader {
             again: false,
             env_files: Vec::new(),
         }
+    }
+
+    /// Reads the file for the first time.
+    pub(crate) fn read(&self) -> Loaded {
+        load(&self.file, &self.load)
+    }
+
+    /// The file is watched from now on; whether it was saved between the first read and this.
+    pub(crate) fn missed_an_edit(&mut self) -> bool {
+        self.unwatched.take().is_some_and(|read| read != stamp(&self.file))
     }
 
     /// Reads the file on a worker thread; one read at a time, the last save counts.
@@ -107,7 +129,7 @@ impl Reloader {
         let paths = std::iter::once(&project.file).chain(&self.env_files);
         WatchSpec {
             root: project.dir.clone(),
-            paths: paths.map(|path| path.to_string_lossy().into_owned()).collect(),
+            paths: paths.map(|path| below(&project.dir, path)).collect(),
             ignore: Vec::new(),
             gitignore: false,
             poll: Poll::Auto,
@@ -115,6 +137,11 @@ impl Reloader {
             excluded: Vec::new(),
         }
     }
+}
+
+/// A path as the watcher takes it. Relative where that can be: a folder's name need not be UTF-8.
+fn below(dir: &Path, path: &Path) -> String {
+    path.strip_prefix(dir).unwrap_or(path).to_string_lossy().into_owned()
 }
 
 fn errors(diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {

@@ -17,7 +17,7 @@ use super::journal::Journal;
 use super::prepare::{States, why};
 use super::reload::Reloader;
 use crate::config::model::Project;
-use crate::config::{LoadOptions, Loaded, load, render};
+use crate::config::{LoadOptions, Loaded, render};
 use crate::output::{Output, OutputConfig, Terminal};
 use crate::plan::chosen;
 use crate::runner::keeper::Keeper;
@@ -70,9 +70,9 @@ pub enum UpError {
 /// When it can't begin. Nothing has been started then.
 pub fn up(options: &UpOptions) -> Result<u8, UpError> {
     let registry = Registry::builtin();
-    let load_options = load_options(options, &registry);
-    let loaded = load(&options.file, &load_options);
     let color = !options.no_color && std::io::stderr().is_terminal();
+    let reloader = Reloader::new(options, load_options(options, &registry), color);
+    let loaded = reloader.read();
     let report = render::human(&loaded.diagnostics, &loaded.sources, color);
     let Loaded { project: Some(project), .. } = loaded else { return Err(UpError::Invalid(report)) };
     let warned = loaded.diagnostics.iter().any(|one| one.severity == Severity::Warning);
@@ -115,7 +115,7 @@ pub fn up(options: &UpOptions) -> Result<u8, UpError> {
         states: States::new(store),
         watcher,
         announcer: Announcer::new(color, &project.dir),
-        reloader: Reloader::new(options, load_options, color),
+        reloader,
         home,
         environment: std::env::vars_os().collect(),
         restore: options.restore,

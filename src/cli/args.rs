@@ -7,7 +7,42 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::plan::GraphFormat;
 use crate::types::Name;
 
-/// A process orchestrator for development.
+const AFTER_HELP: &str = "\
+Begin here:
+  orch init       writes a commented devmode.yaml
+  orch validate   tells every mistake in it
+  orch up         runs it; edit it, or the watched files, and see; Ctrl-C ends it
+
+Exit codes:
+  0  done
+  1  a component failed, or the operation did
+  2  wrong usage, or an invalid file; nothing was started
+  3  another orch already runs the project
+
+Environment:
+  NO_COLOR        no colours, if it is set to anything
+  ORCH_STATE_DIR  where orch keeps its own files, as --state-dir says
+  ORCH_LOG        how much orch tells of its own working: warn, info, debug, trace";
+
+const AFTER_UP: &str = "\
+Examples:
+  orch up                         the nearest devmode.yaml, all of it
+  orch up --only api              api and what it depends on
+  orch up --profile full          also what has this profile
+  orch up --no-watch              saved files restart nothing, for a test in CI
+
+It ends by itself when everything is completed, failed or blocked and nothing is watched:
+with 1 if something has failed or is blocked, else with 0.";
+
+const AFTER_VALIDATE: &str = "\
+Ends with 0 if the file is valid, warnings or not, and with 2 if it isn't.";
+
+const AFTER_GRAPH: &str = "\
+Examples:
+  orch graph                            a list, in the order in which things start
+  orch graph --format svg > graph.svg   a picture for a README";
+
+/// A process orchestrator for development
 ///
 /// One YAML file declares the components of an application. orch starts them in dependency order, keeps them
 /// as declared, restarts what a saved file makes stale, carries each one's state across the restart, and
@@ -17,8 +52,8 @@ use crate::types::Name;
     name = "orch",
     version,
     max_term_width = 100,
-    after_help = "Exit codes: 0 done; 1 a component failed, or the operation did; 2 wrong usage, or an invalid \
-                  file; 3 one already runs here.\nBegin with `orch init`, then `orch up`."
+    after_help = "New here? `orch init` writes a file, `orch up` runs it.",
+    after_long_help = AFTER_HELP
 )]
 pub(super) struct Cli {
     #[command(subcommand)]
@@ -29,24 +64,29 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Run a project in the foreground, until it ends or you press Ctrl-C
     ///
-    /// Shows each component's output with its name before it. Saved files restart what watches them; an edit
-    /// of the YAML file takes effect at once. The first Ctrl-C stops everything in order, a second one at
-    /// once.
+    /// Shows each component's output after its name. A saved file restarts the components that watch it; an
+    /// edit of the YAML file takes effect when you save it. The first Ctrl-C stops everything in order, the
+    /// second one at once.
+    #[command(after_long_help = AFTER_UP)]
     Up(UpArgs),
-    /// Tell every mistake in a file, with its place
+    /// Check a YAML file, and tell every mistake in it with its place
+    #[command(after_long_help = AFTER_VALIDATE)]
     Validate(ValidateArgs),
-    /// Draw who depends on whom
+    /// Show who depends on whom, as text or as a picture
+    #[command(after_long_help = AFTER_GRAPH)]
     Graph(GraphArgs),
-    /// Print the JSON schema of the YAML file, for editors
+    /// Print the JSON schema of the YAML file, by which editors complete and check it
     Schema,
-    /// Write a commented devmode.yaml to begin with
+    /// Write a commented devmode.yaml to begin with; a file that is there is left alone
     Init(InitArgs),
-    /// Print a shell's completions
+    /// Print what a shell needs to complete orch's commands
+    ///
+    /// For bash: `source <(orch completions bash)`, in ~/.bashrc.
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
     },
-    /// Print the man page
+    /// Print the manual page; `orch man | man -l -` shows it
     Man,
 }
 
@@ -54,20 +94,21 @@ pub(super) enum Command {
 pub(super) struct UpArgs {
     /// The YAML file; without it, devmode.yaml or orch.yaml here, or in the nearest folder above
     pub(super) file: Option<PathBuf>,
-    /// Only these components, and what they need
-    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = name)]
+    /// Run only these components, and what they depend on
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = name)]
     pub(super) only: Vec<Name>,
-    /// Also the components of this profile; can be given several times
-    #[arg(long, value_name = "P", value_delimiter = ',')]
+    /// Run also the components of this profile; may be given several times
+    #[arg(long, value_name = "PROFILE", value_delimiter = ',')]
     pub(super) profile: Vec<String>,
-    /// Watch no files
+    /// Watch no files: nothing is restarted by a save, and edits of the YAML file wait for the next start
     #[arg(long)]
     pub(super) no_watch: bool,
-    /// Restore no state; every component starts afresh, and what was saved is kept
+    /// Restore no state: every component starts afresh; what was saved is kept
     #[arg(long)]
     pub(super) no_restore: bool,
-    /// Where orch keeps its own files, instead of .orch beside the YAML file [env: ORCH_STATE_DIR]
-    #[arg(long, value_name = "D")]
+    /// Where orch keeps its own files: locks, logs, states, events [default: .orch beside the YAML file]
+    /// [env: ORCH_STATE_DIR]
+    #[arg(long, value_name = "DIR")]
     pub(super) state_dir: Option<PathBuf>,
 }
 
@@ -75,7 +116,7 @@ pub(super) struct UpArgs {
 pub(super) struct ValidateArgs {
     /// The YAML file; without it, devmode.yaml or orch.yaml here, or in the nearest folder above
     pub(super) file: Option<PathBuf>,
-    /// For a person, or for a program
+    /// For people, or for programs
     #[arg(long, value_enum, default_value_t = ReportFormat::Human)]
     pub(super) format: ReportFormat,
 }
@@ -84,7 +125,7 @@ pub(super) struct ValidateArgs {
 pub(super) enum ReportFormat {
     /// Each mistake under its source line
     Human,
-    /// One object, as the contract describes it
+    /// One JSON object with all errors and warnings
     Json,
 }
 
@@ -100,15 +141,15 @@ pub(super) struct GraphArgs {
 /// The formats of a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Drawing {
-    /// For the terminal
+    /// For the terminal: waves of what starts together
     Text,
     /// For Graphviz
     Dot,
-    /// For Markdown pages
+    /// For Markdown pages, as GitHub draws them
     Mermaid,
-    /// A picture
+    /// A picture by itself
     Svg,
-    /// For a program
+    /// For programs
     Json,
 }
 

@@ -25,8 +25,9 @@ impl Driver {
     pub(super) fn act(&mut self, action: Action) {
         match action {
             Action::Prepare { run, spec } => {
-                let parts = &self.parts;
-                prepare::prepare(&parts.inbox, &parts.states, run, &spec, parts.restore);
+                if let Some((run, spec)) = self.baselines.hold((run, spec)) {
+                    self.prepare(run, &spec);
+                }
             }
             Action::Spawn { run, spec, restored } => self.spawn(run, spec, restored),
             Action::Probe { run, spec } => self.probe(run, &spec),
@@ -44,6 +45,11 @@ impl Driver {
             Action::Seal { run, spec, end } => {
                 prepare::seal(&self.parts.inbox, &self.parts.states, run, &spec, end);
             }
+            Action::TakeBack { run, spec } => {
+                if !self.baselines.release(run) {
+                    prepare::take_back(&self.parts.states, run, &spec);
+                }
+            }
             Action::UseState { spec, generation, .. } => {
                 prepare::used(&self.parts.states, spec.name.clone(), generation);
             }
@@ -57,6 +63,11 @@ impl Driver {
             }
             Action::Exit { code } => self.exit = Some(code),
         }
+    }
+
+    pub(super) fn prepare(&self, run: RunId, spec: &Arc<Component>) {
+        let parts = &self.parts;
+        prepare::prepare(&parts.inbox, &parts.states, run, spec, parts.restore);
     }
 
     fn runner(&self, thread: bool) -> &dyn Runner {
@@ -220,7 +231,9 @@ impl Driver {
         let inbox = self.parts.inbox.clone();
         let Some(life) = self.lives.get_mut(&run) else { return };
         life.probing = true;
-        if life.matched {
+        // sd_notify is not spoken yet, and the file's warning says that the key is ignored.
+        let deaf = ready.probe == Probe::Notify && !life.thread;
+        if life.matched || deaf {
             return self.answer(run, RunEvent::Ready);
         }
         let helpers = Arc::new(Helpers::new(inbox.clone(), run, Arc::clone(&self.tickets)));
@@ -290,10 +303,11 @@ impl Driver {
         }
     }
 
-    fn watch(&self, component: Cid, spec: &Component) {
+    fn watch(&mut self, component: Cid, spec: &Component) {
         let Some(watcher) = self.parts.watcher.as_ref() else { return };
         let key = WatchKey::Component(component);
         let Some(watch) = &spec.watch else { return watcher.remove(key) };
+        self.baselines.ask(component);
         let spec = WatchSpec {
             root: self.parts.core.project().dir.clone(),
             paths: watch.paths.clone(),
@@ -317,7 +331,8 @@ impl Driver {
         if self.excluded != excluded {
             self.excluded = excluded;
             let watching = self.observed.iter().filter(|(_, spec)| spec.watch.is_some());
-            watching.for_each(|(component, spec)| self.watch(*component, spec));
+            let watching: Vec<_> = watching.map(|(component, spec)| (*component, Arc::clone(spec))).collect();
+            watching.iter().for_each(|(component, spec)| self.watch(*component, spec));
         }
     }
 

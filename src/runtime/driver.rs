@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::announce::{Announcer, Paint};
+use super::baseline::Baselines;
 use super::clock;
 use super::home::Home;
 use super::inbox::{Inbox, Message};
@@ -60,6 +61,7 @@ pub(crate) struct Driver {
     /// What is never watched, as of the project that is declared.
     pub(crate) excluded: Vec<PathBuf>,
     pub(crate) excluded_for: Option<Arc<Project>>,
+    pub(crate) baselines: Baselines,
     pub(crate) exit: Option<u8>,
 }
 
@@ -98,6 +100,7 @@ impl Driver {
             observed: BTreeMap::new(),
             excluded: Vec::new(),
             excluded_for: None,
+            baselines: Baselines::default(),
             exit: None,
         }
     }
@@ -198,7 +201,7 @@ impl Driver {
     fn runner_reports(&mut self, report: RunnerReport) {
         use RunnerReport as Report;
         match report {
-            Report::Spawned { unit, pid } => self.spawned(unit, pid),
+            Report::Spawned { unit, pid } => self.tell(unit, RunEvent::Spawned { pid }),
             Report::SpawnFailed { unit, error } => self.spawn_failed(unit, error),
             Report::Exited { unit, exit } => self.exited(unit, exit),
             Report::Gone { unit } => self.gone(unit),
@@ -238,15 +241,6 @@ impl Driver {
         if let Some(Purpose::Run(run)) = self.units.get(&unit) {
             self.step(Event::Run(*run, event));
         }
-    }
-
-    fn spawned(&mut self, unit: UnitId, pid: Option<u32>) {
-        if let Some(Purpose::Run(run)) = self.units.get(&unit)
-            && let Some(life) = self.lives.get(run)
-        {
-            self.parts.states.note_spawned(&life.spec.name);
-        }
-        self.tell(unit, RunEvent::Spawned { pid });
     }
 
     fn exited(&mut self, unit: UnitId, exit: Exit) {
@@ -304,8 +298,13 @@ impl Driver {
             WatchReport::Busy { key: WatchKey::Component(component) } => self.step(Event::Busy { component }),
             WatchReport::Changed { key: WatchKey::Project, .. } => self.reload(),
             WatchReport::Problem { message, .. } => self.say(Paint::Warn, &message),
+            WatchReport::Ready { key: WatchKey::Component(component) } => {
+                if let Some((run, spec)) = self.baselines.known(component) {
+                    self.prepare(run, &spec);
+                }
+            }
             WatchReport::Ready { key: WatchKey::Project } if self.parts.reloader.missed_an_edit() => self.reload(),
-            WatchReport::Busy { key: WatchKey::Project } | WatchReport::Ready { .. } => {}
+            WatchReport::Busy { key: WatchKey::Project } | WatchReport::Ready { key: WatchKey::Project } => {}
         }
     }
 
@@ -368,6 +367,7 @@ struct Signals {
 
 impl Signals {
     fn listen() -> Self {
+        unblock();
         let stream =
             |kind| signal(kind).inspect_err(|error| tracing::warn!(%error, "a signal is not heard")).ok();
         Self {
@@ -386,6 +386,19 @@ impl Signals {
                 if self.has_terminal { Signalled::Shutdown } else { Signalled::Reload }
             }
         }
+    }
+}
+
+/// Lets in the signals that orch answers, also where who started it had blocked them.
+fn unblock() {
+    let mut answered = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the set is written before it is read, and lives through the calls.
+    unsafe {
+        libc::sigemptyset(answered.as_mut_ptr());
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            libc::sigaddset(answered.as_mut_ptr(), signal);
+        }
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, answered.as_ptr(), std::ptr::null_mut());
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod act;
 mod announce;
+mod baseline;
 mod clock;
 mod driver;
 mod helpers;

@@ -1,9 +1,10 @@
 //! Everything before the spawn that may take time: the state is put in place, and the address that the probe
 //! will ask is looked at, so that no stranger is taken for the component.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::inbox::{Inbox, Message};
 use crate::config::model::{Component, Probe, State};
@@ -12,48 +13,53 @@ use crate::state::{Ending, Handed, Restore, Seal, Source as Made, StateError, St
 use crate::supervisor::{End, Event, Restored, RunEvent, Sealed, Source};
 use crate::types::{Name, RunId};
 
-/// The store, where the calls for one component do not overlap.
+/// The store, where the calls for one component come one after the other, in the order of the asking.
 #[derive(Clone)]
 pub(crate) struct States {
     store: Arc<Store>,
-    turns: Arc<Mutex<BTreeMap<Name, Arc<Mutex<()>>>>>,
-    /// Those whose state is put in place for a run that does not exist yet.
-    offered: Arc<Mutex<BTreeSet<Name>>>,
+    turns: Arc<Mutex<BTreeMap<Name, Arc<Turn>>>>,
+    /// Read by every call that is not done, so that who may write knows that all are.
+    calls: Arc<tokio::sync::RwLock<()>>,
 }
+
+/// A fair lock: who asks first has it first.
+type Turn = tokio::sync::Mutex<()>;
 
 impl States {
     pub(crate) fn new(store: Store) -> Self {
-        Self { store: Arc::new(store), turns: Arc::default(), offered: Arc::default() }
+        Self { store: Arc::new(store), turns: Arc::default(), calls: Arc::default() }
     }
 
-    /// Calls the store for a component, when it is its turn. Blocks; belongs on a worker thread.
-    fn with<T>(&self, name: &Name, call: impl FnOnce(&Store) -> T) -> T {
-        let turn = {
-            let mut turns = lock(&self.turns);
-            Arc::clone(turns.entry(name.clone()).or_default())
-        };
-        let _turn = lock(&turn);
-        call(&self.store)
+    /// Calls the store for a component on a worker thread, when it is its turn. Tasks of the loop's one
+    /// thread begin in the order in which they are made, and so queue in it.
+    fn call<T: Send + 'static>(
+        &self,
+        name: &Name,
+        call: impl FnOnce(&Store) -> T + Send + 'static,
+    ) -> impl Future<Output = Result<T, String>> + Send + 'static {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Arc::clone(turns.entry(name.clone()).or_default());
+        let (store, open) = (Arc::clone(&self.store), Arc::clone(&self.calls).try_read_owned());
+        async move {
+            let _open = open.map_err(|_| "orch is ending".to_owned())?;
+            let _turn = turn.lock().await;
+            let work = tokio::task::spawn_blocking(move || call(&store));
+            work.await.map_err(|error| format!("a fault in orch's state store: {error}"))
+        }
+    }
+
+    /// Waits until every call is done, for so long at the most.
+    pub(crate) async fn settled(&self, patience: Duration) {
+        if tokio::time::timeout(patience, self.calls.write()).await.is_err() {
+            tracing::warn!(
+                "the state store is still at work; what it does not finish is done at the next start"
+            );
+        }
     }
 
     /// Notes the number of a run that is spawned.
     pub(crate) fn note_incarnation(&self, name: &Name, number: u64) {
         self.store.raise_incarnation(name, number);
-    }
-
-    /// A run exists, and may have seen the state that was put in place for it.
-    pub(crate) fn note_spawned(&self, name: &Name) {
-        lock(&self.offered).remove(name);
-    }
-
-    /// A state that was put in place for a run that never came to be must not count as tried: twice without
-    /// success, and it would be set aside.
-    fn take_back(&self, name: &Name) {
-        if lock(&self.offered).remove(name)
-            && let Err(error) = self.store.take_back(name)
-        {
-            tracing::warn!(component = %name, error = why(&error), "an offer of the state counts that was none");
-        }
     }
 
     /// Observes the state file of a removed component no longer.
@@ -63,31 +69,16 @@ impl States {
 
     /// For the orderly end.
     pub(crate) fn close(&self) {
-        let unseen = lock(&self.offered).clone();
-        unseen.iter().for_each(|name| self.take_back(name));
         if let Err(error) = self.store.close() {
             tracing::warn!(error = why(&error), "the numbers of the runs are not made durable");
         }
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// An error and what caused it, in one line.
 pub(super) fn why(error: &StateError) -> String {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
     format!("{error}{cause}")
-}
-
-/// Does what blocks on a worker thread. An answer comes even if that breaks: the core waits for it.
-async fn on_worker(
-    work: impl FnOnce() -> RunEvent + Send + 'static,
-    broken: fn(String) -> RunEvent,
-) -> RunEvent {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| broken(format!("a fault in orch's state store: {error}")))
 }
 
 /// Prepares a run; the answer comes by the inbox, at once if there is nothing to wait for.
@@ -101,33 +92,30 @@ pub(crate) fn prepare(inbox: &Inbox, states: &States, run: RunId, spec: &Arc<Com
         let nothing = RunEvent::Prepared { restored: None, rejected: Vec::new(), sealed: None };
         return answer(inbox, nothing);
     }
-    let (inbox, states, spec) = (inbox.clone(), states.clone(), Arc::clone(spec));
+    let (inbox, spec, name) = (inbox.clone(), Arc::clone(spec), spec.name.clone());
     let probed = address.map(|ready| ready.probe.clone());
+    let states = states.clone();
     tokio::spawn(async move {
         if let Some(probe) = probed
             && let Some(holder) = probe::occupied(&probe, &[]).await
         {
             return answer(&inbox, RunEvent::PrepareFailed { error: holder });
         }
-        let work = move || states.with(&spec.name, |store| restored(&states, store, &spec, run, allow));
-        answer(&inbox, on_worker(work, |error| RunEvent::PrepareFailed { error }).await);
+        let event = states.call(&name, move |store| restored(store, &spec, run, allow)).await;
+        answer(&inbox, event.unwrap_or_else(|error| RunEvent::PrepareFailed { error }));
     });
 }
 
-fn restored(states: &States, store: &Store, spec: &Component, run: RunId, allow: bool) -> RunEvent {
+fn restored(store: &Store, spec: &Component, run: RunId, allow: bool) -> RunEvent {
     let nothing = RunEvent::Prepared { restored: None, rejected: Vec::new(), sealed: None };
     let Some(state) = spec.state.as_ref() else { return nothing };
     if let Some(error) = unusable_parent(state) {
         return RunEvent::PrepareFailed { error };
     }
-    states.take_back(&spec.name);
     let found = match store.restore(&spec.name, state, run.incarnation, allow) {
         Ok(found) => found,
         Err(error) => return RunEvent::PrepareFailed { error: why(&error) },
     };
-    if found.from.is_some() {
-        lock(&states.offered).insert(spec.name.clone());
-    }
     if let Err(error) = store.track(&spec.name, state) {
         tracing::warn!(component = %spec.name, error = why(&error), "its state file can't be observed");
     }
@@ -157,7 +145,11 @@ fn prepared(found: Restore) -> RunEvent {
     });
     RunEvent::Prepared {
         rejected: rejected.collect(),
-        sealed: found.sealed_aside.map(done),
+        sealed: found.sealed_aside.map(|sealed| Sealed::Done {
+            generation: sealed.generation,
+            source: made(sealed.source),
+            bytes: sealed.bytes,
+        }),
         restored: found.from.map(|from| Restored {
             source: match from.source {
                 Handed::Restart => Source::Restart,
@@ -171,27 +163,26 @@ fn prepared(found: Restore) -> RunEvent {
 
 /// Seals the state of a run that is gone; the answer comes by the inbox.
 pub(crate) fn seal(inbox: &Inbox, states: &States, run: RunId, spec: &Arc<Component>, end: End) {
-    let (inbox, states, spec) = (inbox.clone(), states.clone(), Arc::clone(spec));
-    let broken = |reason| RunEvent::Sealed(Sealed::Rejected { reason });
+    let (inbox, spec, name) = (inbox.clone(), Arc::clone(spec), spec.name.clone());
+    let call = states.call(&name, move |store| sealed(store, &spec, run, end));
     tokio::spawn(async move {
-        let work = move || {
-            RunEvent::Sealed(states.with(&spec.name, |store| sealed(store, &spec, run.incarnation, end)))
-        };
-        let event = on_worker(work, broken).await;
-        drop(inbox.send(Message::Core(Event::Run(run, event))));
+        let outcome = call.await.unwrap_or_else(|reason| Sealed::Rejected { reason });
+        drop(inbox.send(Message::Core(Event::Run(run, RunEvent::Sealed(outcome)))));
     });
 }
 
-fn sealed(store: &Store, spec: &Component, incarnation: u64, end: End) -> Sealed {
-    let Some(state) = spec.state.as_ref() else { return Sealed::Nothing };
+fn sealed(store: &Store, spec: &Component, run: RunId, end: End) -> Sealed {
     let ending = match end {
         End::Ordered => Ending::Ordered,
         End::Succeeded => Ending::Succeeded,
         End::Crashed => Ending::Crashed,
     };
-    match store.seal(&spec.name, state, incarnation, ending) {
+    let Some(state) = spec.state.as_ref() else { return Sealed::Nothing };
+    match store.seal(&spec.name, state, run.incarnation, ending) {
         Ok(Seal::Absent | Seal::Untouched) => Sealed::Nothing,
-        Ok(Seal::Sealed(sealed)) => done(sealed),
+        Ok(Seal::Sealed(sealed)) => {
+            Sealed::Done { generation: sealed.generation, source: made(sealed.source), bytes: sealed.bytes }
+        }
         Ok(Seal::Quarantined { reason, path }) => {
             Sealed::Rejected { reason: format!("the state file: {reason} (now {})", path.display()) }
         }
@@ -199,20 +190,31 @@ fn sealed(store: &Store, spec: &Component, incarnation: u64, end: End) -> Sealed
     }
 }
 
-/// Notes that a generation is used up.
-pub(crate) fn used(states: &States, name: Name, generation: u64) {
-    let states = states.clone();
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = states.with(&name, |store| store.used(&name, generation)) {
-            tracing::warn!(component = %name, error = why(&error), "the state is not marked as used");
+/// Notes that what was put in place for a run was not used: to the store, a run that stopped in order.
+pub(crate) fn take_back(states: &States, run: RunId, spec: &Arc<Component>) {
+    let (spec, name) = (Arc::clone(spec), spec.name.clone());
+    let call = states.call(&name, move |store| sealed(store, &spec, run, End::Ordered));
+    tokio::spawn(async move {
+        if let Ok(Sealed::Rejected { reason }) | Err(reason) = call.await {
+            tracing::warn!(%run, %reason, "a state that was not used counts as offered");
         }
     });
 }
 
-fn done(sealed: crate::state::Sealed) -> Sealed {
-    let source = match sealed.source {
+/// Notes that a generation is used up.
+pub(crate) fn used(states: &States, name: Name, generation: u64) {
+    let of = name.clone();
+    let call = states.call(&name, move |store| store.used(&of, generation).map_err(|error| why(&error)));
+    tokio::spawn(async move {
+        if let Ok(Err(error)) | Err(error) = call.await {
+            tracing::warn!(component = %name, %error, "the state is not marked as used");
+        }
+    });
+}
+
+fn made(source: Made) -> Source {
+    match source {
         Made::Restart => Source::Restart,
         Made::Snapshot => Source::Snapshot,
-    };
-    Sealed::Done { generation: sealed.generation, source, bytes: sealed.bytes }
+    }
 }

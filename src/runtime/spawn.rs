@@ -53,7 +53,7 @@ pub(crate) fn environment(base: &Environment, spec: &Component, facts: &Facts<'_
     for name in OWN {
         env.remove(OsStr::new(name));
     }
-    for (name, value) in spec.env.project.iter().chain(&spec.env.own) {
+    for (name, value) in spec.env.project.iter().chain(&*spec.env.files).chain(&spec.env.own) {
         match value {
             Some(value) => env.insert(name.into(), value.into()),
             None => env.remove(OsStr::new(name)),

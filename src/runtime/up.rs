@@ -137,7 +137,11 @@ fn run(parts: Parts, messages: mpsc::UnboundedReceiver<Message>) -> Result<u8, U
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| UpError::Failed(format!("can't start the event loop: {error}")))?;
     let mut driver = Driver::new(parts);
-    let code = runtime.block_on(driver.run(messages));
+    let code = runtime.block_on(async {
+        let code = driver.run(messages).await;
+        driver.parts.states.settled(PATIENCE).await;
+        code
+    });
     // A worker that hangs on a dead disk must not keep orch.
     runtime.shutdown_timeout(PATIENCE);
     driver.finish(PATIENCE);

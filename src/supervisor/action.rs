@@ -61,6 +61,14 @@ pub enum Action {
         /// How the run ended.
         end: End,
     },
+    /// What was prepared for this run is not used: it was not started after all, so that the state counts as
+    /// not offered.
+    TakeBack {
+        /// Which run.
+        run: RunId,
+        /// As declared.
+        spec: Arc<Component>,
+    },
     /// The run has become ready with this generation: it is used up.
     UseState {
         /// Which run.

@@ -1,7 +1,7 @@
 //! What must hold of the state between two steps, whatever happened. The simulation asks after every step.
 
-use super::slot::{Phase, Slot, Wanted};
 use super::Supervisor;
+use super::slot::{Phase, Slot, Wanted};
 use crate::types::{Cid, Time};
 
 impl Supervisor {
@@ -42,7 +42,9 @@ impl Supervisor {
         if resting && slot.wanted != Wanted::Up {
             return Err(format!("{:?}, but not wanted", slot.phase.state()));
         }
-        if slot.wish.is_some() && !matches!(slot.phase, Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_)) {
+        if slot.wish.is_some()
+            && !matches!(slot.phase, Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_))
+        {
             return Err(format!("a wish outlived its run: {:?}", slot.wish));
         }
         Ok(())

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use super::Supervisor;
 use super::event::Command;
 use super::record::What;
 use super::slot::{Phase, Wanted, Why};
-use super::Supervisor;
 use crate::config::model::Condition;
 use crate::types::{Cid, Name};
 
@@ -111,9 +111,8 @@ impl Supervisor {
         let Some(slot) = self.slot(cid) else { return Vec::new() };
         let edges = slot.dependents.iter().filter(|edge| edge.condition != Condition::Completed);
         let running = |to: &Cid| {
-            self.slot(*to).is_some_and(|dependent| {
-                dependent.wanted == Wanted::Up && dependent.phase.run().is_some()
-            })
+            self.slot(*to)
+                .is_some_and(|dependent| dependent.wanted == Wanted::Up && dependent.phase.run().is_some())
         };
         edges.map(|edge| edge.to).filter(running).collect()
     }

@@ -32,7 +32,8 @@ impl Supervisor {
         if self.must_wait(cid, &wish.why) {
             return;
         }
-        let dependents = self.slot(cid).map(|slot| slot.dependents.iter().map(|edge| edge.to).collect::<Vec<_>>());
+        let dependents =
+            self.slot(cid).map(|slot| slot.dependents.iter().map(|edge| edge.to).collect::<Vec<_>>());
         let led = self.latest(cid, dependents.unwrap_or_default());
         let cause = wish.cause.max(if wish.why.starts_again() { None } else { led });
         self.end_now(cid, wish.why, cause);
@@ -199,15 +200,14 @@ impl Supervisor {
             Stage::Asked { .. } if rules.force_kill => self.force(cid),
             Stage::Asked { .. } => {
                 let ending = Ending { stage: Stage::Spared, ..ending.clone() };
-                let reason = format!(
-                    "it did not stop within {} ms, and force_kill is off",
-                    rules.timeout.as_millis()
-                );
+                let reason =
+                    format!("it did not stop within {} ms, and force_kill is off", rules.timeout.as_millis());
                 self.enter(cid, Phase::Ending(ending), reason, None);
             }
             Stage::Killed { .. } => {
                 let ending = Ending { stage: Stage::GivenUp, ..ending.clone() };
-                let reason = format!("processes outlive their force-kill by {} ms", rules.join_timeout.as_millis());
+                let reason =
+                    format!("processes outlive their force-kill by {} ms", rules.join_timeout.as_millis());
                 self.enter(cid, Phase::Ending(ending), reason, None);
             }
             Stage::Draining { .. } => {
@@ -263,7 +263,11 @@ impl Supervisor {
             (Why::Own | Why::NotReady(_), false) => End::Crashed,
             (_, false) => End::Ordered,
         };
-        let spec = Arc::clone(if same_state_file(&ended.run.spec, &slot.spec) { &slot.spec } else { &ended.run.spec });
+        let spec = Arc::clone(if same_state_file(&ended.run.spec, &slot.spec) {
+            &slot.spec
+        } else {
+            &ended.run.spec
+        });
         let reason = slot.reason.clone();
         self.enter(cid, Phase::Sealing(ended), reason, None);
         self.out.push(Action::Seal { run: id, spec, end });
@@ -285,9 +289,10 @@ impl Supervisor {
         if slot.again || ended.why.starts_again() {
             return self.start_or_settle(cid);
         }
-        let ready = ended.run.ready_since.map(|since| {
-            ended.exit.as_ref().map_or(Duration::ZERO, |(_, at)| at.since(since))
-        });
+        let ready = ended
+            .run
+            .ready_since
+            .map(|since| ended.exit.as_ref().map_or(Duration::ZERO, |(_, at)| at.since(since)));
         let exit = ended.exit.as_ref().map(|(exit, _)| exit.to_string()).unwrap_or_default();
         let premature = ended.run.spec.ready.is_some() && ready.is_none();
         let rules = Arc::clone(&slot.spec.restart);
@@ -327,7 +332,8 @@ impl Supervisor {
             }
             Verdict::GiveUp => {
                 let within = humantime::format_duration(rules.limit.within);
-                let reason = format!("{reason}; it was restarted {} times within {within}", rules.limit.count);
+                let reason =
+                    format!("{reason}; it was restarted {} times within {within}", rules.limit.count);
                 self.fail(cid, reason);
             }
         }
@@ -354,7 +360,11 @@ impl Supervisor {
                 slot.wish = None;
                 self.wish(cid, Why::Unwanted(why), cause);
             }
-            Phase::Waiting | Phase::Blocked | Phase::Backoff { .. } | Phase::Settling { .. } | Phase::Failed => {
+            Phase::Waiting
+            | Phase::Blocked
+            | Phase::Backoff { .. }
+            | Phase::Settling { .. }
+            | Phase::Failed => {
                 self.enter(cid, Phase::Stopped, why, cause);
             }
             Phase::Completed | Phase::Stopped => {

@@ -59,9 +59,9 @@ impl Supervisor {
     /// Enters a waiting phase; where only the reason is another, its neighbours need not know.
     fn wait(&mut self, cid: Cid, phase: Phase, reason: String, led_by: &[Cid]) {
         let cause = self.latest(cid, led_by.iter().copied());
-        let same = self.slot(cid).is_some_and(|slot| {
-            std::mem::discriminant(&slot.phase) == std::mem::discriminant(&phase)
-        });
+        let same = self
+            .slot(cid)
+            .is_some_and(|slot| std::mem::discriminant(&slot.phase) == std::mem::discriminant(&phase));
         if same { self.show(cid, reason, cause) } else { self.enter(cid, phase, reason, cause) }
     }
 
@@ -157,11 +157,19 @@ impl Supervisor {
     /// What was prepared is not spawned after all: the number of the run is free again, and the component
     /// waits, rests, or is prepared as it is declared now.
     fn take_back(&mut self, cid: Cid) {
+        self.take_state_back(cid);
         if let Some(slot) = self.slot_mut(cid) {
             slot.incarnation -= 1;
         }
         self.enter_quietly(cid, Phase::Waiting);
         self.try_start(cid);
+    }
+
+    fn take_state_back(&mut self, cid: Cid) {
+        let run = self.slot(cid).and_then(|slot| slot.phase.run()).filter(|run| run.spec.state.is_some());
+        if let Some(run) = run.map(|run| Action::TakeBack { run: run.id, spec: Arc::clone(&run.spec) }) {
+            self.out.push(run);
+        }
     }
 
     /// Enters a phase that is left again in the same step, so that nobody sees it.
@@ -182,6 +190,7 @@ impl Supervisor {
             Some(Phase::Preparing(run) | Phase::Spawning(run)) => run.clone(),
             _ => return,
         };
+        self.take_state_back(cid);
         let Some(slot) = self.slot(cid) else { return };
         let wish = slot.wish.as_ref().map(|wish| wish.why.clone());
         if self.unwanted(slot) {

@@ -10,7 +10,10 @@ use super::native::What;
 use super::places::Owner;
 use super::print::Print;
 
-/// A file that is deleted and made anew by one save is away for less than this.
+/// A file that is deleted and made anew by one save is away for less than this, also on a busy machine. Only a
+/// deletion waits for it; what comes back is judged when it is there.
+const GONE: Duration = Duration::from_millis(50);
+/// A file put in the place of a known one by `link` has its bytes by then.
 const AWAY: Duration = Duration::from_millis(5);
 /// A new name may be a temporary one, renamed over another as soon as it is written.
 const NEW: Duration = Duration::from_millis(10);
@@ -176,7 +179,7 @@ fn wait(what: What, is_new: bool, settle: Duration, path: &Path) -> Duration {
         (What::Written | What::Placed, true) => NEW,
         (What::Touched, false) => open,
         (What::Touched, true) => open.max(NEW_OPEN),
-        (What::Gone, _) => settle.max(AWAY),
+        (What::Gone, _) => settle.max(GONE),
         // A name made by `link` is never closed, and its bytes are there; one made by `open` is empty at first,
         // and each write to it prolongs the wait.
         (What::Created, true) if has_bytes(path) => NEW,

@@ -92,6 +92,9 @@ pub enum WatchReport {
 /// Takes the reports. It is called on the watcher's thread and must not block.
 type Sink = Arc<dyn Fn(WatchReport) + Send + Sync>;
 
+/// Opens the system's event queue, or says why there is none.
+type StartNative = fn(Sender<Message>, Arc<native::Backlog>) -> (native::Native, Option<String>);
+
 /// What the watcher's thread is told.
 enum Message {
     Happened(Vec<native::Happening>),
@@ -116,9 +119,13 @@ impl Watcher {
     /// # Errors
     /// The thread can't be started.
     pub fn start(sink: Arc<dyn Fn(WatchReport) + Send + Sync>) -> io::Result<Self> {
+        Self::start_with(sink, native::Native::start)
+    }
+
+    fn start_with(sink: Sink, native: StartNative) -> io::Result<Self> {
         let (inbox, messages) = mpsc::channel();
         let backlog = Arc::new(native::Backlog::default());
-        let (native, trouble) = native::Native::start(inbox.clone(), Arc::clone(&backlog));
+        let (native, trouble) = native(inbox.clone(), Arc::clone(&backlog));
         let engine =
             engine::Engine::new(sink, engine::Inbox::new(messages, VecDeque::new(), backlog), native);
         let thread = Builder::new().name("watch".into()).spawn(move || engine.run(trouble))?;

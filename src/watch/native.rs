@@ -101,6 +101,12 @@ impl Native {
         }
     }
 
+    /// As on a system that has no queue to give.
+    #[cfg(test)]
+    pub(super) fn refused(_: Sender<Message>, _: Arc<Backlog>) -> (Self, Option<String>) {
+        (Self(None), Some("too many open files".into()))
+    }
+
     pub(super) fn is_available(&self) -> bool {
         self.0.is_some()
     }

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::{WatchKey, WatchReport, WatchSpec, Watcher};
+use super::native::Native;
+use super::{StartNative, WatchKey, WatchReport, WatchSpec, Watcher};
 use crate::config::model::Poll;
 use crate::types::Cid;
 
@@ -30,15 +31,19 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::start(Native::start)
+    }
+
+    fn start(native: StartNative) -> Self {
         let (sink, reports) = channel();
         let sink = std::sync::Mutex::new(sink);
         let thread = Arc::new(OnceLock::new());
         let seen = Arc::clone(&thread);
-        let watcher = Watcher::start(Arc::new(move |report| {
+        let sink = Arc::new(move |report| {
             seen.get_or_init(|| rustix::thread::gettid().as_raw_nonzero().get());
             let _ = sink.lock().unwrap().send(report);
-        }))
-        .unwrap();
+        });
+        let watcher = Watcher::start_with(sink, native).unwrap();
         let bench = Self { folder: tempfile::tempdir().unwrap(), watcher, reports, thread };
         bench.write("sentinels/0", "0");
         bench
@@ -494,6 +499,20 @@ fn polling_sees_what_events_would() {
     bench.write("later/x", "new");
     fs::remove_file(bench.path("src/b")).unwrap();
     bench.expect(&["later/x", "src/b"]);
+}
+
+#[test]
+fn without_events_it_polls_and_says_so_once() {
+    let bench = Bench::start(Native::refused);
+    bench.write("src/a", "old");
+    bench.watcher.set(A, bench.spec(&["src"]));
+    let WatchReport::Problem { key: None, message } = bench.next() else {
+        panic!("no problem was reported");
+    };
+    assert!(message.contains("too many open files") && message.contains("500ms"), "{message}");
+    assert_eq!(bench.next(), WatchReport::Ready { key: A });
+    bench.write("src/a", "new");
+    assert!(bench.wait_for(A, &["src/a"]).contains("src/a"));
 }
 
 #[test]

@@ -5,6 +5,8 @@
 //!
 //! `ORCH_SIM_SEEDS=10000` runs more seeds, `ORCH_SIM_SEED=42` one alone, with its trace.
 
+#![expect(clippy::unwrap_used, reason = "a world that can't be made is a failed test")]
+
 mod checks;
 mod dice;
 mod projects;
@@ -31,7 +33,10 @@ fn the_guarantees_hold_in_every_order_of_events() {
     for seed in 0..number("ORCH_SIM_SEEDS").unwrap_or(SEEDS) {
         let mut world = World::new(seed, false);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.play()));
-        assert!(outcome.is_ok(), "seed {seed} fails: ORCH_SIM_SEED={seed} cargo test --test sim shows its trace");
+        assert!(
+            outcome.is_ok(),
+            "seed {seed} fails: ORCH_SIM_SEED={seed} cargo test --test sim shows its trace"
+        );
         steps += world.steps();
         reached.extend(world.states_seen());
     }

@@ -102,9 +102,7 @@ impl Value for PollForm {
         if decoder.is_word(node, "auto") {
             return Some(Self(None));
         }
-        let every = decoder.duration(node, "a duration or `auto`", 1)?;
-        decoder.later_value(node, "watch.poll duration");
-        Some(Self(Some(every)))
+        decoder.duration(node, "a duration or `auto`", 1).map(|every| Self(Some(every)))
     }
     fn schema() -> Json {
         json!({ "anyOf": [{ "const": "auto" }, { "$ref": "#/$defs/duration" }] })

@@ -56,6 +56,10 @@ fn shared(component: &mut Component, name: &str, value: Option<&str>) {
     Arc::make_mut(&mut component.env.project).insert(name.into(), value.map(Into::into));
 }
 
+fn from_file(component: &mut Component, name: &str, value: &str) {
+    Arc::make_mut(&mut component.env.files).insert(name.into(), Some(value.into()));
+}
+
 fn minute<T>(from: impl FnOnce(Duration) -> T) -> T {
     from(Duration::from_secs(60))
 }
@@ -116,7 +120,10 @@ fn environments_are_compared_as_merged() {
     });
     restart("env.LEVEL", |c| shared(c, "LEVEL", Some("info")));
     restart("env.HOME", |c| shared(c, "HOME", None));
+    restart("env.LEVEL", |c| from_file(c, "LEVEL", "its file wins over the project"));
+    restart("env.NEW", |c| from_file(c, "NEW", "1"));
     let nothing = |edit: fn(&mut Component)| check(Reaction::Nothing, "", edit);
+    nothing(|c| from_file(c, "PORT", "the component's own wins"));
     nothing(|c| shared(c, "PORT", Some("the component's own wins")));
     nothing(|c| {
         c.env.own.remove("PORT");

@@ -1,0 +1,71 @@
+//! Starts that wait for a baseline. A file is judged against its bytes at the start, so a component starts only
+//! when the watcher knows them: what is saved between the two would otherwise never be seen.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::model::Component;
+use crate::types::{Cid, RunId};
+
+/// The start of a run.
+type Start = (RunId, Arc<Component>);
+
+/// The baselines that the watcher was asked for and has not told of.
+#[derive(Debug, Default)]
+pub(crate) struct Baselines(BTreeMap<Cid, Awaited>);
+
+#[derive(Debug, Default)]
+struct Awaited {
+    /// How often it was asked; each is answered.
+    asked: u32,
+    start: Option<Start>,
+}
+
+impl Baselines {
+    /// The watcher was asked.
+    pub(crate) fn ask(&mut self, component: Cid) {
+        self.0.entry(component).or_default().asked += 1;
+    }
+
+    /// Keeps a start until the baseline is known; gives it back if it is. A component has one start at most,
+    /// so an earlier one is out of date.
+    pub(crate) fn hold(&mut self, start: Start) -> Option<Start> {
+        match self.0.get_mut(&start.0.component) {
+            Some(awaited) => {
+                awaited.start = Some(start);
+                None
+            }
+            None => Some(start),
+        }
+    }
+
+    /// Drops the start of a run; whether it was held.
+    pub(crate) fn release(&mut self, run: RunId) -> bool {
+        let awaited = self.0.get_mut(&run.component);
+        awaited.is_some_and(|awaited| awaited.start.take_if(|start| start.0 == run).is_some())
+    }
+
+    /// The watcher has answered; gives the start that can go on.
+    pub(crate) fn known(&mut self, component: Cid) -> Option<Start> {
+        let awaited = self.0.get_mut(&component)?;
+        awaited.asked -= 1;
+        if awaited.asked > 0 { None } else { self.0.remove(&component)?.start }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Baselines, Cid};
+
+    #[test]
+    fn every_question_is_waited_for() {
+        let mut baselines = Baselines::default();
+        baselines.ask(Cid(1));
+        baselines.ask(Cid(1));
+        assert!(baselines.known(Cid(1)).is_none());
+        assert!(baselines.0.contains_key(&Cid(1)), "one is open");
+        assert!(baselines.known(Cid(1)).is_none());
+        assert!(baselines.0.is_empty());
+        assert!(baselines.known(Cid(2)).is_none());
+    }
+}

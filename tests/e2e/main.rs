@@ -1,0 +1,19 @@
+//! orch as its users meet it: the real binary, on real files, with real processes.
+//!
+//! The components keep a diary (`tests/fixtures/faulty.c`), which owes nothing to what orch believes; beside it
+//! stand the kernel's own books in /proc, and, where the contract speaks of them, orch's events. See [`harness`].
+#![cfg(target_os = "linux")]
+
+mod harness;
+
+mod cli;
+mod ends;
+mod guardian;
+mod output;
+mod ready;
+mod reload;
+mod state;
+mod stop;
+mod units;
+mod up;
+mod watch;

@@ -5,6 +5,8 @@
 //! refuses it, too), `semantic` (only the loader can know) or `text` (no YAML that a schema could judge); the name
 //! of the file meant, if it is another; and each code with its line.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -3,7 +3,7 @@
 //!
 //! The way of a file: [`Source`] (its bytes and lines) → `tree` (what YAML says, with places) → `decode` by
 //! the declarations in `keys` (what is written, checked one by one) → `lower` (the typed [`model`], defaults
-//! filled in, checked together). The [`schema`] comes from the same declarations.
+//! filled in, checked together). The [`schema()`] comes from the same declarations.
 
 mod code;
 mod decode;

@@ -9,7 +9,7 @@ use crate::types::Signal;
 
 /// The JSON schema of a `devmode.yaml`, draft 2020-12.
 ///
-/// What it refuses, [`load`](super::load) refuses; the loader also knows rules that no schema can say.
+/// What it refuses, [`load`](super::load()) refuses; the loader also knows rules that no schema can say.
 #[must_use]
 pub fn schema() -> Json {
     let mut project = ProjectKeys::schema();

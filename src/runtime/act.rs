@@ -332,7 +332,9 @@ impl Driver {
             self.excluded = excluded;
             let watching = self.observed.iter().filter(|(_, spec)| spec.watch.is_some());
             let watching: Vec<_> = watching.map(|(component, spec)| (*component, Arc::clone(spec))).collect();
-            watching.iter().for_each(|(component, spec)| self.watch(*component, spec));
+            for (component, spec) in watching {
+                self.watch(component, &spec);
+            }
         }
     }
 

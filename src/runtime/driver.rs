@@ -58,10 +58,10 @@ pub(crate) struct Driver {
     pub(crate) next_unit: u32,
     /// What each slot was observed as last.
     pub(crate) observed: BTreeMap<Cid, Arc<Component>>,
+    pub(crate) baselines: Baselines,
     /// What is never watched, as of the project that is declared.
     pub(crate) excluded: Vec<PathBuf>,
     pub(crate) excluded_for: Option<Arc<Project>>,
-    pub(crate) baselines: Baselines,
     pub(crate) exit: Option<u8>,
 }
 
@@ -98,9 +98,9 @@ impl Driver {
             tickets: Arc::default(),
             next_unit: 1,
             observed: BTreeMap::new(),
+            baselines: Baselines::default(),
             excluded: Vec::new(),
             excluded_for: None,
-            baselines: Baselines::default(),
             exit: None,
         }
     }
@@ -303,8 +303,12 @@ impl Driver {
                     self.prepare(run, &spec);
                 }
             }
-            WatchReport::Ready { key: WatchKey::Project } if self.parts.reloader.missed_an_edit() => self.reload(),
-            WatchReport::Busy { key: WatchKey::Project } | WatchReport::Ready { key: WatchKey::Project } => {}
+            WatchReport::Ready { key: WatchKey::Project } => {
+                if self.parts.reloader.missed_an_edit() {
+                    self.reload();
+                }
+            }
+            WatchReport::Busy { key: WatchKey::Project } => {}
         }
     }
 

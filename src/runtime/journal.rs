@@ -135,7 +135,7 @@ fn look_back(mut file: &File) -> io::Result<(u64, bool)> {
         let from = size.saturating_sub(length);
         file.seek(SeekFrom::Start(from))?;
         let mut tail = Vec::new();
-        (&*file).take(length).read_to_end(&mut tail)?;
+        file.take(length).read_to_end(&mut tail)?;
         let torn = tail.last().is_some_and(|last| *last != b'\n');
         match tail.split(|byte| *byte == b'\n').rev().find_map(number) {
             Some(last) => return Ok((last, torn)),

@@ -1,7 +1,7 @@
 //! L5, the driver: feeds the core with what happens, and has the hands do what it decides. No policy.
 //!
-//! One task on one thread takes messages from one queue ([`inbox`]), steps the core, and carries out the
-//! actions ([`driver`]). Nothing in it waits: what blocks runs on worker threads, what takes time answers
+//! One task on one thread takes messages from one queue (`inbox`), steps the core, and carries out the
+//! actions (`driver`). Nothing in it waits: what blocks runs on worker threads, what takes time answers
 //! by a message. The bytes of the components' output do not pass here.
 
 mod act;

@@ -35,7 +35,10 @@ impl Supervisor {
         if self.unwanted(slot) {
             // At a shutdown, what was blocked stays so: it decides the exit code.
             let keeps = self.shutdown.is_some() && matches!(slot.phase, Phase::Blocked);
-            return if keeps && slot.wanted == super::Wanted::Up { () } else { self.rest(cid) };
+            if !(keeps && slot.wanted == super::Wanted::Up) {
+                self.rest(cid);
+            }
+            return;
         }
         let deps: Vec<Cid> = slot.deps.iter().map(|edge| edge.to).collect();
         match self.start_gate(slot) {

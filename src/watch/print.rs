@@ -15,7 +15,7 @@ const QUICK: u64 = 1 << 20;
 /// Coarser clocks than this are on no file system that gives native events.
 const TICK: Duration = Duration::from_millis(20);
 
-/// What `stat` says of one content. Equal stamps mean equal bytes, unless the stamp is [`Print::fresh`].
+/// What `stat` says of one content. Equal stamps mean equal bytes, unless the stamp is `Print::fresh`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     device: u64,

@@ -3,6 +3,7 @@
 //! The components keep a diary (`tests/fixtures/faulty.c`), which owes nothing to what orch believes; beside it
 //! stand the kernel's own books in /proc, and, where the contract speaks of them, orch's events. See [`harness`].
 #![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod harness;
 

@@ -100,10 +100,15 @@ impl Rules {
         parts.into_iter().any(|part| git.ignores(part, true, &self.root))
     }
 
-    /// Whether `path` is the state directory, a state file, a log file or a rotated one, or below it.
+    /// Whether `path` is the state directory, a state file, a log file, a rotated one or the times beside it, or
+    /// below one of them.
     pub(super) fn is_excluded(&self, path: &Path) -> bool {
-        path.ancestors().any(|part| self.excluded.contains(part))
-            || unrotated(path).is_some_and(|log| self.excluded.contains(&log))
+        let excluded = |path: &Path| {
+            path.ancestors().any(|part| self.excluded.contains(part))
+                || unrotated(path).is_some_and(|log| self.excluded.contains(&log))
+        };
+        let is_times = path.extension().is_some_and(|extension| extension == "times");
+        excluded(path) || (is_times && excluded(&path.with_extension("")))
     }
 
     fn is_ignored(&self, base: &Base, path: &Path, is_dir: bool) -> bool {
@@ -275,10 +280,13 @@ mod tests {
     #[test]
     fn state_and_logs_are_never_covered() {
         let all = rules(&["."], &[]);
-        for excluded in [".orch/x", "logs/a.log", "logs/a.log.1", ".git/HEAD"] {
+        let times = ["logs/a.log.times", "logs/a.log.1.times"];
+        for excluded in [".orch/x", "logs/a.log", "logs/a.log.1", ".git/HEAD"].into_iter().chain(times) {
             assert!(!covers(&all, excluded), "{excluded}");
         }
-        assert!(covers(&all, "logs/a.log.old") && covers(&all, "logs/b.log"));
+        for covered in ["logs/a.log.old", "logs/b.log", "logs/b.log.times"] {
+            assert!(covers(&all, covered), "{covered}");
+        }
         assert!(!covers(&rules(&["logs/a.log"], &[]), "logs/a.log"));
     }
 

@@ -54,6 +54,10 @@ impl Driver {
                 prepare::used(&self.parts.states, spec.name.clone(), generation);
             }
             Action::Observe { component, spec } => self.observe(component, spec),
+            Action::Sift { component } => match &self.parts.watcher {
+                Some(watcher) => watcher.sift(WatchKey::Component(component)),
+                None => drop(self.parts.inbox.send(Message::Core(Event::Sifted { component }))),
+            },
             Action::Forget { component } => self.forget(component),
             Action::Record(record) => {
                 if let Some(line) = self.parts.announcer.line(&record) {

@@ -308,7 +308,11 @@ impl Driver {
                     self.reload();
                 }
             }
-            WatchReport::Busy { key: WatchKey::Project } => {}
+            WatchReport::Sifted { key: WatchKey::Component(component) } => {
+                self.step(Event::Sifted { component })
+            }
+            WatchReport::Busy { key: WatchKey::Project } | WatchReport::Sifted { key: WatchKey::Project } => {
+            }
         }
     }
 

@@ -85,6 +85,11 @@ pub enum Action {
         /// As declared.
         spec: Arc<Component>,
     },
+    /// Report what has happened to this component's files up to now. Answer: `Sifted`, behind all of it.
+    Sift {
+        /// Which component.
+        component: Cid,
+    },
     /// The component is no more.
     Forget {
         /// Which component.

@@ -81,11 +81,7 @@ impl Supervisor {
                 }
             }
             Phase::Ending(_) => self.expire_ending(cid),
-            Phase::Settling { .. } => {
-                if slot.quiet.is(self.now) {
-                    self.try_start(cid);
-                }
-            }
+            Phase::Settling { .. } => self.settled(cid),
             Phase::Backoff { .. } => self.start_or_settle(cid),
             Phase::Stopped | Phase::Waiting | Phase::Blocked | Phase::Preparing(_) => {}
             Phase::Spawning(_) | Phase::Ready(_) | Phase::Sealing(_) => {}

@@ -29,6 +29,11 @@ pub enum Event {
         /// Whose files.
         component: Cid,
     },
+    /// All that had happened to watched files of a component when it was asked is reported.
+    Sifted {
+        /// Whose files.
+        component: Cid,
+    },
     /// The YAML file, or an env file, was edited, and is valid.
     Edit {
         /// What is declared now.

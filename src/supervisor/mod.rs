@@ -172,6 +172,7 @@ impl Supervisor {
             Event::Run(run, event) => self.answer(run, event),
             Event::Changed { component, paths } => self.changed(component, paths),
             Event::Busy { component } => self.touched(component),
+            Event::Sifted { component } => self.sifted(component),
             Event::Edit { project, chosen } => self.edit(project, &chosen),
             Event::EditRejected { errors } => {
                 self.record(None, None, What::ConfigRejected { errors });

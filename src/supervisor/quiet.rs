@@ -19,6 +19,8 @@ const BURST_PER_FILE: Duration = Duration::from_millis(2);
 pub(crate) struct Quiet {
     files: usize,
     until: Time,
+    /// Whether something happened since the last start.
+    stirred: bool,
 }
 
 impl Quiet {
@@ -27,6 +29,7 @@ impl Quiet {
         if self.is(now) {
             self.files = 0;
         }
+        self.stirred = true;
         self.files = self.files.saturating_add(files);
         self.until = self.until.max(now + wait(self.files, settle));
     }
@@ -37,6 +40,16 @@ impl Quiet {
             self.files = 0;
         }
         self.until = self.until.max(now + wait(self.files, settle));
+    }
+
+    /// A run starts, and sees the files as they are.
+    pub(crate) fn started(&mut self) {
+        self.stirred = false;
+    }
+
+    /// Whether the files have changed since the last start: their quiet is to be made sure of.
+    pub(crate) fn stirred(&self) -> bool {
+        self.stirred
     }
 
     /// Whether the files are quiet.

@@ -189,6 +189,9 @@ pub(crate) enum Phase {
     Settling {
         /// What is shown meanwhile.
         shown: State,
+        /// They seem quiet, and the watcher was asked whether it has told of everything: its answer comes
+        /// by then, or is not waited for.
+        asked: Option<Time>,
     },
     /// It has ended and is started again at `until`.
     Backoff {
@@ -255,7 +258,7 @@ impl Phase {
                 }
             },
             Self::Sealing(_) => State::Stopping,
-            Self::Settling { shown } => *shown,
+            Self::Settling { shown, .. } => *shown,
             Self::Backoff { .. } => State::Backoff,
             Self::Completed => State::Completed,
             Self::Failed => State::Failed,
@@ -300,7 +303,7 @@ impl Slot {
                 Stage::Asked { until } | Stage::Killed { until } | Stage::Draining { until } => until,
                 Stage::Closed | Stage::Spared | Stage::GivenUp => Time::NEVER,
             },
-            Phase::Settling { .. } => self.quiet.until(),
+            Phase::Settling { asked, .. } => asked.unwrap_or(self.quiet.until()),
             Phase::Backoff { until } => *until,
             Phase::Stopped | Phase::Waiting | Phase::Blocked | Phase::Preparing(_) => Time::NEVER,
             Phase::Spawning(_) | Phase::Ready(_) | Phase::Sealing(_) => Time::NEVER,

@@ -1,12 +1,16 @@
 //! From wanted to ready: dependencies, preparation, spawn, probe.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::record::{Restored, Sealed, State, What};
 use super::slot::{Edge, Phase, Run, Slot, Why};
 use super::{Action, Supervisor};
 use crate::config::model::{Component, Condition};
-use crate::types::{Cid, RunId};
+use crate::types::{Cid, RunId, Time};
+
+/// So long the watcher's word is waited for: it has files to read.
+const SIFTING: Duration = Duration::from_secs(1);
 
 /// Whether a component may start.
 enum Gate {
@@ -20,13 +24,40 @@ enum Gate {
 impl Supervisor {
     /// Starts a component if its files are quiet and its dependencies meet their conditions; else it waits.
     pub(super) fn start_or_settle(&mut self, cid: Cid) {
-        let now = self.now;
         let Some(slot) = self.slot(cid) else { return };
-        if slot.quiet.is(now) || self.unwanted(slot) {
+        if !slot.quiet.stirred() || self.unwanted(slot) {
             return self.try_start(cid);
         }
         let shown = slot.phase.state();
-        self.enter(cid, Phase::Settling { shown }, "waiting for its files to be quiet", None);
+        let asked = slot.quiet.is(self.now).then(|| self.sift(cid));
+        self.enter(cid, Phase::Settling { shown, asked }, "waiting for its files to be quiet", None);
+    }
+
+    /// Has the watcher tell of everything; gives the time until which it is waited for.
+    fn sift(&mut self, cid: Cid) -> Time {
+        self.out.push(Action::Sift { component: cid });
+        self.now + SIFTING
+    }
+
+    /// The time has come at which files would be quiet, or the watcher's answer is overdue.
+    pub(super) fn settled(&mut self, cid: Cid) {
+        let Some(Phase::Settling { shown, asked }) = self.slot(cid).map(|slot| &slot.phase) else { return };
+        let (shown, overdue) = (*shown, asked.is_some());
+        if overdue {
+            return self.try_start(cid);
+        }
+        let asked = Some(self.sift(cid));
+        self.enter(cid, Phase::Settling { shown, asked }, "waiting for its files to be quiet", None);
+    }
+
+    /// The watcher has told of everything: the files are quiet, or they are not after all.
+    pub(super) fn sifted(&mut self, cid: Cid) {
+        let Some(slot) = self.slot(cid) else { return };
+        let Phase::Settling { shown, asked: Some(_) } = slot.phase else { return };
+        if slot.quiet.is(self.now) {
+            return self.try_start(cid);
+        }
+        self.enter(cid, Phase::Settling { shown, asked: None }, "waiting for its files to be quiet", None);
     }
 
     /// Starts a component if its dependencies meet their conditions; else it waits.
@@ -111,6 +142,7 @@ impl Supervisor {
         slot.incarnation += 1;
         slot.again = false;
         slot.after_dependents = false;
+        slot.quiet.started();
         slot.status = None;
         let (id, spec) = (RunId { component: cid, incarnation: slot.incarnation }, Arc::clone(&slot.spec));
         let run = Run {
@@ -202,7 +234,7 @@ impl Supervisor {
         if slot.again || wish.is_some_and(|why| why.starts_again()) || !same_start(&run.spec, &slot.spec) {
             return self.start_or_settle(cid);
         }
-        self.failed_run(cid, &run.spec, std::time::Duration::ZERO, error);
+        self.failed_run(cid, &run.spec, Duration::ZERO, error);
     }
 
     pub(super) fn spawned(&mut self, cid: Cid, pid: Option<u32>) {

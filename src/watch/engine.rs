@@ -174,6 +174,10 @@ impl Engine {
             Message::Set(key, spec) => self.set(key, &spec),
             Message::Remove(key) => self.remove(key),
             Message::Rebase(key) => self.rebase(key),
+            Message::Sift(key) => {
+                self.catch_up();
+                self.reports.sifted(key);
+            }
             Message::End => {}
         }
     }
@@ -209,7 +213,8 @@ impl Engine {
         [self.timers.next(), self.pending.next(), polls].into_iter().flatten().min()
     }
 
-    fn rebase(&mut self, key: WatchKey) {
+    /// Takes in all that has happened up to now.
+    fn catch_up(&mut self) {
         self.native.barrier();
         while let Some(message) = self.inbox.arrived() {
             match message {
@@ -217,6 +222,10 @@ impl Engine {
                 other => self.inbox.deferred.push_back(other),
             }
         }
+    }
+
+    fn rebase(&mut self, key: WatchKey) {
+        self.catch_up();
         if self.polls.contains_key(&key) {
             self.look_at(key);
         }

@@ -80,6 +80,11 @@ pub enum WatchReport {
         /// Whose files.
         key: WatchKey,
     },
+    /// The answer to [`Watcher::sift`].
+    Sifted {
+        /// Whose files.
+        key: WatchKey,
+    },
     /// The files can't be watched as asked; the message says what is done instead and what to do. Said once.
     Problem {
         /// Whose files; `None` if everything is concerned.
@@ -102,6 +107,7 @@ enum Message {
     Set(WatchKey, Box<WatchSpec>),
     Remove(WatchKey),
     Rebase(WatchKey),
+    Sift(WatchKey),
     End,
 }
 
@@ -147,6 +153,12 @@ impl Watcher {
     /// it. Other keys that watch the same files lose nothing.
     pub fn rebase(&self, key: WatchKey) {
         self.tell(Message::Rebase(key));
+    }
+
+    /// Asks for all that has happened before this call to be judged and reported, which
+    /// [`WatchReport::Sifted`] then follows. What is written a moment later is not waited for.
+    pub fn sift(&self, key: WatchKey) {
+        self.tell(Message::Sift(key));
     }
 
     /// Ends it without waiting for its thread, which may be looking through many files, or at a dead disk.

@@ -16,6 +16,7 @@ pub(super) struct Reports {
     /// Who was already told of a change in this round.
     told: BTreeSet<WatchKey>,
     busy: BTreeSet<WatchKey>,
+    sifted: Vec<WatchKey>,
     signed: BTreeMap<WatchKey, Instant>,
     problems: BTreeSet<(Option<WatchKey>, String)>,
     /// All changes of a round in one report.
@@ -29,6 +30,7 @@ impl Reports {
             waiting: BTreeMap::new(),
             told: BTreeSet::new(),
             busy: BTreeSet::new(),
+            sifted: Vec::new(),
             signed: BTreeMap::new(),
             problems: BTreeSet::new(),
             at_once: false,
@@ -58,6 +60,11 @@ impl Reports {
         }
     }
 
+    /// All that had happened before `key` asked is judged; said at the end of the round, behind the rest.
+    pub(super) fn sifted(&mut self, key: WatchKey) {
+        self.sifted.push(key);
+    }
+
     pub(super) fn ready(&self, key: WatchKey) {
         self.send(WatchReport::Ready { key });
     }
@@ -82,6 +89,9 @@ impl Reports {
         }
         for key in std::mem::take(&mut self.busy) {
             self.send(WatchReport::Busy { key });
+        }
+        for key in std::mem::take(&mut self.sifted) {
+            self.send(WatchReport::Sifted { key });
         }
         self.told.clear();
         self.signed.clear();

@@ -302,6 +302,17 @@ impl World {
             }
             Action::Record(record) => self.recorded(&record),
             Action::Exit { code } => self.exited = Some(code),
+            Action::Sift { component } => {
+                let ms = self.dice.upto(5);
+                // Now and then something comes to light; and now and then the answer does not come at all.
+                if self.dice.percent(20) && !self.calm {
+                    let paths = vec![PathBuf::from("/p/src/late")];
+                    self.later(ms, Todo::Tell(Event::Changed { component, paths }));
+                }
+                if self.calm || self.dice.percent(95) {
+                    self.later(ms, Todo::Tell(Event::Sifted { component }));
+                }
+            }
             Action::UseState { .. }
             | Action::TakeBack { .. }
             | Action::Observe { .. }

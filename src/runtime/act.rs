@@ -47,7 +47,7 @@ impl Driver {
             }
             Action::TakeBack { run, spec } => {
                 if !self.baselines.release(run) {
-                    prepare::take_back(&self.parts.states, run, &spec);
+                    prepare::take_back(&self.parts.states, run, spec.name.clone());
                 }
             }
             Action::UseState { spec, generation, .. } => {
@@ -117,7 +117,7 @@ impl Driver {
     }
 
     /// Answers by way of the queue: an action never steps the core.
-    fn answer(&self, run: RunId, event: RunEvent) {
+    pub(super) fn answer(&self, run: RunId, event: RunEvent) {
         let _ = self.parts.inbox.send(Message::Core(Event::Run(run, event)));
     }
 

@@ -19,6 +19,8 @@ struct Awaited {
     /// How often it was asked; each is answered.
     asked: u32,
     start: Option<Start>,
+    /// Whether that start is not to be made any more.
+    given_up: bool,
 }
 
 impl Baselines {
@@ -32,11 +34,22 @@ impl Baselines {
     pub(crate) fn hold(&mut self, start: Start) -> Option<Start> {
         match self.0.get_mut(&start.0.component) {
             Some(awaited) => {
-                awaited.start = Some(start);
+                (awaited.start, awaited.given_up) = (Some(start), false);
                 None
             }
             None => Some(start),
         }
+    }
+
+    /// Makes none of the starts that are held: the end does not wait for them. Gives those that were to be made
+    /// until now.
+    pub(crate) fn give_up(&mut self) -> Vec<RunId> {
+        let news = |awaited: &mut Awaited| !std::mem::replace(&mut awaited.given_up, true);
+        let held = self
+            .0
+            .values_mut()
+            .filter_map(|awaited| if news(awaited) { awaited.start.as_ref() } else { None });
+        held.map(|(run, _)| *run).collect()
     }
 
     /// Drops the start of a run; whether it was held.
@@ -49,13 +62,25 @@ impl Baselines {
     pub(crate) fn known(&mut self, component: Cid) -> Option<Start> {
         let awaited = self.0.get_mut(&component)?;
         awaited.asked -= 1;
-        if awaited.asked > 0 { None } else { self.0.remove(&component)?.start }
+        if awaited.asked > 0 {
+            return None;
+        }
+        let awaited = self.0.remove(&component)?;
+        awaited.start.filter(|_| !awaited.given_up)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Baselines, Cid};
+    use super::{Arc, Baselines, Cid, Component, RunId};
+    use crate::config::{LoadOptions, load};
+
+    fn component() -> Arc<Component> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("devmode.yaml");
+        std::fs::write(&file, "version: 1\ncomponents: { a: { process: sh } }\n").unwrap();
+        Arc::clone(&load(&file, &LoadOptions::default()).project.unwrap().components[0])
+    }
 
     #[test]
     fn every_question_is_waited_for() {
@@ -67,5 +92,15 @@ mod tests {
         assert!(baselines.known(Cid(1)).is_none());
         assert!(baselines.0.is_empty());
         assert!(baselines.known(Cid(2)).is_none());
+    }
+
+    #[test]
+    fn what_is_given_up_is_not_started() {
+        let mut baselines = Baselines::default();
+        let run = RunId { component: Cid(1), incarnation: 1 };
+        baselines.ask(Cid(1));
+        assert!(baselines.hold((run, component())).is_none());
+        assert_eq!((baselines.give_up(), baselines.give_up()), (vec![run], vec![]));
+        assert!(baselines.known(Cid(1)).is_none());
     }
 }

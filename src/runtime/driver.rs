@@ -160,6 +160,11 @@ impl Driver {
         for action in actions {
             self.act(action);
         }
+        if self.parts.core.is_ending() {
+            for run in self.baselines.give_up() {
+                self.answer(run, RunEvent::PrepareFailed { error: "orch is ending".to_owned() });
+            }
+        }
         if let Some(news) = self.parts.journal.write() {
             self.say(Paint::Bad, &news);
         }

@@ -190,12 +190,13 @@ fn sealed(store: &Store, spec: &Component, run: RunId, end: End) -> Sealed {
     }
 }
 
-/// Notes that what was put in place for a run was not used: to the store, a run that stopped in order.
-pub(crate) fn take_back(states: &States, run: RunId, spec: &Arc<Component>) {
-    let (spec, name) = (Arc::clone(spec), spec.name.clone());
-    let call = states.call(&name, move |store| sealed(store, &spec, run, End::Ordered));
+/// Notes that what was put in place for a run was not used.
+pub(crate) fn take_back(states: &States, run: RunId, name: Name) {
+    let of = name.clone();
+    let call =
+        states.call(&name, move |store| store.take_back(&of, run.incarnation).map_err(|error| why(&error)));
     tokio::spawn(async move {
-        if let Ok(Sealed::Rejected { reason }) | Err(reason) = call.await {
+        if let Ok(Err(reason)) | Err(reason) = call.await {
             tracing::warn!(%run, %reason, "a state that was not used counts as offered");
         }
     });

@@ -234,12 +234,17 @@ impl<V: Vfs> Store<V> {
         Ok(restore)
     }
 
-    /// What the last [`Store::restore`] has put in place was not run: it counts as if it had not been offered.
+    /// What [`Store::restore`] has put in place for this incarnation was not run: it counts as if it had not been
+    /// offered. Where nothing was restored for it, nothing changes.
     ///
     /// # Errors
     /// When that can't be written down; the offer counts then.
-    pub fn take_back(&self, name: &Name) -> Result<(), StateError> {
+    pub fn take_back(&self, name: &Name, incarnation: u64) -> Result<(), StateError> {
         let mut shelf = self.shelf(name)?;
+        // What an orch that was killed has left there is still to be judged as that.
+        if shelf.ledger.running != Some(incarnation) {
+            return Ok(());
+        }
         let clean = shelf.ledger.clean;
         shelf.ledger.note_end(true, clean);
         shelf.save(Durability::Either)

@@ -153,6 +153,12 @@ impl Supervisor {
         [slots, shutdown].into_iter().flatten().min()
     }
 
+    /// Whether a shutdown has begun.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.shutdown.is_some()
+    }
+
     /// What is declared, as last edited.
     #[must_use]
     pub fn project(&self) -> &Arc<Project> {

@@ -50,11 +50,25 @@ fn what_is_taken_back_was_not_offered() {
     world.hand_over("good");
     for _ in 0..5 {
         assert_eq!(from(&world.start()), Some((Handed::Restart, 1)));
-        world.store.take_back(&world.name).unwrap();
+        world.store.take_back(&world.name, world.incarnation).unwrap();
         world.reopen();
     }
     assert_eq!(from(&world.start()), Some((Handed::Restart, 1)));
     assert_eq!(world.state().as_deref(), Some("good"));
+}
+
+#[test]
+fn taking_back_what_was_not_restored_makes_no_torn_file_count() {
+    let mut world = World::new();
+    world.hand_over("good");
+    world.start();
+    world.write("tor");
+    world.reopen();
+    let next = world.store.next_incarnation(&world.name);
+    world.store.take_back(&world.name, next).unwrap();
+    assert_eq!(from(&world.start()), Some((Handed::Restart, 1)));
+    assert_eq!(world.state().as_deref(), Some("good"));
+    assert_eq!(world.quarantine().len(), 1, "the torn file");
 }
 
 #[test]

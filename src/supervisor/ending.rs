@@ -44,14 +44,15 @@ impl Supervisor {
         let Some(slot) = self.slot(cid) else { return false };
         let ending = self.shutdown.is_some();
         let holds = |edge: &Edge| {
-            let Some(dependent) = self.slot(edge.to).filter(|dependent| dependent.phase.active()) else {
+            let Some(dependent) = self.slot(edge.to).filter(|dependent| dependent.phase.present()) else {
                 return false;
             };
             match why {
                 Why::Unwanted(_) => ending || edge.condition != Condition::Completed,
                 // One whose edge an edit has only now made a follower stays as it is.
                 Why::Change | Why::Restart | Why::Edit(_) | Why::Dependency(_) => {
-                    edge.restart && (dependent.wish.is_some() || matches!(dependent.phase, Phase::Ending(_)))
+                    let goes = dependent.wish.is_some() || matches!(dependent.phase, Phase::Ending(_));
+                    edge.restart && goes && dependent.phase.active()
                 }
                 Why::Own | Why::NotReady(_) => false,
             }

@@ -227,6 +227,13 @@ impl Phase {
         }
     }
 
+    /// Whether it is not over: something of it may exist, or its output is being read and its state sealed.
+    /// In an ordered stop, what it depends on waits for all of that, so that the last thing heard of it comes
+    /// before the first of theirs.
+    pub(crate) fn present(&self) -> bool {
+        self.active() || matches!(self, Self::Ending(_) | Self::Sealing(_))
+    }
+
     /// Whether an effect is still to answer, so that the project can't end.
     pub(crate) fn busy(&self) -> bool {
         match self {

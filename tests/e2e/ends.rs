@@ -1,6 +1,7 @@
 //! What happens when components end by themselves: restarts, and the end of the whole.
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::harness::{Project, stays, wait_until};
 
@@ -150,7 +151,12 @@ components:
     project.wait_ready("follows", 2);
     let trace = project.trace();
     assert!(trace.of("follows", "exit")[0].ns < trace.of("a", "got")[0].ns, "it is stopped first");
-    assert!(trace.of("follows", "start")[1].ns > trace.of("a", "start")[1].ns);
+    let events = project.events();
+    let at = |event: &str, name: &str| {
+        let found = |it: &Value| it["event"] == event && it["component"] == name && it["incarnation"] == 2;
+        events.iter().position(found).unwrap()
+    };
+    assert!(at("component.ready", "a") < at("component.spawned", "follows"));
     assert_eq!(project.starts("stays"), 1);
     // After a crash, too.
     crate::harness::kill_9(trace.of("a", "start")[1].pid);

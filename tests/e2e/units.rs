@@ -62,6 +62,8 @@ components:
     project.write("source", "new");
     project.wait_trace("a", "start", 2);
     assert!(!alive(daemon) && !alive(child));
+    // The run tells of its start before orch does.
+    project.wait_ready("a", 2);
     let events = project.events();
     let at =
         |event: &str, run: u64| events.iter().position(|it| it["event"] == event && it["incarnation"] == run);

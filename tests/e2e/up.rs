@@ -107,7 +107,8 @@ fn two_hundred_in_ten_waves_start_and_stop_in_order() {
     let mut yaml = String::from("components:\n");
     for number in 0..200 {
         let needs = if number < 20 { String::new() } else { format!(", depends_on: [c{}]", number - 20) };
-        yaml += &format!("  c{number}: {{ process: ./faulty{needs} }}\n");
+        // Ready by its own word, so that its diary tells of its start before a dependent's does.
+        yaml += &format!("  c{number}: {{ process: ./faulty say up, ready: {{ log: ^up }}{needs} }}\n");
     }
     let project = Project::new(&yaml);
     let mut orch = project.up();

@@ -35,8 +35,11 @@ pub struct Threads {
     /// The names.
     pub names: Vec<String>,
     /// Why a thread of that name can't be made from that `with`.
-    pub check: Arc<dyn Fn(&str, &serde_yaml::Value) -> Result<(), String> + Send + Sync>,
+    pub check: Arc<CheckWith>,
 }
+
+/// Says why a thread of this name can't be made from this `with`.
+pub type CheckWith = dyn Fn(&str, &serde_yaml::Value) -> Result<(), String> + Send + Sync;
 
 impl fmt::Debug for Threads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -47,6 +47,8 @@ mod rng;
 mod shutdown;
 mod slot;
 mod start;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};

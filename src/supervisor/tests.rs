@@ -492,7 +492,7 @@ fn an_edit_touches_only_what_it_changes() {
     play.edits(vec![component("a").watched(), other, quicker]);
     play.spawned("d");
     play.ends("d", 0);
-    play.follows(&["SIGTERM d", "d stopped"]);
+    play.follows(&["d ready", "SIGTERM d", "d stopped"]);
     assert_eq!(play.core.find("d"), None);
 }
 

@@ -22,7 +22,8 @@ impl Supervisor {
         match &watch.action {
             WatchAction::Restart => self.restart_for(cid, Why::Change),
             WatchAction::Signal(signal) => {
-                if let Some(Phase::Starting(run) | Phase::Ready(run)) = self.slot(cid).map(|slot| &slot.phase) {
+                if let Some(Phase::Starting(run) | Phase::Ready(run)) = self.slot(cid).map(|slot| &slot.phase)
+                {
                     let run = run.id;
                     self.out.push(Action::Signal { run, signal: *signal, scope: Scope::Group });
                 }
@@ -79,7 +80,8 @@ impl Supervisor {
         let Some(slot) = self.slot(cid) else { return };
         match &slot.phase {
             Phase::Starting(run) => {
-                let due = run.spec.ready.as_ref().is_some_and(|ready| run.spawned_at + ready.timeout <= self.now);
+                let due =
+                    run.spec.ready.as_ref().is_some_and(|ready| run.spawned_at + ready.timeout <= self.now);
                 if due {
                     self.not_ready_in_time(cid);
                 }

@@ -1,7 +1,7 @@
 //! What must hold of the state between two steps, whatever happened. The simulation asks after every step.
 
-use super::slot::{Edge, Phase, Slot, Wanted};
 use super::Supervisor;
+use super::slot::{Edge, Phase, Slot, Wanted};
 use crate::types::{Cid, Time};
 
 impl Supervisor {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use super::Supervisor;
 use super::event::Command;
 use super::record::What;
 use super::slot::{Phase, Wanted, Why};
-use super::Supervisor;
 use crate::config::model::Condition;
 use crate::types::{Cid, Name};
 
@@ -58,7 +58,9 @@ impl Supervisor {
             }
         }
         // Its run is ending, by itself or not: the one that was asked for is the next.
-        if let Some(slot) = self.slot_mut(cid).filter(|slot| matches!(slot.phase, Phase::Ending(_) | Phase::Sealing(_))) {
+        if let Some(slot) =
+            self.slot_mut(cid).filter(|slot| matches!(slot.phase, Phase::Ending(_) | Phase::Sealing(_)))
+        {
             slot.again = true;
         }
     }
@@ -94,7 +96,11 @@ impl Supervisor {
             }
             // It is being stopped, or about to be. It is not spared, for it may be stale by now, and what
             // depends on it is being stopped, too: it starts again when it is gone.
-            Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) | Phase::Ending(_) | Phase::Sealing(_) => {
+            Phase::Spawning(_)
+            | Phase::Starting(_)
+            | Phase::Ready(_)
+            | Phase::Ending(_)
+            | Phase::Sealing(_) => {
                 slot.again |= unwished;
             }
             Phase::Waiting | Phase::Preparing(_) | Phase::Settling { .. } => {}

@@ -32,7 +32,8 @@ impl Supervisor {
         if self.must_wait(cid, &wish.why) {
             return;
         }
-        let dependents = self.slot(cid).map(|slot| slot.dependents.iter().map(|edge| edge.to).collect::<Vec<_>>());
+        let dependents =
+            self.slot(cid).map(|slot| slot.dependents.iter().map(|edge| edge.to).collect::<Vec<_>>());
         let led = self.latest(cid, dependents.unwrap_or_default());
         let cause = wish.cause.max(if wish.why.starts_again() { None } else { led });
         self.end_now(cid, wish.why, cause);
@@ -96,7 +97,9 @@ impl Supervisor {
         let along = |edge: &&Edge| {
             edge.restart
                 && (ordered || edge.condition != Condition::Completed)
-                && self.slot(edge.to).is_some_and(|dependent| dependent.phase.up() && dependent.wish.is_none())
+                && self
+                    .slot(edge.to)
+                    .is_some_and(|dependent| dependent.phase.up() && dependent.wish.is_none())
         };
         slot.dependents.iter().filter(along).map(|edge| edge.to).collect()
     }
@@ -150,10 +153,8 @@ impl Supervisor {
         }
         let mut ending = ending.clone();
         ending.gone = true;
-        let (join, reason) = self
-            .slot(cid)
-            .map(|slot| (slot.spec.stop.join_timeout, slot.reason.clone()))
-            .unwrap_or_default();
+        let (join, reason) =
+            self.slot(cid).map(|slot| (slot.spec.stop.join_timeout, slot.reason.clone())).unwrap_or_default();
         let forced = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.forced);
         let (id, ended) = (ending.run.id, ending.run.output_ended);
         ending.stage = match ending.stage {
@@ -208,15 +209,14 @@ impl Supervisor {
             }
             Stage::Asked { .. } => {
                 let ending = Ending { stage: Stage::Spared, ..ending.clone() };
-                let reason = format!(
-                    "it did not stop within {} ms, and force_kill is off",
-                    rules.timeout.as_millis()
-                );
+                let reason =
+                    format!("it did not stop within {} ms, and force_kill is off", rules.timeout.as_millis());
                 self.enter(cid, Phase::Ending(ending), reason, None);
             }
             Stage::Killed { .. } => {
                 let ending = Ending { stage: Stage::GivenUp, ..ending.clone() };
-                let reason = format!("processes outlive their force-kill by {} ms", rules.join_timeout.as_millis());
+                let reason =
+                    format!("processes outlive their force-kill by {} ms", rules.join_timeout.as_millis());
                 self.enter(cid, Phase::Ending(ending), reason, None);
             }
             Stage::Draining { .. } => {
@@ -276,7 +276,11 @@ impl Supervisor {
             return self.conclude(cid, &ended);
         }
         let id = ended.run.id;
-        let spec = Arc::clone(if same_state_file(&ended.run.spec, &slot.spec) { &slot.spec } else { &ended.run.spec });
+        let spec = Arc::clone(if same_state_file(&ended.run.spec, &slot.spec) {
+            &slot.spec
+        } else {
+            &ended.run.spec
+        });
         let reason = slot.reason.clone();
         self.enter(cid, Phase::Sealing(ended), reason, None);
         self.out.push(Action::Seal { run: id, spec, end });
@@ -310,9 +314,10 @@ impl Supervisor {
     /// Decides whether a run that nobody wanted to end is to be followed by another one.
     fn judge(&mut self, cid: Cid, ended: &Ended) {
         let Some(slot) = self.slot(cid) else { return };
-        let ready = ended.run.ready_since.map(|since| {
-            ended.exit.as_ref().map_or(Duration::ZERO, |(_, at)| at.since(since))
-        });
+        let ready = ended
+            .run
+            .ready_since
+            .map(|since| ended.exit.as_ref().map_or(Duration::ZERO, |(_, at)| at.since(since)));
         let exit = ended.exit.as_ref().map(|(exit, _)| exit.to_string()).unwrap_or_default();
         let premature = ended.run.spec.ready.is_some() && ready.is_none();
         let rules = Arc::clone(&slot.spec.restart);
@@ -353,7 +358,8 @@ impl Supervisor {
             }
             Verdict::GiveUp => {
                 let within = humantime::format_duration(rules.limit.within);
-                let reason = format!("{reason}; it was restarted {} times within {within}", rules.limit.count);
+                let reason =
+                    format!("{reason}; it was restarted {} times within {within}", rules.limit.count);
                 self.fail(cid, reason);
             }
         }
@@ -380,7 +386,11 @@ impl Supervisor {
                 slot.wish = None;
                 self.wish(cid, Why::Unwanted(why), cause);
             }
-            Phase::Waiting | Phase::Blocked | Phase::Backoff { .. } | Phase::Settling { .. } | Phase::Failed => {
+            Phase::Waiting
+            | Phase::Blocked
+            | Phase::Backoff { .. }
+            | Phase::Settling { .. }
+            | Phase::Failed => {
                 self.enter(cid, Phase::Stopped, why, cause);
             }
             Phase::Completed | Phase::Stopped => {

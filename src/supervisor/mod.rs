@@ -48,6 +48,8 @@ mod rng;
 mod shutdown;
 mod slot;
 mod start;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -209,7 +211,9 @@ impl Supervisor {
             RunEvent::Prepared { restored, rejected, sealed } => {
                 self.prepared(cid, restored, rejected, sealed);
             }
-            RunEvent::PrepareFailed { error } | RunEvent::SpawnFailed { error } => self.not_started(cid, error),
+            RunEvent::PrepareFailed { error } | RunEvent::SpawnFailed { error } => {
+                self.not_started(cid, error)
+            }
             RunEvent::Spawned { pid } => self.spawned(cid, pid),
             RunEvent::Ready => self.ready(cid),
             RunEvent::NotYet { error } => self.with_run(cid, |run| run.probed = Some(error)),
@@ -324,7 +328,9 @@ impl Supervisor {
     fn with_run(&mut self, cid: Cid, change: impl FnOnce(&mut Run)) {
         let Some(slot) = self.slot_mut(cid) else { return };
         match &mut slot.phase {
-            Phase::Preparing(run) | Phase::Spawning(run) | Phase::Starting(run) | Phase::Ready(run) => change(run),
+            Phase::Preparing(run) | Phase::Spawning(run) | Phase::Starting(run) | Phase::Ready(run) => {
+                change(run)
+            }
             Phase::Ending(ending) => change(&mut ending.run),
             Phase::Sealing(_) | Phase::Stopped | Phase::Waiting | Phase::Blocked => {}
             Phase::Settling { .. } | Phase::Backoff { .. } | Phase::Completed | Phase::Failed => {}

@@ -4,8 +4,8 @@
 //! A component *holds* what it depends on while it lives, and while it is held itself. Each counts its
 //! holders, and a change is passed on along the edges: asking costs nothing, also in a long chain.
 
-use super::slot::{Edge, Phase, Slot};
 use super::Supervisor;
+use super::slot::{Edge, Phase, Slot};
 use crate::config::model::Condition;
 use crate::types::Cid;
 
@@ -32,7 +32,8 @@ impl Supervisor {
             if slot.holding == holds {
                 continue;
             }
-            let held: Vec<Cid> = slot.deps.iter().filter(|edge| self.orders(edge)).map(|edge| edge.to).collect();
+            let held: Vec<Cid> =
+                slot.deps.iter().filter(|edge| self.orders(edge)).map(|edge| edge.to).collect();
             if let Some(slot) = self.slot_mut(cid) {
                 slot.holding = holds;
             }

@@ -84,7 +84,11 @@ mod tests {
         assert_eq!(ledger.judge(Time(0), Duration::ZERO, &rules(), &mut rng), Verdict::GiveUp);
         let later = Time(0) + Duration::from_secs(61);
         let verdict = ledger.judge(later, Duration::ZERO, &rules(), &mut rng);
-        assert_eq!(verdict, Verdict::After(Duration::from_millis(3200)), "the row goes on, the count does not");
+        assert_eq!(
+            verdict,
+            Verdict::After(Duration::from_millis(3200)),
+            "the row goes on, the count does not"
+        );
     }
 
     #[test]
@@ -103,7 +107,8 @@ mod tests {
         let mut rng = Rng::new(7);
         let jittery = Restart::default();
         for _ in 0..100 {
-            let Verdict::After(wait) = Ledger::default().judge(Time(0), Duration::ZERO, &jittery, &mut rng) else {
+            let Verdict::After(wait) = Ledger::default().judge(Time(0), Duration::ZERO, &jittery, &mut rng)
+            else {
                 panic!("no limit is reached");
             };
             assert!((90..=110).contains(&wait.as_millis()), "{wait:?}");

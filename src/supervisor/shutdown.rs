@@ -99,17 +99,20 @@ impl Supervisor {
     /// Whether something can still happen although nothing is to come by itself: a watched file changes, or
     /// somebody starts what was stopped by command.
     fn goes_on(&self) -> bool {
-        self.slots.iter().flatten().any(|slot| {
-            slot.wanted == Wanted::Down || (self.watching && slot.spec.watch.is_some())
-        })
+        self.slots
+            .iter()
+            .flatten()
+            .any(|slot| slot.wanted == Wanted::Down || (self.watching && slot.spec.watch.is_some()))
     }
 
     fn exit(&mut self) {
         self.exited = true;
         let least = self.shutdown.as_ref().map_or(0, |shutdown| shutdown.code);
-        let bad = self.slots.iter().flatten().any(|slot| {
-            matches!(slot.phase.state(), State::Failed | State::Blocked | State::Stuck)
-        });
+        let bad = self
+            .slots
+            .iter()
+            .flatten()
+            .any(|slot| matches!(slot.phase.state(), State::Failed | State::Blocked | State::Stuck));
         let code = least.max(u8::from(bad));
         let cause = self.shutdown.as_ref().map(|shutdown| shutdown.seq);
         self.record(None, cause, What::ProjectDown { code });

@@ -102,12 +102,10 @@ impl Supervisor {
                 Phase::Blocked => return Gate::Blocked(format!("{name} is blocked")),
                 _ => {}
             }
-            shut.get_or_insert_with(|| {
-                match edge.condition {
-                    Condition::Started => format!("waiting for {name} to be started ({state})"),
-                    Condition::Ready => format!("waiting for {name} to be ready ({state})"),
-                    Condition::Completed => format!("waiting for {name} to complete ({state})"),
-                }
+            shut.get_or_insert_with(|| match edge.condition {
+                Condition::Started => format!("waiting for {name} to be started ({state})"),
+                Condition::Ready => format!("waiting for {name} to be ready ({state})"),
+                Condition::Completed => format!("waiting for {name} to complete ({state})"),
             });
         }
         if let Some(reason) = shut {

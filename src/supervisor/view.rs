@@ -1,8 +1,8 @@
 //! What can be seen of a component from outside.
 
+use super::Supervisor;
 use super::record::{Source, State};
 use super::slot::{Phase, Slot};
-use super::Supervisor;
 use crate::config::model::Kind;
 use crate::types::{Cid, Exit, Name, Time};
 

@@ -19,7 +19,12 @@ pub(crate) fn may_spawn(world: &World, run: RunId, spec: &Arc<Component>) {
     assert_eq!(world.shutting, 0, "{name} starts during the shutdown");
     assert!(!world.down.contains(name), "{name} starts although it was stopped by command");
     for edge in &spec.depends_on {
-        assert!(meets(world, &edge.name, edge.condition), "{name} starts, but {} is not {:?}", edge.name, edge.condition);
+        assert!(
+            meets(world, &edge.name, edge.condition),
+            "{name} starts, but {} is not {:?}",
+            edge.name,
+            edge.condition
+        );
     }
 }
 
@@ -43,11 +48,7 @@ fn completed(world: &World, life: &Life) -> bool {
     let specs = [Some(&life.spec), world.declared.get(&life.name)];
     let once = specs.into_iter().flatten().any(|spec| spec.restart.policy != RestartPolicy::Always);
     let ready = life.told_ready || life.spec.ready.is_none();
-    life.told_gone
-        && !life.asked
-        && ready
-        && life.told_exit == Some(Exit::Code(0))
-        && once
+    life.told_gone && !life.asked && ready && life.told_exit == Some(Exit::Code(0)) && once
 }
 
 /// Guarantee 2: in an ordered stop, a component is told only when all that depend on it are gone.
@@ -112,11 +113,14 @@ pub(crate) fn settled(world: &World) {
     let stuck = world.core.views().any(|other| other.state.word() == "stuck");
     for view in world.core.views() {
         let word = view.state.word();
-        let rests = matches!(word, "ready" | "completed" | "failed" | "blocked" | "stopped" | "stuck" | "waiting");
+        let rests =
+            matches!(word, "ready" | "completed" | "failed" | "blocked" | "stopped" | "stuck" | "waiting");
         let ticking = word == "backoff" || word == "starting" || word == "stopping";
-        let always = world.project.components.iter().any(|spec| {
-            spec.name == view.name && spec.restart.policy == RestartPolicy::Always
-        });
+        let always = world
+            .project
+            .components
+            .iter()
+            .any(|spec| spec.name == view.name && spec.restart.policy == RestartPolicy::Always);
         assert!(rests || stuck || (ticking && always), "{} is still {word}: {}", view.name, view.reason);
         if word == "waiting" && !stuck {
             waits_for_a_reason(world, &view.name);
@@ -127,9 +131,12 @@ pub(crate) fn settled(world: &World) {
 fn waits_for_a_reason(world: &World, name: &Name) {
     let Some(spec) = world.project.components.iter().find(|spec| spec.name == *name) else { return };
     // What had completed, and was to run again but did not get to it, has no newer life to tell of it.
-    let up = |name| world.states.get(name).is_some_and(|state| matches!(*state, "ready" | "completed" | "starting"));
+    let up = |name| {
+        world.states.get(name).is_some_and(|state| matches!(*state, "ready" | "completed" | "starting"))
+    };
     let stopped = |name| !up(name) || world.down.contains(name);
-    let unmet = spec.depends_on.iter().any(|edge| stopped(&edge.name) || !meets(world, &edge.name, edge.condition));
+    let unmet =
+        spec.depends_on.iter().any(|edge| stopped(&edge.name) || !meets(world, &edge.name, edge.condition));
     let follower = world.lives.values().any(|life| {
         !life.told_gone && life.spec.depends_on.iter().any(|edge| edge.name == *name && edge.restart)
     });

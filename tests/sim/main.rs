@@ -31,7 +31,10 @@ fn the_guarantees_hold_in_every_order_of_events() {
     for seed in 0..number("ORCH_SIM_SEEDS").unwrap_or(SEEDS) {
         let mut world = World::new(seed, false);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.play()));
-        assert!(outcome.is_ok(), "seed {seed} fails: ORCH_SIM_SEED={seed} cargo test --test sim shows its trace");
+        assert!(
+            outcome.is_ok(),
+            "seed {seed} fails: ORCH_SIM_SEED={seed} cargo test --test sim shows its trace"
+        );
         steps += world.steps();
         reached.extend(world.states_seen());
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orch::config::model::{
-    Backoff, Command, Component, Condition, Dependency, Env, Kind, Limit, Logs, OnFailure, Poll, Probe, Project,
-    Ready, Restart, RestartPolicy, State, Stdin, Stop, Watch, WatchAction,
+    Backoff, Command, Component, Condition, Dependency, Env, Kind, Limit, Logs, OnFailure, Poll, Probe,
+    Project, Ready, Restart, RestartPolicy, State, Stdin, Stop, Watch, WatchAction,
 };
 use orch::types::{Name, Signal};
 

@@ -165,7 +165,9 @@ impl World {
         while self.exited.is_none() {
             let next = self.heap.first_key_value().map(|((time, _), _)| *time);
             let deadline = self.core.next_deadline();
-            let Some(time) = [next, deadline].into_iter().flatten().min().filter(|time| *time <= end) else { break };
+            let Some(time) = [next, deadline].into_iter().flatten().min().filter(|time| *time <= end) else {
+                break;
+            };
             self.now = self.now.max(time);
             if next.is_some_and(|next| next <= time) {
                 if let Some((_, todo)) = self.heap.pop_first() {
@@ -381,7 +383,9 @@ impl World {
     /// The stop time-out as last declared: edits are effective when next used.
     fn core_stop(&self, cid: Cid) -> Duration {
         let life = self.lives.iter().rev().find(|(run, _)| run.component == cid);
-        life.and_then(|(_, life)| self.declared.get(&life.name)).map(|spec| spec.stop.timeout).unwrap_or_default()
+        life.and_then(|(_, life)| self.declared.get(&life.name))
+            .map(|spec| spec.stop.timeout)
+            .unwrap_or_default()
     }
 
     fn kill(&mut self, run: RunId) {

@@ -36,8 +36,9 @@ impl Supervisor {
         let now = self.now;
         let Some(slot) = self.slot_mut(cid) else { return };
         let Some(settle) = slot.spec.watch.as_ref().map(|watch| watch.settle) else { return };
-        // Only a restart that is under way waits for quiet files.
-        if matches!(slot.phase, Phase::Ending(_) | Phase::Sealing(_) | Phase::Settling { .. }) {
+        // Only a start that is under way waits for quiet files.
+        let ending = matches!(slot.phase, Phase::Ending(_) | Phase::Sealing(_));
+        if ending || matches!(slot.phase, Phase::Settling { .. } | Phase::Preparing(_)) {
             slot.quiet.touched(now, settle);
             self.rearm(cid);
         }
@@ -57,15 +58,20 @@ impl Supervisor {
                 self.wish(cid, why, cause);
                 self.take_dependents_along(cid, true);
             }
-            Phase::Ending(_) | Phase::Sealing(_) => slot.again = true,
+            Phase::Ending(_) | Phase::Sealing(_) => {
+                slot.again = true;
+                slot.after_dependents = true;
+                self.take_dependents_along(cid, true);
+            }
             Phase::Backoff { .. } | Phase::Completed | Phase::Failed => {
                 slot.after_dependents = true;
                 self.take_dependents_along(cid, true);
                 self.start_or_settle(cid);
             }
-            // What is being prepared has executed nothing yet, and so sees the change.
-            Phase::Preparing(_) | Phase::Settling { .. } => {}
-            Phase::Waiting | Phase::Blocked | Phase::Stopped => {}
+            // What is being prepared has executed nothing yet, and so sees the change; but should it fail,
+            // that may have been before the change.
+            Phase::Preparing(_) => slot.again = true,
+            Phase::Settling { .. } | Phase::Waiting | Phase::Blocked | Phase::Stopped => {}
         }
     }
 

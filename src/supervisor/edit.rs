@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::record::What;
-use super::slot::{Phase, Wanted, Why};
+use super::slot::{Phase, Slot, Wanted, Why};
 use super::{Action, Supervisor};
 use crate::config::model::{Component, Project};
 use crate::plan::{self, Step, StepAction};
@@ -29,6 +29,13 @@ impl Supervisor {
         self.dirty.extend(self.names.values());
         for step in &plan.steps {
             self.apply(step, cause, chosen);
+        }
+        // What is still to be stopped by command may have got dependents that are to be stopped first.
+        let to_stop = |slot: &Slot| slot.wanted == Wanted::Down && slot.wish.is_some();
+        for cid in self.cids() {
+            if self.slot(cid).is_some_and(to_stop) {
+                self.stop(cid, cause);
+            }
         }
     }
 
@@ -85,7 +92,9 @@ impl Supervisor {
                 self.wish(cid, Why::Edit("removed from the file, and added again".to_owned()), Some(cause));
             }
             Phase::Ending(_) | Phase::Sealing(_) => slot.again = true,
-            _ => {}
+            // What is being prepared is looked at when it is, and nothing else of it is there to come back.
+            Phase::Preparing(_) | Phase::Settling { .. } | Phase::Waiting | Phase::Blocked => {}
+            Phase::Backoff { .. } | Phase::Completed | Phase::Failed => {}
         }
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::record::{End, Sealed, What};
 use super::restart::Verdict;
-use super::slot::{Edge, Ended, Ending, Phase, Run, Stage, Wanted, Why, Wish};
+use super::slot::{Edge, Ended, Ending, Phase, Run, Slot, Stage, Wanted, Why, Wish};
 use super::{Action, Supervisor};
-use crate::config::model::{Component, Condition, OnFailure, RestartPolicy};
+use crate::config::model::{Component, Condition, OnFailure, Restart, RestartPolicy};
 use crate::types::{Cid, Exit, Scope, Signal};
 
 impl Supervisor {
@@ -42,21 +42,11 @@ impl Supervisor {
     /// Guarantee 2: an ordered stop waits for all that depend on it; a restart, for those that go with it.
     fn must_wait(&mut self, cid: Cid, why: &Why) -> bool {
         let Some(slot) = self.slot(cid) else { return false };
-        let ending = self.shutdown.is_some();
-        let holds = |edge: &Edge| {
-            let Some(dependent) = self.slot(edge.to).filter(|dependent| dependent.phase.present()) else {
-                return false;
-            };
-            match why {
-                Why::Unwanted(_) => ending || edge.condition != Condition::Completed,
-                // One whose edge an edit has only now made a follower stays as it is.
-                Why::Change | Why::Restart | Why::Edit(_) | Why::Dependency(_) => {
-                    let goes = dependent.wish.is_some() || matches!(dependent.phase, Phase::Ending(_));
-                    edge.restart && goes && dependent.phase.active()
-                }
-                Why::Own | Why::NotReady(_) => false,
-            }
-        };
+        if !why.starts_again() {
+            return slot.holders > 0;
+        }
+        // One whose edge an edit has only now made a follower stays as it is.
+        let holds = |edge: &Edge| edge.restart && self.slot(edge.to).is_some_and(Slot::goes_down);
         if slot.dependents.get(slot.gate).is_some_and(holds) {
             return true;
         }
@@ -91,20 +81,27 @@ impl Supervisor {
     /// Wishes that the running dependents with `restart: true` end. After a command, a change or an edit all
     /// of them; after an end by itself not those that wanted just that (`completed`).
     pub(super) fn take_dependents_along(&mut self, cid: Cid, ordered: bool) {
-        let Some(slot) = self.slot(cid) else { return };
-        let (cause, name) = (slot.last, slot.spec.name.clone());
-        let along = |edge: &&Edge| edge.restart && (ordered || edge.condition != Condition::Completed);
-        let dependents: Vec<Cid> = slot.dependents.iter().filter(along).map(|edge| edge.to).collect();
-        for dependent in dependents {
-            let running = self.slot(dependent).is_some_and(|slot| {
-                matches!(slot.phase, Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_))
-                    && slot.wish.is_none()
-            });
-            if running {
+        let mut leaders = vec![(cid, ordered)];
+        while let Some((leader, ordered)) = leaders.pop() {
+            let Some(slot) = self.slot(leader) else { continue };
+            let (cause, name) = (slot.last, slot.spec.name.clone());
+            for dependent in self.followers(slot, ordered) {
                 self.wish(dependent, Why::Dependency(name.clone()), cause);
-                self.take_dependents_along(dependent, true);
+                leaders.push((dependent, true));
             }
         }
+    }
+
+    /// The dependents with `restart: true` that run, and are not to end yet.
+    fn followers(&self, slot: &Slot, ordered: bool) -> Vec<Cid> {
+        let along = |edge: &&Edge| {
+            edge.restart
+                && (ordered || edge.condition != Condition::Completed)
+                && self
+                    .slot(edge.to)
+                    .is_some_and(|dependent| dependent.phase.up() && dependent.wish.is_none())
+        };
+        slot.dependents.iter().filter(along).map(|edge| edge.to).collect()
     }
 
     /// The leader ended: by itself, or as it was asked to.
@@ -146,20 +143,28 @@ impl Supervisor {
     }
 
     pub(super) fn unit_gone(&mut self, cid: Cid) {
-        let unannounced = self.slot(cid).is_some_and(|slot| {
-            matches!(slot.phase, Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_))
-        });
-        if unannounced {
+        // Whoever told of it did not see how the leader ended.
+        if self.slot(cid).is_some_and(|slot| slot.phase.up()) {
             self.leader_ended(cid, Exit::Signal(Signal::KILL));
         }
         let Some(Phase::Ending(ending)) = self.slot(cid).map(|slot| &slot.phase) else { return };
+        if ending.gone {
+            return;
+        }
         let mut ending = ending.clone();
         ending.gone = true;
-        let join = self.slot(cid).map(|slot| slot.spec.stop.join_timeout).unwrap_or_default();
+        let (join, reason) =
+            self.slot(cid).map(|slot| (slot.spec.stop.join_timeout, slot.reason.clone())).unwrap_or_default();
         let forced = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.forced);
         let (id, ended) = (ending.run.id, ending.run.output_ended);
-        ending.stage = if forced { Stage::Closed } else { Stage::Draining { until: self.now + join } };
-        let reason = self.slot(cid).map(|slot| slot.reason.clone()).unwrap_or_default();
+        ending.stage = match ending.stage {
+            _ if forced => Stage::Closed,
+            // The one join_timeout is for both: the end of the unit, and that of its output.
+            Stage::Killed { until } => Stage::Draining { until },
+            Stage::Asked { .. } | Stage::Draining { .. } | Stage::Closed | Stage::Spared | Stage::GivenUp => {
+                Stage::Draining { until: self.now + join }
+            }
+        };
         self.enter(cid, Phase::Ending(ending), reason, None);
         if ended {
             self.all_gone(cid);
@@ -198,7 +203,10 @@ impl Supervisor {
         let id = ending.run.id;
         let rules = Arc::clone(&slot.spec.stop);
         match ending.stage {
-            Stage::Asked { .. } if rules.force_kill => self.force(cid),
+            Stage::Asked { .. } if rules.force_kill => {
+                let reason = format!("it did not stop within {} ms", rules.timeout.as_millis());
+                self.force(cid, &reason);
+            }
             Stage::Asked { .. } => {
                 let ending = Ending { stage: Stage::Spared, ..ending.clone() };
                 let reason =
@@ -221,29 +229,26 @@ impl Supervisor {
     }
 
     /// Force-kills a run, whatever it is doing.
-    pub(super) fn force(&mut self, cid: Cid) {
+    pub(super) fn force(&mut self, cid: Cid, reason: &str) {
         let Some(slot) = self.slot(cid) else { return };
-        let until = self.now + slot.spec.stop.join_timeout;
-        let timeout = slot.spec.stop.timeout;
-        let (ending, reason) = match &slot.phase {
+        let stage = Stage::Killed { until: self.now + slot.spec.stop.join_timeout };
+        let ending = match &slot.phase {
             Phase::Starting(run) | Phase::Ready(run) => {
-                let why = Why::Unwanted("everything is force-killed");
-                let (run, stage) = (run.clone(), Stage::Killed { until });
-                let ending = Ending { run, why, exit: None, gone: false, stage, killed: true };
-                (ending, "everything is force-killed".to_owned())
+                let (run, why) = (run.clone(), Why::Unwanted("everything is force-killed"));
+                Ending { run, why, exit: None, gone: false, stage, killed: true }
             }
             Phase::Ending(ending) => match ending.stage {
-                Stage::Asked { .. } | Stage::Spared => {
-                    let ending = Ending { stage: Stage::Killed { until }, killed: true, ..ending.clone() };
-                    (ending, format!("force-killed: it did not stop within {} ms", timeout.as_millis()))
-                }
+                Stage::Asked { .. } | Stage::Spared => Ending { stage, killed: true, ..ending.clone() },
                 Stage::Draining { .. } => return self.expire_ending(cid),
                 Stage::Killed { .. } | Stage::Closed | Stage::GivenUp => return,
             },
-            _ => return,
+            // What is being spawned is killed as soon as it is there; of the others nothing runs.
+            Phase::Preparing(_) | Phase::Spawning(_) | Phase::Sealing(_) | Phase::Settling { .. } => return,
+            Phase::Stopped | Phase::Waiting | Phase::Blocked | Phase::Backoff { .. } => return,
+            Phase::Completed | Phase::Failed => return,
         };
         let id = ending.run.id;
-        self.enter(cid, Phase::Ending(ending), reason, None);
+        self.enter(cid, Phase::Ending(ending), format!("force-killed: {reason}"), None);
         self.out.push(Action::Kill { run: id });
     }
 
@@ -253,25 +258,37 @@ impl Supervisor {
         let Phase::Ending(ending) = &slot.phase else { return };
         let Ending { run, why, exit, killed, .. } = ending.clone();
         let ended = Ended { run, why, exit };
-        if ended.run.spec.state.is_none() {
-            return self.conclude(cid, &ended);
-        }
-        let id = ended.run.id;
         let end = match (&ended.why, killed) {
             (_, true) => End::Crashed,
-            (Why::Own, false) if succeeded(&ended) => End::Succeeded,
+            (Why::Own, false) if succeeded(&ended, &slot.spec.restart) => End::Succeeded,
             // What did not become ready has failed, however politely it went.
             (Why::Own | Why::NotReady(_), false) => End::Crashed,
             (_, false) => End::Ordered,
         };
+        self.seal(cid, ended, end);
+    }
+
+    /// A run is over: its state is sealed, if it has one, then it is decided what follows. Also for a run
+    /// that was prepared and never spawned, which says nothing against the state put in place for it.
+    pub(super) fn seal(&mut self, cid: Cid, ended: Ended, end: End) {
+        let Some(slot) = self.slot(cid) else { return };
+        if ended.run.spec.state.is_none() {
+            return self.conclude(cid, &ended);
+        }
+        let id = ended.run.id;
         let spec = Arc::clone(if same_state_file(&ended.run.spec, &slot.spec) {
             &slot.spec
         } else {
             &ended.run.spec
         });
         let reason = slot.reason.clone();
+        let unseen = matches!(ended.why, Why::TakenBack | Why::NotStarted(_));
         self.enter(cid, Phase::Sealing(ended), reason, None);
-        self.out.push(Action::Seal { run: id, spec, end });
+        self.out.push(if unseen {
+            Action::TakeBack { run: id, spec }
+        } else {
+            Action::Seal { run: id, spec, end }
+        });
     }
 
     pub(super) fn sealed(&mut self, cid: Cid, outcome: &Sealed) {
@@ -282,14 +299,26 @@ impl Supervisor {
     }
 
     /// Decides what follows a run of which nothing is left.
-    fn conclude(&mut self, cid: Cid, ended: &Ended) {
+    pub(super) fn conclude(&mut self, cid: Cid, ended: &Ended) {
+        let Some(slot) = self.slot_mut(cid) else { return };
+        if ended.why == Why::TakenBack {
+            // Nobody has seen a run of this number.
+            slot.incarnation -= 1;
+        }
+        let again = slot.again || ended.why.starts_again();
         let Some(slot) = self.slot(cid) else { return };
         if self.unwanted(slot) {
             return self.rest(cid);
         }
-        if slot.again || ended.why.starts_again() {
+        if again {
             return self.start_or_settle(cid);
         }
+        self.judge(cid, ended);
+    }
+
+    /// Decides whether a run that nobody wanted to end is to be followed by another one.
+    fn judge(&mut self, cid: Cid, ended: &Ended) {
+        let Some(slot) = self.slot(cid) else { return };
         let ready = ended
             .run
             .ready_since
@@ -297,13 +326,14 @@ impl Supervisor {
         let exit = ended.exit.as_ref().map(|(exit, _)| exit.to_string()).unwrap_or_default();
         let premature = ended.run.spec.ready.is_some() && ready.is_none();
         let rules = Arc::clone(&slot.spec.restart);
-        if let Why::NotReady(reason) = &ended.why {
-            self.failed_run(cid, &ended.run.spec, Duration::ZERO, reason.clone());
-        } else if !succeeded(ended) {
-            self.failed_run(cid, &ended.run.spec, ready.unwrap_or_default(), format!("it ended with {exit}"));
+        if ended.why == Why::TakenBack {
+            self.try_start(cid);
+        } else if let Why::NotReady(reason) | Why::NotStarted(reason) = &ended.why {
+            self.failed_run(cid, Duration::ZERO, reason.clone());
+        } else if !succeeded(ended, &rules) {
+            self.failed_run(cid, ready.unwrap_or_default(), format!("it ended with {exit}"));
         } else if premature {
-            let reason = format!("it ended with {exit} before it was ready");
-            self.failed_run(cid, &ended.run.spec, Duration::ZERO, reason);
+            self.failed_run(cid, Duration::ZERO, format!("it ended with {exit} before it was ready"));
         } else if rules.policy == RestartPolicy::Always {
             self.start_after(cid, ready.unwrap_or_default(), format!("it ended with {exit}"));
         } else {
@@ -312,7 +342,7 @@ impl Supervisor {
     }
 
     /// A run failed, or could not even be made.
-    pub(super) fn failed_run(&mut self, cid: Cid, _spec: &Component, ready: Duration, reason: String) {
+    fn failed_run(&mut self, cid: Cid, ready: Duration, reason: String) {
         let Some(slot) = self.slot(cid) else { return };
         match slot.spec.restart.policy {
             RestartPolicy::OnFailure | RestartPolicy::Always => self.start_after(cid, ready, reason),
@@ -343,11 +373,11 @@ impl Supervisor {
     /// For good.
     fn fail(&mut self, cid: Cid, reason: String) {
         let Some(slot) = self.slot(cid) else { return };
-        let (shutdown, name) = (slot.spec.on_failure == OnFailure::Shutdown, slot.spec.name.clone());
+        let shutdown = slot.spec.on_failure == OnFailure::Shutdown;
         self.enter(cid, Phase::Failed, reason, None);
         if shutdown {
             let cause = self.slot(cid).and_then(|slot| slot.last);
-            self.shut_down(&format!("{name} has failed, and its on_failure is shutdown"), 1, cause);
+            self.shut_down(1, cause);
         }
     }
 
@@ -377,9 +407,9 @@ impl Supervisor {
 }
 
 /// Whether the leader ended with a success code.
-fn succeeded(ended: &Ended) -> bool {
+fn succeeded(ended: &Ended, rules: &Restart) -> bool {
     match &ended.exit {
-        Some((Exit::Code(code), _)) => ended.run.spec.restart.success_codes.contains(code),
+        Some((Exit::Code(code), _)) => rules.success_codes.contains(code),
         Some((Exit::Signal(_) | Exit::Panic(_), _)) | None => false,
     }
 }
@@ -394,7 +424,8 @@ fn explain(why: &Why) -> String {
         Why::Own => "it ended".to_owned(),
         Why::Change => "a watched file changed".to_owned(),
         Why::Restart => "restart was commanded".to_owned(),
-        Why::Edit(reason) | Why::NotReady(reason) => reason.clone(),
+        Why::Edit(reason) | Why::NotReady(reason) | Why::NotStarted(reason) => reason.clone(),
+        Why::TakenBack => "it may not start now".to_owned(),
         Why::Dependency(name) => format!("{name}, on which it depends with restart: true, goes down"),
         Why::Unwanted(reason) => (*reason).to_owned(),
     }

@@ -40,6 +40,7 @@ mod command;
 mod edit;
 mod ending;
 mod event;
+mod order;
 mod quiet;
 mod record;
 mod restart;
@@ -271,10 +272,11 @@ impl Supervisor {
             Phase::Waiting | Phase::Blocked => self.try_start(cid),
             Phase::Starting(_) | Phase::Ready(_) => self.stop_if_free(cid),
             Phase::Backoff { .. } | Phase::Settling { .. } if unwanted => self.rest(cid),
-            Phase::Stopped if slot.wanted == Wanted::Removed => self.forget(cid),
-            Phase::Completed | Phase::Failed if slot.wanted == Wanted::Removed => self.forget(cid),
-            Phase::Backoff { .. } | Phase::Settling { .. } | Phase::Stopped => {}
-            Phase::Completed | Phase::Failed => {}
+            Phase::Stopped | Phase::Completed | Phase::Failed if slot.wanted == Wanted::Removed => {
+                self.forget(cid);
+            }
+            Phase::Backoff { .. } | Phase::Settling { .. } => {}
+            Phase::Stopped | Phase::Completed | Phase::Failed => {}
             Phase::Preparing(_) | Phase::Spawning(_) | Phase::Ending(_) | Phase::Sealing(_) => {}
         }
     }
@@ -323,6 +325,7 @@ impl Supervisor {
                 slot.gate = 0;
             }
         }
+        self.recount();
     }
 
     fn unwanted(&self, slot: &Slot) -> bool {
@@ -345,12 +348,13 @@ impl Supervisor {
     fn enter(&mut self, cid: Cid, phase: Phase, reason: impl Into<String>, cause: Option<u64>) {
         let Some(slot) = self.slots.get_mut(cid.index()).and_then(Option::as_mut) else { return };
         let before = std::mem::replace(&mut slot.phase, phase);
-        if !matches!(slot.phase, Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_)) {
+        if !slot.phase.up() {
             slot.wish = None;
         }
         self.busy = self.busy + usize::from(slot.phase.busy()) - usize::from(before.busy());
         self.unfinished =
             self.unfinished + usize::from(slot.phase.unfinished()) - usize::from(before.unfinished());
+        self.pass_hold(cid);
         self.wake(cid);
         self.show(cid, reason.into(), cause);
     }
@@ -438,6 +442,7 @@ impl Supervisor {
     }
 
     fn forget(&mut self, cid: Cid) {
+        self.release(cid);
         let Some(slot) = self.slots.get_mut(cid.index()).and_then(Option::take) else { return };
         if self.names.get(&slot.spec.name) == Some(&cid) {
             self.names.remove(&slot.spec.name);

@@ -1,6 +1,6 @@
 //! `start`, `stop`, `restart`.
 
-use super::play::{Play, edit, name};
+use super::play::{Act, Play, edit, name};
 use crate::supervisor::{Command, Event, RunEvent};
 
 #[test]
@@ -77,7 +77,7 @@ fn stop_and_start_before_it_was_told_is_a_new_run() {
 
 #[test]
 fn stop_makes_stopped_what_waits_backs_off_or_has_failed() {
-    let cases: [(&str, fn(&mut Play)); 4] = [
+    let cases: [(&str, Act); 4] = [
         ("keep; db?; api: db", |_| {}),
         ("keep; api", |play| play.ends("api", 1)),
         ("keep; api!", |play| play.ends("api", 1)),

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::play::{Play, edit, ms, project};
+use super::play::{Act, Play, edit, ms, project};
 use crate::config::model::OnFailure;
 use crate::supervisor::{Event, Setup};
 
 #[test]
 fn it_ends_by_itself_when_nothing_can_come_any_more() {
-    let cases: [(&str, fn(&mut Play), Option<u8>); 7] = [
+    let cases: [(&str, Act, Option<u8>); 7] = [
         ("a; b: a completed", |play| (play.ends("a", 0), play.ends("b", 0)).1, Some(0)),
         ("a!; b: a completed", |play| play.ends("a", 1), Some(1)),
         ("a; b", |play| play.ends("a", 0), None),

@@ -112,6 +112,9 @@ fn chosen(project: &Project) -> BTreeSet<Name> {
     project.components.iter().filter(|spec| spec.autostart).map(|spec| spec.name.clone()).collect()
 }
 
+/// Something that happens in a scenario.
+pub(super) type Act = fn(&mut Play);
+
 /// A core, its world, and what was wanted since it was last asked for.
 pub(super) struct Play {
     pub(super) core: Supervisor,

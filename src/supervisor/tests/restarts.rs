@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::play::{Play, edit};
+use super::play::{Act, Play, edit};
 use crate::config::model::RestartPolicy;
 
 #[test]
@@ -131,7 +131,7 @@ fn after_a_crash_followers_are_stopped_at_once() {
 /// What wanted an end stays when it comes; when the job runs again, it is restarted with it.
 #[test]
 fn a_job_takes_its_followers_along_whenever_it_runs_again() {
-    let commands: [(&str, fn(&mut Play)); 3] = [
+    let commands: [(&str, Act); 3] = [
         ("change", |play| play.change("job")),
         ("restart", |play| play.restart("job")),
         ("start", |play| play.start("job")),

@@ -112,7 +112,7 @@ impl Supervisor {
         let (mut seen, mut stack) = (BTreeSet::from([cid]), vec![cid]);
         while let Some(next) = stack.pop() {
             let Some(slot) = self.slot(next) else { continue };
-            let running = slot.phase.run().is_some() || matches!(slot.phase, Phase::Settling { .. });
+            let running = slot.phase.state().runs();
             if !matches!(slot.phase, Phase::Completed) || next == cid {
                 let needing = slot.dependents.iter().filter(|edge| edge.condition != Condition::Completed);
                 stack.extend(needing.map(|edge| edge.to).filter(|to| seen.insert(*to)));
@@ -134,9 +134,8 @@ impl Supervisor {
         }
         slot.wanted = Wanted::Up;
         slot.ledger.clear();
-        slot.last = slot.last.max(Some(cause));
         // A stop that it was not told of yet has become this.
         slot.wish = None;
-        self.restart_for(cid, Why::Restart);
+        self.restart_for(cid, Why::Restart, cause);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::record::What;
-use super::slot::{Phase, Slot, Wanted, Why};
+use super::slot::{Phase, Wanted, Why};
 use super::{Action, Supervisor};
 use crate::config::model::{Component, Project};
 use crate::plan::{self, Step, StepAction};
@@ -31,10 +31,10 @@ impl Supervisor {
             self.apply(step, cause, chosen);
         }
         // What is still to be stopped by command may have got dependents that are to be stopped first.
-        let to_stop = |slot: &Slot| slot.wanted == Wanted::Down && slot.wish.is_some();
         for cid in self.cids() {
-            if self.slot(cid).is_some_and(to_stop) {
-                self.stop(cid, cause);
+            let down = self.slot(cid).filter(|slot| slot.wanted == Wanted::Down);
+            if let Some(wish) = down.and_then(|slot| slot.wish.as_ref()) {
+                self.stop(cid, wish.cause.unwrap_or(cause));
             }
         }
     }
@@ -66,10 +66,7 @@ impl Supervisor {
             StepAction::Restart if step.changed.is_empty() => {}
             StepAction::Restart => {
                 let reason = format!("the file was edited: {}", step.reason);
-                if let Some(slot) = self.slot_mut(cid) {
-                    slot.last = slot.last.max(Some(cause));
-                }
-                self.restart_for(cid, Why::Edit(reason));
+                self.restart_for(cid, Why::Edit(reason), cause);
             }
             StepAction::Update | StepAction::Stop => {}
         }

@@ -1,13 +1,11 @@
-//! From a wish of an end to the last byte of output, and what follows.
+//! From a wish of an end to the last byte of output.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::record::{End, Sealed, What};
-use super::restart::Verdict;
-use super::slot::{Edge, Ended, Ending, Phase, Run, Slot, Stage, Wanted, Why, Wish};
+use super::record::What;
+use super::slot::{Edge, Ending, Phase, Slot, Stage, Wanted, Why, Wish};
 use super::{Action, Supervisor};
-use crate::config::model::{Component, Condition, OnFailure, Restart, RestartPolicy};
+use crate::config::model::Condition;
 use crate::types::{Cid, Exit, Scope, Signal};
 
 impl Supervisor {
@@ -15,14 +13,10 @@ impl Supervisor {
     pub(super) fn wish(&mut self, cid: Cid, why: Why, cause: Option<u64>) {
         let Some(slot) = self.slot_mut(cid) else { return };
         let standing = slot.wish.as_ref().is_some_and(|wish| !wish.why.starts_again());
-        match &slot.phase {
-            Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) if !standing => {
-                slot.wish = Some(Wish { why, cause });
-                // Those that wait for it must not start on it any more.
-                self.wake(cid);
-            }
-            Phase::Ending(_) | Phase::Sealing(_) if why.starts_again() => slot.again = true,
-            _ => {}
+        if slot.phase.up() && !standing {
+            slot.wish = Some(Wish { why, cause });
+            // Those that wait for it must not start on it any more.
+            self.wake(cid);
         }
     }
 
@@ -59,12 +53,9 @@ impl Supervisor {
 
     /// Asks a run to stop, now.
     pub(super) fn end_now(&mut self, cid: Cid, why: Why, cause: Option<u64>) {
-        let run = match self.slot(cid).map(|slot| &slot.phase) {
-            Some(Phase::Starting(run) | Phase::Ready(run)) => run.clone(),
-            _ => return,
-        };
-        let reason = explain(&why);
-        let Some(slot) = self.slot_mut(cid) else { return };
+        let Some(slot) = self.slot(cid) else { return };
+        let (Phase::Starting(run) | Phase::Ready(run)) = &slot.phase else { return };
+        let (run, reason) = (run.clone(), explain(&why));
         let (id, rules) = (run.id, Arc::clone(&slot.spec.stop));
         let until = self.now + rules.timeout;
         self.note(cid, cause, What::StopRequested { reason: reason.clone() });
@@ -104,49 +95,58 @@ impl Supervisor {
         slot.dependents.iter().filter(along).map(|edge| edge.to).collect()
     }
 
-    /// The leader ended: by itself, or as it was asked to.
+    /// The leader ended: by itself, or as it was asked to. The rest of its unit is stopped likewise.
     pub(super) fn leader_ended(&mut self, cid: Cid, exit: Exit) {
-        let now = self.now;
-        self.note(cid, None, What::Exited { exit: exit.clone() });
-        let Some(slot) = self.slot_mut(cid) else { return };
-        slot.exit = Some(exit.clone());
-        match &mut slot.phase {
-            Phase::Ending(ending) if ending.exit.is_none() => {
-                ending.exit = Some((exit, now));
-                let (id, signal) = (ending.run.id, slot.spec.stop.signal);
-                if matches!(ending.stage, Stage::Asked { .. }) {
-                    self.out.push(Action::Signal { run: id, signal, scope: Scope::Escaped });
-                }
-            }
-            Phase::Spawning(run) | Phase::Starting(run) | Phase::Ready(run) => {
-                let run = run.clone();
-                self.own_end(cid, run, exit);
-            }
-            _ => {}
+        let Some(slot) = self.slot(cid) else { return };
+        let Some(run) = slot.phase.run().map(|run| run.id) else { return };
+        let signal = slot.spec.stop.signal;
+        let scope = match &slot.phase {
+            Phase::Ending(ending) if !matches!(ending.stage, Stage::Asked { .. }) => None,
+            // The leader's group has been asked already.
+            Phase::Ending(_) => Some(Scope::Escaped),
+            _ => Some(Scope::Unit),
+        };
+        if self.note_exit(cid, exit)
+            && let Some(scope) = scope
+        {
+            self.out.push(Action::Signal { run, signal, scope });
         }
     }
 
-    /// A run ended by itself: the rest of its unit is stopped likewise.
-    fn own_end(&mut self, cid: Cid, run: Run, exit: Exit) {
-        let Some(slot) = self.slot_mut(cid) else { return };
-        if slot.wish.take().is_some_and(|wish| wish.why.starts_again()) {
-            slot.again = true;
+    /// Notes how the leader ended, if that is news; where nobody had told it to, the run is ending from now
+    /// on.
+    fn note_exit(&mut self, cid: Cid, exit: Exit) -> bool {
+        let now = self.now;
+        if !self.slot(cid).is_some_and(|slot| slot.phase.led()) {
+            return false;
         }
-        let (id, rules) = (run.id, Arc::clone(&slot.spec.stop));
-        let stage = Stage::Asked { until: self.now + rules.timeout };
+        self.note(cid, None, What::Exited { exit: exit.clone() });
+        let Some(slot) = self.slot_mut(cid) else { return false };
+        slot.exit = Some(exit.clone());
+        match &mut slot.phase {
+            Phase::Ending(ending) => ending.exit = Some((exit, now)),
+            _ => self.own_end(cid, exit),
+        }
+        true
+    }
+
+    /// A run ended by itself.
+    fn own_end(&mut self, cid: Cid, exit: Exit) {
+        let now = self.now;
+        let Some(slot) = self.slot_mut(cid) else { return };
+        let Some(run) = slot.phase.run().cloned() else { return };
+        slot.again |= slot.wish.take().is_some_and(|wish| wish.why.starts_again());
+        let stage = Stage::Asked { until: now + slot.spec.stop.timeout };
         let reason = format!("it ended with {exit}");
-        let exit = Some((exit, self.now));
+        let exit = Some((exit, now));
         let ending = Ending { run, why: Why::Own, exit, gone: false, stage, killed: false };
         self.enter(cid, Phase::Ending(ending), reason, None);
-        self.out.push(Action::Signal { run: id, signal: rules.signal, scope: Scope::Unit });
         self.take_dependents_along(cid, false);
     }
 
     pub(super) fn unit_gone(&mut self, cid: Cid) {
-        // Whoever told of it did not see how the leader ended.
-        if self.slot(cid).is_some_and(|slot| slot.phase.up()) {
-            self.leader_ended(cid, Exit::Signal(Signal::KILL));
-        }
+        // If nobody saw how the leader ended, it was not the leader's own doing.
+        self.note_exit(cid, Exit::Signal(Signal::KILL));
         let Some(Phase::Ending(ending)) = self.slot(cid).map(|slot| &slot.phase) else { return };
         if ending.gone {
             return;
@@ -252,135 +252,6 @@ impl Supervisor {
         self.out.push(Action::Kill { run: id });
     }
 
-    /// Nothing of the run is left, and its output is read: its state is sealed.
-    fn all_gone(&mut self, cid: Cid) {
-        let Some(slot) = self.slot(cid) else { return };
-        let Phase::Ending(ending) = &slot.phase else { return };
-        let Ending { run, why, exit, killed, .. } = ending.clone();
-        let ended = Ended { run, why, exit };
-        let end = match (&ended.why, killed) {
-            (_, true) => End::Crashed,
-            (Why::Own, false) if succeeded(&ended, &slot.spec.restart) => End::Succeeded,
-            // What did not become ready has failed, however politely it went.
-            (Why::Own | Why::NotReady(_), false) => End::Crashed,
-            (_, false) => End::Ordered,
-        };
-        self.seal(cid, ended, end);
-    }
-
-    /// A run is over: its state is sealed, if it has one, then it is decided what follows. Also for a run
-    /// that was prepared and never spawned, which says nothing against the state put in place for it.
-    pub(super) fn seal(&mut self, cid: Cid, ended: Ended, end: End) {
-        let Some(slot) = self.slot(cid) else { return };
-        if ended.run.spec.state.is_none() {
-            return self.conclude(cid, &ended);
-        }
-        let id = ended.run.id;
-        let spec = Arc::clone(if same_state_file(&ended.run.spec, &slot.spec) {
-            &slot.spec
-        } else {
-            &ended.run.spec
-        });
-        let reason = slot.reason.clone();
-        let unseen = matches!(ended.why, Why::TakenBack | Why::NotStarted(_));
-        self.enter(cid, Phase::Sealing(ended), reason, None);
-        self.out.push(if unseen {
-            Action::TakeBack { run: id, spec }
-        } else {
-            Action::Seal { run: id, spec, end }
-        });
-    }
-
-    pub(super) fn sealed(&mut self, cid: Cid, outcome: &Sealed) {
-        let Some(Phase::Sealing(ended)) = self.slot(cid).map(|slot| &slot.phase) else { return };
-        let ended = ended.clone();
-        self.note_sealed(cid, outcome);
-        self.conclude(cid, &ended);
-    }
-
-    /// Decides what follows a run of which nothing is left.
-    pub(super) fn conclude(&mut self, cid: Cid, ended: &Ended) {
-        let Some(slot) = self.slot_mut(cid) else { return };
-        if ended.why == Why::TakenBack {
-            // Nobody has seen a run of this number.
-            slot.incarnation -= 1;
-        }
-        let again = slot.again || ended.why.starts_again();
-        let Some(slot) = self.slot(cid) else { return };
-        if self.unwanted(slot) {
-            return self.rest(cid);
-        }
-        if again {
-            return self.start_or_settle(cid);
-        }
-        self.judge(cid, ended);
-    }
-
-    /// Decides whether a run that nobody wanted to end is to be followed by another one.
-    fn judge(&mut self, cid: Cid, ended: &Ended) {
-        let Some(slot) = self.slot(cid) else { return };
-        let ready = ended
-            .run
-            .ready_since
-            .map(|since| ended.exit.as_ref().map_or(Duration::ZERO, |(_, at)| at.since(since)));
-        let exit = ended.exit.as_ref().map(|(exit, _)| exit.to_string()).unwrap_or_default();
-        let premature = ended.run.spec.ready.is_some() && ready.is_none();
-        let rules = Arc::clone(&slot.spec.restart);
-        if ended.why == Why::TakenBack {
-            self.try_start(cid);
-        } else if let Why::NotReady(reason) | Why::NotStarted(reason) = &ended.why {
-            self.failed_run(cid, Duration::ZERO, reason.clone());
-        } else if !succeeded(ended, &rules) {
-            self.failed_run(cid, ready.unwrap_or_default(), format!("it ended with {exit}"));
-        } else if premature {
-            self.failed_run(cid, Duration::ZERO, format!("it ended with {exit} before it was ready"));
-        } else if rules.policy == RestartPolicy::Always {
-            self.start_after(cid, ready.unwrap_or_default(), format!("it ended with {exit}"));
-        } else {
-            self.enter(cid, Phase::Completed, format!("it ended with {exit}"), None);
-        }
-    }
-
-    /// A run failed, or could not even be made.
-    fn failed_run(&mut self, cid: Cid, ready: Duration, reason: String) {
-        let Some(slot) = self.slot(cid) else { return };
-        match slot.spec.restart.policy {
-            RestartPolicy::OnFailure | RestartPolicy::Always => self.start_after(cid, ready, reason),
-            RestartPolicy::Never => self.fail(cid, reason),
-        }
-    }
-
-    /// An automatic restart, if the limit allows one more.
-    fn start_after(&mut self, cid: Cid, ready: Duration, reason: String) {
-        let now = self.now;
-        let Some(slot) = self.slots.get_mut(cid.index()).and_then(Option::as_mut) else { return };
-        let rules = Arc::clone(&slot.spec.restart);
-        match slot.ledger.judge(now, ready, &rules, &mut self.rng) {
-            Verdict::After(wait) if wait.is_zero() => self.start_or_settle(cid),
-            Verdict::After(wait) => {
-                let reason = format!("{reason}; starting again in {} ms", wait.as_millis());
-                self.enter(cid, Phase::Backoff { until: now + wait }, reason, None);
-            }
-            Verdict::GiveUp => {
-                let within = humantime::format_duration(rules.limit.within);
-                let reason =
-                    format!("{reason}; it was restarted {} times within {within}", rules.limit.count);
-                self.fail(cid, reason);
-            }
-        }
-    }
-
-    /// For good.
-    fn fail(&mut self, cid: Cid, reason: String) {
-        let Some(slot) = self.slot(cid) else { return };
-        let shutdown = slot.spec.on_failure == OnFailure::Shutdown;
-        self.enter(cid, Phase::Failed, reason, None);
-        if shutdown {
-            let cause = self.slot(cid).and_then(|slot| slot.last);
-            self.shut_down(1, cause);
-        }
-    }
-
     /// What is wanted of a component becomes `wanted`, and what runs of it ends in order.
     pub(super) fn unwant(&mut self, cid: Cid, wanted: Wanted, why: &'static str, cause: Option<u64>) {
         let Some(slot) = self.slot_mut(cid) else { return };
@@ -404,18 +275,6 @@ impl Supervisor {
             Phase::Preparing(_) | Phase::Ending(_) | Phase::Sealing(_) => {}
         }
     }
-}
-
-/// Whether the leader ended with a success code.
-fn succeeded(ended: &Ended, rules: &Restart) -> bool {
-    match &ended.exit {
-        Some((Exit::Code(code), _)) => rules.success_codes.contains(code),
-        Some((Exit::Signal(_) | Exit::Panic(_), _)) | None => false,
-    }
-}
-
-fn same_state_file(one: &Component, other: &Component) -> bool {
-    one.state.as_ref().map(|state| &state.file) == other.state.as_ref().map(|state| &state.file)
 }
 
 /// A reason as a fragment of a sentence.

@@ -41,6 +41,7 @@ mod edit;
 mod ending;
 mod event;
 mod order;
+mod outcome;
 mod quiet;
 mod record;
 mod restart;
@@ -423,40 +424,5 @@ impl Supervisor {
     fn latest(&self, cid: Cid, others: impl IntoIterator<Item = Cid>) -> Option<u64> {
         let of = |cid| self.slot(cid).and_then(|slot| slot.last);
         others.into_iter().filter_map(of).chain(of(cid)).max()
-    }
-
-    /// Takes an unwanted component, of which nothing runs, out of the game.
-    fn rest(&mut self, cid: Cid) {
-        let cause = self.slot(cid).and_then(|slot| slot.wish.as_ref()).and_then(|wish| wish.cause);
-        let cause = cause.or_else(|| self.shutdown.as_ref().map(|shutdown| shutdown.seq));
-        let reason = match self.slot(cid).map(|slot| slot.wanted) {
-            Some(Wanted::Removed) => "removed from the file",
-            Some(Wanted::Down) => "stopped by command",
-            Some(Wanted::Never) => "not chosen",
-            Some(Wanted::Up) | None => "the project is shut down",
-        };
-        if let Some(slot) = self.slot_mut(cid) {
-            slot.again = false;
-        }
-        self.enter(cid, Phase::Stopped, reason, cause);
-    }
-
-    fn forget(&mut self, cid: Cid) {
-        self.release(cid);
-        let Some(slot) = self.slots.get_mut(cid.index()).and_then(Option::take) else { return };
-        if self.names.get(&slot.spec.name) == Some(&cid) {
-            self.names.remove(&slot.spec.name);
-        }
-        self.incarnations.insert(slot.spec.name.clone(), slot.incarnation);
-        self.deadlines.remove(&(slot.armed, cid));
-        self.busy -= usize::from(slot.phase.busy());
-        self.unfinished -= usize::from(slot.phase.unfinished());
-        self.out.push(Action::Forget { component: cid });
-        for edge in &slot.deps {
-            if let Some(other) = self.slot_mut(edge.to) {
-                other.dependents.retain(|back| back.to != cid);
-                other.gate = 0;
-            }
-        }
     }
 }

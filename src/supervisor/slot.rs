@@ -254,6 +254,11 @@ impl Phase {
         matches!(self, Self::Spawning(_) | Self::Starting(_) | Self::Ready(_))
     }
 
+    /// Whether a leader may live, as far as was heard.
+    pub(crate) fn led(&self) -> bool {
+        self.up() || matches!(self, Self::Ending(ending) if ending.exit.is_none() && !ending.gone)
+    }
+
     /// Whether an effect is still to answer, so that the project can't end.
     pub(crate) fn busy(&self) -> bool {
         match self {

@@ -123,10 +123,11 @@ impl Supervisor {
                 continue;
             }
             let (name, state) = (&other.spec.name, other.phase.state());
-            match &other.phase {
-                Phase::Failed => return Gate::Blocked(format!("{name} has failed")),
-                Phase::Blocked => return Gate::Blocked(format!("{name} is blocked")),
-                _ => {}
+            if matches!(other.phase, Phase::Failed) {
+                return Gate::Blocked(format!("{name} has failed"));
+            }
+            if matches!(other.phase, Phase::Blocked) {
+                return Gate::Blocked(format!("{name} is blocked"));
             }
             shut.get_or_insert_with(|| match edge.condition {
                 Condition::Started => format!("waiting for {name} to be started ({state})"),
@@ -273,12 +274,15 @@ impl Supervisor {
 /// Whether a dependency meets the condition of this edge. One that is to stop any moment does not; one that
 /// has completed meets every condition.
 fn satisfied(dependency: &Slot, edge: Edge) -> bool {
-    match (&dependency.phase, edge.condition) {
-        (Phase::Completed, _) => true,
-        (Phase::Ready(_), Condition::Ready | Condition::Started) => dependency.wish.is_none(),
-        (Phase::Starting(_), Condition::Started) => dependency.wish.is_none(),
-        _ => false,
-    }
+    let runs = match &dependency.phase {
+        Phase::Completed => return true,
+        Phase::Ready(_) => matches!(edge.condition, Condition::Started | Condition::Ready),
+        Phase::Starting(_) => edge.condition == Condition::Started,
+        Phase::Preparing(_) | Phase::Spawning(_) | Phase::Ending(_) | Phase::Sealing(_) => false,
+        Phase::Stopped | Phase::Waiting | Phase::Blocked | Phase::Settling { .. } => false,
+        Phase::Backoff { .. } | Phase::Failed => false,
+    };
+    runs && dependency.wish.is_none()
 }
 
 /// Whether two declarations start the same thing: what was prepared for one serves the other.

@@ -2,7 +2,7 @@
 
 use super::Supervisor;
 use super::record::{Source, State};
-use super::slot::{Phase, Slot};
+use super::slot::Slot;
 use crate::config::model::Kind;
 use crate::types::{Cid, Exit, Name, Time};
 
@@ -46,17 +46,6 @@ impl Supervisor {
     }
 }
 
-/// The process id of a leader that lives: that of a dead one may be anybody's.
-fn leader(phase: &Phase) -> Option<u32> {
-    match phase {
-        Phase::Starting(run) | Phase::Ready(run) => run.pid,
-        Phase::Ending(ending) if ending.exit.is_none() && !ending.gone => ending.run.pid,
-        Phase::Ending(_) | Phase::Preparing(_) | Phase::Spawning(_) | Phase::Sealing(_) => None,
-        Phase::Stopped | Phase::Waiting | Phase::Blocked | Phase::Settling { .. } => None,
-        Phase::Backoff { .. } | Phase::Completed | Phase::Failed => None,
-    }
-}
-
 fn view(slot: &Slot) -> View {
     let run = slot.phase.run();
     View {
@@ -65,7 +54,8 @@ fn view(slot: &Slot) -> View {
         state: slot.phase.state(),
         reason: slot.reason.clone(),
         since: slot.since,
-        pid: leader(&slot.phase),
+        // That of a leader that has ended may be anybody's by now.
+        pid: run.filter(|_| slot.phase.led()).and_then(|run| run.pid),
         incarnation: slot.incarnation,
         restarts: slot.ledger.total,
         exit: slot.exit.clone(),

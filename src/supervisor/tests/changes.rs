@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::play::{Play, edit};
+use super::play::{Act, Play, edit};
 use crate::config::model::WatchAction;
 use crate::supervisor::{Event, RunEvent};
 
@@ -51,7 +51,7 @@ fn in_each_state_it_does_what_the_contract_says() {
             "{what}"
         );
     };
-    let after = |text: &str, act: fn(&mut Play)| {
+    let after = |text: &str, act: Act| {
         let mut play = Play::of(text);
         act(&mut play);
         play

@@ -180,9 +180,18 @@ fn what_was_removed_is_nobodys_to_command() {
 }
 
 #[test]
-fn the_cause_of_a_follower_is_the_command() {
-    let mut play = Play::of("db; follows: db ready restart");
+fn causes_lead_back_to_what_was_commanded() {
+    let mut play = Play::of("db; follows: db ready restart; other*");
     let causes = play.causes(Event::Command(Command::Restart(vec![name("db")])));
     assert_eq!(causes, "command< follows.stop_requested<command follows.stopping<follows.stop_requested");
+    let causes = play.causes(Event::Command(Command::Stop(vec![name("other")])));
+    assert_eq!(causes, "command< other.stop_requested<command other.stopping<other.stop_requested");
+    play.change("other");
+    let end = Event::Run(play.run("other"), RunEvent::Exited(crate::types::Exit::Code(0)));
+    assert_eq!(
+        play.causes(end),
+        "other.exited<other.stopping",
+        "a change that does nothing leads to nothing"
+    );
     play.says("follows", RunEvent::Gone);
 }

@@ -10,7 +10,7 @@ use crate::config::model::{
     Command as Line, Component, Condition, Dependency, Env, Kind, Logs, OnFailure, Poll, Probe, Project,
     Ready, Restart, RestartPolicy, Stdin, Stop, Watch, WatchAction,
 };
-use crate::supervisor::{Action, Command, Event, RunEvent, Sealed, Setup, Supervisor, What};
+use crate::supervisor::{Action, Command, Event, Record, RunEvent, Sealed, Setup, Supervisor, What};
 use crate::types::{Exit, Name, RunId, Scope, Time};
 
 pub(super) fn ms(ms: u64) -> Duration {
@@ -112,7 +112,7 @@ fn chosen(project: &Project) -> BTreeSet<Name> {
     project.components.iter().filter(|spec| spec.autostart).map(|spec| spec.name.clone()).collect()
 }
 
-/// Something that is done in a play.
+/// Something that happens in a scenario.
 pub(super) type Act = fn(&mut Play);
 
 /// A core, its world, and what was wanted since it was last asked for.
@@ -123,6 +123,7 @@ pub(super) struct Play {
     /// What is answered at once: prepare, spawn, seal.
     answers: bool,
     checks: bool,
+    records: BTreeMap<u64, String>,
     trace: Vec<String>,
     pub(super) reasons: Vec<String>,
 }
@@ -172,6 +173,7 @@ impl Play {
             exit: None,
             answers: true,
             checks: true,
+            records: BTreeMap::new(),
             trace: Vec::new(),
             reasons: Vec::new(),
         }
@@ -233,6 +235,7 @@ impl Play {
                 format!("exit {code}")
             }
             Action::Record(record) => {
+                self.note(&record);
                 if let (What::State { reason, .. } | What::StopRequested { reason }, Some(of)) =
                     (record.what, record.component)
                 {
@@ -256,23 +259,30 @@ impl Play {
 
     /// What is recorded of an event, each with what led to it: `api.stopping<api.stop_requested`.
     pub(super) fn causes(&mut self, event: Event) -> String {
-        let mut known: BTreeMap<u64, String> = BTreeMap::new();
         let mut lines = Vec::new();
         for action in self.core.step(self.now, event) {
             let Action::Record(record) = action else { continue };
-            let what = match record.what {
-                What::State { state, .. } => state.word(),
-                What::StopRequested { .. } => "stop_requested",
-                What::Command { .. } => "command",
-                _ => "other",
-            };
-            let of = record.component.map(|name| format!("{name}.")).unwrap_or_default();
-            let line = format!("{of}{what}");
-            let cause = record.cause.and_then(|seq| known.get(&seq).cloned()).unwrap_or_default();
-            known.insert(record.seq, line.clone());
+            let line = self.note(&record);
+            let cause = record.cause.and_then(|seq| self.records.get(&seq).cloned()).unwrap_or_default();
             lines.push(format!("{line}<{cause}"));
         }
         lines.join(" ")
+    }
+
+    /// Keeps a record for the causes of later ones.
+    fn note(&mut self, record: &Record) -> String {
+        let what = match &record.what {
+            What::State { state, .. } => state.word(),
+            What::StopRequested { .. } => "stop_requested",
+            What::Exited { .. } => "exited",
+            What::Command { .. } => "command",
+            What::Changed { .. } => "changed",
+            _ => "other",
+        };
+        let of = record.component.as_ref().map(|name| format!("{name}.")).unwrap_or_default();
+        let line = format!("{of}{what}");
+        self.records.insert(record.seq, line.clone());
+        line
     }
 
     // ── What the world tells ───────────────────────────────────────────────────────────────────────────

@@ -3,7 +3,7 @@
 use super::play::{Play, edit};
 use crate::config::model::{Project, State};
 use crate::supervisor::{Event, Restored, RunEvent, Sealed, Source};
-use crate::types::Exit;
+use crate::types::{Exit, Signal};
 
 #[test]
 fn each_condition_opens_in_its_state_and_independent_ones_start_together() {
@@ -147,15 +147,27 @@ fn a_state_is_used_up_when_the_run_is_ready_with_it() {
 
 #[test]
 fn a_state_tells_how_the_run_ended() {
-    for (what, end) in
-        [("ended", "Succeeded"), ("failed", "Crashed"), ("asked", "Ordered"), ("killed", "Crashed")]
-    {
+    let table = [
+        ("ended", "Succeeded"),
+        ("failed", "Crashed"),
+        ("asked", "Ordered"),
+        ("heeded", "Ordered"),
+        ("shot", "Crashed"),
+        ("killed", "Crashed"),
+    ];
+    for (what, end) in table {
         let mut play = Play::with("api!", with_state);
         match what {
             "ended" => play.ends("api", 0),
             "failed" => play.ends("api", 1),
             "asked" => {
                 play.stop("api");
+                play.ends("api", 1);
+            }
+            "heeded" | "shot" => {
+                let signal = if what == "shot" { Signal::KILL } else { Signal::TERM };
+                play.stop("api");
+                play.says("api", RunEvent::Exited(Exit::Signal(signal)));
                 play.gone("api");
             }
             _ => {

@@ -194,6 +194,12 @@ fn answers_in_odd_orders_are_taken_as_they_come() {
     play.after(1_000);
     assert_eq!(play.took(), "close api", "the second Gone does not begin it anew");
 
+    let mut play = Play::of("api!");
+    play.exits("api", 0);
+    play.exits("api", 1);
+    play.gone("api");
+    assert_eq!((play.state("api"), play.reason("api").as_str()), ("completed", "it ended with exit code 0"));
+
     // A leader that ends before its spawn is told.
     let mut play = Play::quiet("api!", |_| {});
     play.silent();

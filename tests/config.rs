@@ -9,9 +9,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use orch::config::{CODES, LoadOptions, Loaded, load, render, schema};
+use orch::config::{CODES, LoadOptions, Loaded, Threads, load, render, schema};
 use orch::types::Severity;
 
 fn root() -> &'static Path {
@@ -22,7 +23,13 @@ fn options() -> LoadOptions {
     let environment = [("PATH", "/usr/bin:/bin"), ("SET_IN_TESTS", "true")];
     LoadOptions {
         environment: environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
-        threads: Some(vec!["registered".into()]),
+        threads: Some(Threads {
+            names: vec!["registered".into(), "ticker".into()],
+            check: Arc::new(|_, with| match with.get("refused") {
+                Some(_) => Err("with.refused: it is refused".into()),
+                None => Ok(()),
+            }),
+        }),
         ..LoadOptions::default()
     }
 }

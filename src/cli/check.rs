@@ -1,12 +1,14 @@
 //! `orch validate`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::args::{ReportFormat, ValidateArgs};
 use super::exit::Exit;
 use super::{colors, file, pretty, print, state_dir};
 use crate::config::{LoadOptions, Loaded, load, render};
 use crate::runner::thread::Registry;
+use crate::runtime::threads;
 use crate::types::Severity;
 
 pub(super) fn validate(args: &ValidateArgs) -> Exit {
@@ -27,7 +29,7 @@ pub(super) fn read(file: &Path) -> Loaded {
     let options = LoadOptions {
         state_dir: state_dir(),
         environment: std::env::vars_os().collect(),
-        threads: Some(Registry::builtin().names().map(str::to_owned).collect()),
+        threads: Some(threads(&Arc::new(Registry::builtin()))),
     };
     load(file, &options)
 }

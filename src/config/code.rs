@@ -57,6 +57,7 @@ codes! {
     ENV_FILE_MISSING = "E209": "An env file is missing or can't be read.";
     CLAIMED_TWICE = "E210": "Two components claim one file or socket.";
     OWN_SOCKET = "E211": "A `tcp` probe on the component's own socket, whose backlog always answers.";
+    THREAD_WITH = "E212": "A thread can't be made from its `with`.";
     UNSET_VARIABLE = "W001": "A variable without a default is not set, and stands for nothing.";
     NOT_YET = "W002": "A key that this version reads and checks, but does not act on yet.";
     PROGRAM_LATER = "W003": "A program can't be found now, but a build or a completed dependency may make it.";

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,7 +26,25 @@ pub struct LoadOptions {
     /// orch's own environment.
     pub environment: BTreeMap<OsString, OsString>,
     /// The threads that are registered beside the built-in ones; `None`: unknown, so every name passes.
-    pub threads: Option<Vec<String>>,
+    pub threads: Option<Threads>,
+}
+
+/// The threads that are registered: their names, and what they say of their `with`.
+#[derive(Clone)]
+pub struct Threads {
+    /// The names.
+    pub names: Vec<String>,
+    /// Why a thread of that name can't be made from that `with`.
+    pub check: Arc<CheckWith>,
+}
+
+/// Says why a thread of this name can't be made from this `with`.
+pub type CheckWith = dyn Fn(&str, &serde_yaml::Value) -> Result<(), String> + Send + Sync;
+
+impl fmt::Debug for Threads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Threads").field(&self.names).finish()
+    }
 }
 
 /// What came of a load.

@@ -26,6 +26,6 @@ mod unit;
 mod words;
 
 pub use code::{ALL as CODES, Code};
-pub use load::{LoadOptions, Loaded, find, load};
+pub use load::{CheckWith, LoadOptions, Loaded, Threads, find, load};
 pub use schema::schema;
 pub use source::{Source, Sources};

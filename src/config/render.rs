@@ -1,6 +1,7 @@
 //! Diagnostics shown: to people in their source lines, and to programs as JSON.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::ops::Range;
 
@@ -17,18 +18,21 @@ const SHOWN: usize = 20;
 /// How much of a long line is shown on either side of the place.
 const AROUND: usize = 60;
 
+/// How many further places of one mistake are listed.
+const PLACES: usize = 8;
+
 /// The diagnostics for people: each with its file, line and column, the source line with the place
-/// underlined, its code, and its help. Of many, the first ones are shown.
+/// underlined, its code, and its help. One that is made in many places (a program that is not installed) is
+/// shown once, with the places. Of many, the first ones are shown.
 #[must_use]
 pub fn human(diagnostics: &[Diagnostic], sources: &Sources, color: bool) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let renderer = renderer.decor_style(DecorStyle::Ascii);
     let mut out = String::new();
     for severity in [Severity::Error, Severity::Warning] {
-        let of_this: Vec<_> =
-            diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).collect();
-        for diagnostic in of_this.iter().take(SHOWN) {
-            let _ = writeln!(out, "{}\n", one(diagnostic, sources, &renderer));
+        let of_this = alike(diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity));
+        for (diagnostic, again) in of_this.iter().take(SHOWN) {
+            let _ = writeln!(out, "{}\n", one(diagnostic, again, sources, &renderer));
         }
         let what = if severity == Severity::Error { "error" } else { "warning" };
         let more = of_this.len().saturating_sub(SHOWN);
@@ -41,6 +45,41 @@ pub fn human(diagnostics: &[Diagnostic], sources: &Sources, color: bool) -> Stri
         out.push('\n');
     }
     out
+}
+
+/// Each mistake with the further places where it is made, in the order of the first place.
+fn alike<'d>(diagnostics: impl Iterator<Item = &'d Diagnostic>) -> Vec<(&'d Diagnostic, Vec<&'d Place>)> {
+    let mut groups: Vec<(&Diagnostic, Vec<&Place>)> = Vec::new();
+    let mut known = BTreeMap::new();
+    for diagnostic in diagnostics {
+        let Diagnostic { code, message, help, .. } = diagnostic;
+        let place = diagnostic.place.as_ref().filter(|_| diagnostic.related.is_none());
+        match (known.get(&(code, message, help)), place) {
+            (Some(at), Some(place)) => {
+                let group: &mut (&Diagnostic, Vec<&Place>) = &mut groups[*at];
+                group.1.push(place);
+            }
+            (None | Some(_), _) => {
+                if place.is_some() {
+                    known.insert((code, message, help), groups.len());
+                }
+                groups.push((diagnostic, Vec::new()));
+            }
+        }
+    }
+    groups
+}
+
+/// The further places of a mistake, in words.
+fn places(again: &[&Place]) -> Option<String> {
+    if again.is_empty() {
+        return None;
+    }
+    let listed = again.iter().take(PLACES);
+    let listed: Vec<String> = listed.map(|place| format!("{}:{}", place.line, place.column)).collect();
+    let more = again.len().saturating_sub(PLACES);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Some(format!("the same at {}{more}", listed.join(", ")))
 }
 
 /// The diagnostics for programs: `{"valid", "errors", "warnings"}`, as the contract has it.
@@ -66,7 +105,7 @@ fn entry(diagnostic: &Diagnostic) -> Json {
     })
 }
 
-fn one(diagnostic: &Diagnostic, sources: &Sources, renderer: &Renderer) -> String {
+fn one(diagnostic: &Diagnostic, again: &[&Place], sources: &Sources, renderer: &Renderer) -> String {
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
@@ -81,6 +120,9 @@ fn one(diagnostic: &Diagnostic, sources: &Sources, renderer: &Renderer) -> Strin
     }
     if let Some((window, label)) = &related {
         group = group.element(window.snippet(AnnotationKind::Context, Some(label)));
+    }
+    if let Some(places) = places(again) {
+        group = group.element(Level::NOTE.message(places));
     }
     if let Some(help) = &diagnostic.help {
         group = group.element(Level::HELP.message(harmless(help)));

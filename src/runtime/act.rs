@@ -46,9 +46,7 @@ impl Driver {
                 prepare::seal(&self.parts.inbox, &self.parts.states, run, &spec, end);
             }
             Action::TakeBack { run, spec } => {
-                if !self.baselines.release(run) {
-                    prepare::take_back(&self.parts.states, run, spec.name.clone());
-                }
+                prepare::take_back(&self.parts.inbox, &self.parts.states, run, spec.name.clone());
             }
             Action::UseState { spec, generation, .. } => {
                 prepare::used(&self.parts.states, spec.name.clone(), generation);

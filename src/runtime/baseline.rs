@@ -52,12 +52,6 @@ impl Baselines {
         held.map(|(run, _)| *run).collect()
     }
 
-    /// Drops the start of a run; whether it was held.
-    pub(crate) fn release(&mut self, run: RunId) -> bool {
-        let awaited = self.0.get_mut(&run.component);
-        awaited.is_some_and(|awaited| awaited.start.take_if(|start| start.0 == run).is_some())
-    }
-
     /// The watcher has answered; gives the start that can go on.
     pub(crate) fn known(&mut self, component: Cid) -> Option<Start> {
         let awaited = self.0.get_mut(&component)?;

@@ -18,4 +18,4 @@ mod reload;
 mod spawn;
 mod up;
 
-pub use up::{UpError, UpOptions, up};
+pub use up::{UpError, UpOptions, threads, up};

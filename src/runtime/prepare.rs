@@ -190,15 +190,16 @@ fn sealed(store: &Store, spec: &Component, run: RunId, end: End) -> Sealed {
     }
 }
 
-/// Notes that what was put in place for a run was not used.
-pub(crate) fn take_back(states: &States, run: RunId, name: Name) {
-    let of = name.clone();
+/// Notes that what was put in place for a run was not used; the answer comes by the inbox.
+pub(crate) fn take_back(inbox: &Inbox, states: &States, run: RunId, name: Name) {
+    let (inbox, of) = (inbox.clone(), name.clone());
     let call =
         states.call(&name, move |store| store.take_back(&of, run.incarnation).map_err(|error| why(&error)));
     tokio::spawn(async move {
         if let Ok(Err(reason)) | Err(reason) = call.await {
             tracing::warn!(%run, %reason, "a state that was not used counts as offered");
         }
+        drop(inbox.send(Message::Core(Event::Run(run, RunEvent::Sealed(Sealed::Nothing)))));
     });
 }
 

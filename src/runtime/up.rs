@@ -17,7 +17,7 @@ use super::journal::Journal;
 use super::prepare::{States, why};
 use super::reload::Reloader;
 use crate::config::model::Project;
-use crate::config::{LoadOptions, Loaded, render};
+use crate::config::{LoadOptions, Loaded, Threads, render};
 use crate::output::{Output, OutputConfig, Terminal};
 use crate::plan::chosen;
 use crate::runner::keeper::Keeper;
@@ -69,7 +69,7 @@ pub enum UpError {
 /// # Errors
 /// When it can't begin. Nothing has been started then.
 pub fn up(options: &UpOptions) -> Result<u8, UpError> {
-    let registry = Registry::builtin();
+    let registry = Arc::new(Registry::builtin());
     let color = !options.no_color && std::io::stderr().is_terminal();
     let reloader = Reloader::new(options, load_options(options, &registry), color);
     let loaded = reloader.read();
@@ -125,12 +125,20 @@ pub fn up(options: &UpOptions) -> Result<u8, UpError> {
 }
 
 /// What a load is told, beside the file.
-fn load_options(options: &UpOptions, registry: &Registry) -> LoadOptions {
+fn load_options(options: &UpOptions, registry: &Arc<Registry>) -> LoadOptions {
     LoadOptions {
         state_dir: options.state_dir.clone(),
         environment: std::env::vars_os().collect(),
-        threads: Some(registry.names().map(str::to_owned).collect()),
+        threads: Some(threads(registry)),
     }
+}
+
+/// What a load is told of the threads that there are.
+#[must_use]
+pub fn threads(registry: &Arc<Registry>) -> Threads {
+    let names = registry.names().map(str::to_owned).collect();
+    let registry = Arc::clone(registry);
+    Threads { names, check: Arc::new(move |name, with| registry.check(name, with)) }
 }
 
 fn run(parts: Parts, messages: mpsc::UnboundedReceiver<Message>) -> Result<u8, UpError> {

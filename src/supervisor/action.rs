@@ -62,7 +62,7 @@ pub enum Action {
         end: End,
     },
     /// What was prepared for this run is not used: it was not started after all, so that the state counts as
-    /// not offered.
+    /// not offered. Answer: `Sealed`.
     TakeBack {
         /// Which run.
         run: RunId,

@@ -15,12 +15,15 @@ impl Supervisor {
         let Some(slot) = self.slot_mut(cid) else { return };
         let Some(watch) = slot.spec.watch.as_ref().map(Arc::clone) else { return };
         slot.quiet.changed(now, paths.len(), watch.settle);
-        // A change is a root: nothing inside led to it.
-        slot.last = None;
-        self.note(cid, None, What::Changed { paths });
+        // A change is a root: nothing inside led to it. What it leads to, if anything, is seen below.
+        let last = slot.last.take();
+        let seq = self.record(Some(cid), None, What::Changed { paths });
+        if let Some(slot) = self.slot_mut(cid) {
+            slot.last = last;
+        }
         self.rearm(cid);
         match &watch.action {
-            WatchAction::Restart => self.restart_for(cid, Why::Change),
+            WatchAction::Restart => self.restart_for(cid, Why::Change, seq),
             WatchAction::Signal(signal) => {
                 if let Some(Phase::Starting(run) | Phase::Ready(run)) = self.slot(cid).map(|slot| &slot.phase)
                 {
@@ -36,8 +39,9 @@ impl Supervisor {
         let now = self.now;
         let Some(slot) = self.slot_mut(cid) else { return };
         let Some(settle) = slot.spec.watch.as_ref().map(|watch| watch.settle) else { return };
-        // Only a restart that is under way waits for quiet files.
-        if matches!(slot.phase, Phase::Ending(_) | Phase::Sealing(_) | Phase::Settling { .. }) {
+        // Only a start that is under way waits for quiet files.
+        let ending = matches!(slot.phase, Phase::Ending(_) | Phase::Sealing(_));
+        if ending || matches!(slot.phase, Phase::Settling { .. } | Phase::Preparing(_)) {
             slot.quiet.touched(now, settle);
             self.rearm(cid);
         }
@@ -45,27 +49,34 @@ impl Supervisor {
 
     /// Stops and starts what runs; starts what has ended, failed or backs off; is absorbed by what is being
     /// stopped; does nothing to what waits, is blocked or was stopped.
-    pub(super) fn restart_for(&mut self, cid: Cid, why: Why) {
+    pub(super) fn restart_for(&mut self, cid: Cid, why: Why, cause: u64) {
         let shutdown = self.shutdown.is_some();
         let Some(slot) = self.slot_mut(cid) else { return };
         if slot.wanted != Wanted::Up || shutdown {
             return;
         }
-        let cause = slot.last;
         match &slot.phase {
             Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) => {
-                self.wish(cid, why, cause);
+                slot.last = Some(cause);
+                self.wish(cid, why, Some(cause));
                 self.take_dependents_along(cid, true);
             }
-            Phase::Ending(_) | Phase::Sealing(_) => slot.again = true,
+            Phase::Ending(_) | Phase::Sealing(_) => {
+                slot.last = Some(cause);
+                slot.again = true;
+                slot.after_dependents = true;
+                self.take_dependents_along(cid, true);
+            }
             Phase::Backoff { .. } | Phase::Completed | Phase::Failed => {
+                slot.last = Some(cause);
                 slot.after_dependents = true;
                 self.take_dependents_along(cid, true);
                 self.start_or_settle(cid);
             }
-            // What is being prepared has executed nothing yet, and so sees the change.
-            Phase::Preparing(_) | Phase::Settling { .. } => {}
-            Phase::Waiting | Phase::Blocked | Phase::Stopped => {}
+            // What is being prepared has executed nothing yet, and so sees the change; but should it fail,
+            // that may have been before the change.
+            Phase::Preparing(_) => slot.again = true,
+            Phase::Settling { .. } | Phase::Waiting | Phase::Blocked | Phase::Stopped => {}
         }
     }
 

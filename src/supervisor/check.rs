@@ -1,7 +1,7 @@
 //! What must hold of the state between two steps, whatever happened. The simulation asks after every step.
 
 use super::Supervisor;
-use super::slot::{Phase, Slot, Wanted};
+use super::slot::{Edge, Phase, Slot, Wanted};
 use crate::types::{Cid, Time};
 
 impl Supervisor {
@@ -29,6 +29,10 @@ impl Supervisor {
     }
 
     fn check_slot(&self, cid: Cid, slot: &Slot) -> Result<(), String> {
+        let holds = |edge: &&Edge| self.orders(edge) && self.slot(edge.to).is_some_and(|other| other.holding);
+        if slot.holders != slot.dependents.iter().filter(holds).count() || slot.holding != self.holds(slot) {
+            return Err(format!("{} holders are miscounted", slot.holders));
+        }
         if slot.armed != slot.deadline() {
             return Err("its deadline is not the one in the index".to_owned());
         }
@@ -42,9 +46,7 @@ impl Supervisor {
         if resting && slot.wanted != Wanted::Up {
             return Err(format!("{:?}, but not wanted", slot.phase.state()));
         }
-        if slot.wish.is_some()
-            && !matches!(slot.phase, Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_))
-        {
+        if slot.wish.is_some() && !slot.phase.up() {
             return Err(format!("a wish outlived its run: {:?}", slot.wish));
         }
         Ok(())

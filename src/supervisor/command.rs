@@ -40,8 +40,10 @@ impl Supervisor {
         seq
     }
 
+    /// The named that are declared; what an edit removed is on its way out, and nobody's any more.
     fn named(&self, names: &[Name]) -> Vec<Cid> {
-        names.iter().filter_map(|name| self.names.get(name).copied()).collect()
+        let declared = |cid: &Cid| self.slot(*cid).is_some_and(|slot| slot.wanted != Wanted::Removed);
+        names.iter().filter_map(|name| self.names.get(name).copied()).filter(declared).collect()
     }
 
     /// Starts a component, and what it needs that neither runs nor has completed.
@@ -55,25 +57,33 @@ impl Supervisor {
                 self.want(needed, cause);
             }
         }
+        // Its run is ending, by itself or not: the one that was asked for is the next.
+        if let Some(slot) =
+            self.slot_mut(cid).filter(|slot| matches!(slot.phase, Phase::Ending(_) | Phase::Sealing(_)))
+        {
+            slot.again = true;
+        }
     }
 
-    /// A component and all that it needs, the deepest first.
+    /// A component and all that it needs, each after what it needs itself.
     fn needs(&self, cid: Cid) -> Vec<Cid> {
-        let (mut seen, mut order, mut stack) = (BTreeSet::from([cid]), Vec::new(), vec![cid]);
-        while let Some(next) = stack.pop() {
-            order.push(next);
-            let deps = self.slot(next).map(|slot| slot.deps.as_slice()).unwrap_or_default();
-            stack.extend(deps.iter().map(|edge| edge.to).filter(|to| seen.insert(*to)));
+        let (mut seen, mut order, mut stack) = (BTreeSet::from([cid]), Vec::new(), vec![(cid, 0)]);
+        while let Some((next, at)) = stack.pop() {
+            match self.slot(next).and_then(|slot| slot.deps.get(at)) {
+                Some(edge) => {
+                    stack.push((next, at + 1));
+                    if seen.insert(edge.to) {
+                        stack.push((edge.to, 0));
+                    }
+                }
+                None => order.push(next),
+            }
         }
-        order.reverse();
         order
     }
 
     fn want(&mut self, cid: Cid, cause: u64) {
         let Some(slot) = self.slot_mut(cid) else { return };
-        if slot.wanted == Wanted::Removed {
-            return;
-        }
         let unwished = slot.wanted != Wanted::Up;
         slot.wanted = Wanted::Up;
         slot.ledger.clear();
@@ -84,37 +94,33 @@ impl Supervisor {
                 self.take_dependents_along(cid, true);
                 self.start_or_settle(cid);
             }
-            // It was being stopped: it starts again when it is gone, or is spared if it was not told yet.
-            Phase::Ending(_) | Phase::Sealing(_) if unwished => slot.again = true,
-            Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) if unwished => {
-                slot.wish = None;
-                self.wake(cid);
+            // It is being stopped, or about to be. It is not spared, for it may be stale by now, and what
+            // depends on it is being stopped, too: it starts again when it is gone.
+            Phase::Spawning(_)
+            | Phase::Starting(_)
+            | Phase::Ready(_)
+            | Phase::Ending(_)
+            | Phase::Sealing(_) => {
+                slot.again |= unwished;
             }
-            Phase::Ending(_) | Phase::Sealing(_) | Phase::Spawning(_) | Phase::Starting(_) => {}
-            Phase::Ready(_) | Phase::Waiting | Phase::Preparing(_) | Phase::Settling { .. } => {}
+            Phase::Waiting | Phase::Preparing(_) | Phase::Settling { .. } => {}
         }
     }
 
-    /// Stops a component, and first what runs and needs it.
-    fn stop(&mut self, cid: Cid, cause: u64) {
-        let mut stack: Vec<Cid> = self.running_dependents(cid);
-        let mut seen: BTreeSet<Cid> = stack.iter().copied().collect();
+    /// Stops a component, and first what runs and needs it, also by way of what does not run.
+    pub(super) fn stop(&mut self, cid: Cid, cause: u64) {
+        let (mut seen, mut stack) = (BTreeSet::from([cid]), vec![cid]);
         while let Some(next) = stack.pop() {
-            let more = self.running_dependents(next);
-            stack.extend(more.into_iter().filter(|to| seen.insert(*to)));
-            self.unwant(next, Wanted::Down, "stopped by command", Some(cause));
+            let Some(slot) = self.slot(next) else { continue };
+            let running = slot.phase.state().runs();
+            if !matches!(slot.phase, Phase::Completed) || next == cid {
+                let needing = slot.dependents.iter().filter(|edge| edge.condition != Condition::Completed);
+                stack.extend(needing.map(|edge| edge.to).filter(|to| seen.insert(*to)));
+            }
+            if next == cid || (running && slot.wanted == Wanted::Up) {
+                self.unwant(next, Wanted::Down, "stopped by command", Some(cause));
+            }
         }
-        self.unwant(cid, Wanted::Down, "stopped by command", Some(cause));
-    }
-
-    fn running_dependents(&self, cid: Cid) -> Vec<Cid> {
-        let Some(slot) = self.slot(cid) else { return Vec::new() };
-        let edges = slot.dependents.iter().filter(|edge| edge.condition != Condition::Completed);
-        let running = |to: &Cid| {
-            self.slot(*to)
-                .is_some_and(|dependent| dependent.wanted == Wanted::Up && dependent.phase.run().is_some())
-        };
-        edges.map(|edge| edge.to).filter(running).collect()
     }
 
     /// A stop and a start of the named alone, and of those with `restart: true` on it.
@@ -123,21 +129,13 @@ impl Supervisor {
             return;
         }
         let Some(slot) = self.slot_mut(cid) else { return };
-        match &slot.phase {
-            Phase::Stopped | Phase::Blocked => self.want(cid, cause),
-            Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) => {
-                slot.wanted = Wanted::Up;
-                slot.ledger.clear();
-                slot.wish = None;
-                self.wish(cid, Why::Restart, Some(cause));
-                self.take_dependents_along(cid, true);
-            }
-            _ => {
-                slot.wanted = Wanted::Up;
-                slot.ledger.clear();
-                slot.last = slot.last.max(Some(cause));
-                self.restart_for(cid, Why::Restart);
-            }
+        if matches!(slot.phase, Phase::Stopped | Phase::Blocked) {
+            return self.want(cid, cause);
         }
+        slot.wanted = Wanted::Up;
+        slot.ledger.clear();
+        // A stop that it was not told of yet has become this.
+        slot.wish = None;
+        self.restart_for(cid, Why::Restart, cause);
     }
 }

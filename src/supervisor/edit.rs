@@ -30,6 +30,13 @@ impl Supervisor {
         for step in &plan.steps {
             self.apply(step, cause, chosen);
         }
+        // What is still to be stopped by command may have got dependents that are to be stopped first.
+        for cid in self.cids() {
+            let down = self.slot(cid).filter(|slot| slot.wanted == Wanted::Down);
+            if let Some(wish) = down.and_then(|slot| slot.wish.as_ref()) {
+                self.stop(cid, wish.cause.unwrap_or(cause));
+            }
+        }
     }
 
     fn declare(&mut self, step: &Step, spec: &Arc<Component>, chosen: &BTreeSet<Name>) {
@@ -59,10 +66,7 @@ impl Supervisor {
             StepAction::Restart if step.changed.is_empty() => {}
             StepAction::Restart => {
                 let reason = format!("the file was edited: {}", step.reason);
-                if let Some(slot) = self.slot_mut(cid) {
-                    slot.last = slot.last.max(Some(cause));
-                }
-                self.restart_for(cid, Why::Edit(reason));
+                self.restart_for(cid, Why::Edit(reason), cause);
             }
             StepAction::Update | StepAction::Stop => {}
         }
@@ -85,7 +89,9 @@ impl Supervisor {
                 self.wish(cid, Why::Edit("removed from the file, and added again".to_owned()), Some(cause));
             }
             Phase::Ending(_) | Phase::Sealing(_) => slot.again = true,
-            _ => {}
+            // What is being prepared is looked at when it is, and nothing else of it is there to come back.
+            Phase::Preparing(_) | Phase::Settling { .. } | Phase::Waiting | Phase::Blocked => {}
+            Phase::Backoff { .. } | Phase::Completed | Phase::Failed => {}
         }
     }
 }

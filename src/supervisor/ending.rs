@@ -1,13 +1,11 @@
-//! From a wish of an end to the last byte of output, and what follows.
+//! From a wish of an end to the last byte of output.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::record::{End, Sealed, What};
-use super::restart::Verdict;
-use super::slot::{Edge, Ended, Ending, Phase, Run, Stage, Wanted, Why, Wish};
+use super::record::What;
+use super::slot::{Edge, Ending, Phase, Slot, Stage, Wanted, Why, Wish};
 use super::{Action, Supervisor};
-use crate::config::model::{Component, Condition, OnFailure, RestartPolicy};
+use crate::config::model::Condition;
 use crate::types::{Cid, Exit, Scope, Signal};
 
 impl Supervisor {
@@ -15,14 +13,10 @@ impl Supervisor {
     pub(super) fn wish(&mut self, cid: Cid, why: Why, cause: Option<u64>) {
         let Some(slot) = self.slot_mut(cid) else { return };
         let standing = slot.wish.as_ref().is_some_and(|wish| !wish.why.starts_again());
-        match &slot.phase {
-            Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) if !standing => {
-                slot.wish = Some(Wish { why, cause });
-                // Those that wait for it must not start on it any more.
-                self.wake(cid);
-            }
-            Phase::Ending(_) | Phase::Sealing(_) if why.starts_again() => slot.again = true,
-            _ => {}
+        if slot.phase.up() && !standing {
+            slot.wish = Some(Wish { why, cause });
+            // Those that wait for it must not start on it any more.
+            self.wake(cid);
         }
     }
 
@@ -42,21 +36,11 @@ impl Supervisor {
     /// Guarantee 2: an ordered stop waits for all that depend on it; a restart, for those that go with it.
     fn must_wait(&mut self, cid: Cid, why: &Why) -> bool {
         let Some(slot) = self.slot(cid) else { return false };
-        let ending = self.shutdown.is_some();
-        let holds = |edge: &Edge| {
-            let Some(dependent) = self.slot(edge.to).filter(|dependent| dependent.phase.present()) else {
-                return false;
-            };
-            match why {
-                Why::Unwanted(_) => ending || edge.condition != Condition::Completed,
-                // One whose edge an edit has only now made a follower stays as it is.
-                Why::Change | Why::Restart | Why::Edit(_) | Why::Dependency(_) => {
-                    let goes = dependent.wish.is_some() || matches!(dependent.phase, Phase::Ending(_));
-                    edge.restart && goes && dependent.phase.active()
-                }
-                Why::Own | Why::NotReady(_) => false,
-            }
-        };
+        if !why.starts_again() {
+            return slot.holders > 0;
+        }
+        // One whose edge an edit has only now made a follower stays as it is.
+        let holds = |edge: &Edge| edge.restart && self.slot(edge.to).is_some_and(Slot::goes_down);
         if slot.dependents.get(slot.gate).is_some_and(holds) {
             return true;
         }
@@ -69,12 +53,9 @@ impl Supervisor {
 
     /// Asks a run to stop, now.
     pub(super) fn end_now(&mut self, cid: Cid, why: Why, cause: Option<u64>) {
-        let run = match self.slot(cid).map(|slot| &slot.phase) {
-            Some(Phase::Starting(run) | Phase::Ready(run)) => run.clone(),
-            _ => return,
-        };
-        let reason = explain(&why);
-        let Some(slot) = self.slot_mut(cid) else { return };
+        let Some(slot) = self.slot(cid) else { return };
+        let (Phase::Starting(run) | Phase::Ready(run)) = &slot.phase else { return };
+        let (run, reason) = (run.clone(), explain(&why));
         let (id, rules) = (run.id, Arc::clone(&slot.spec.stop));
         let until = self.now + rules.timeout;
         self.note(cid, cause, What::StopRequested { reason: reason.clone() });
@@ -91,75 +72,99 @@ impl Supervisor {
     /// Wishes that the running dependents with `restart: true` end. After a command, a change or an edit all
     /// of them; after an end by itself not those that wanted just that (`completed`).
     pub(super) fn take_dependents_along(&mut self, cid: Cid, ordered: bool) {
-        let Some(slot) = self.slot(cid) else { return };
-        let (cause, name) = (slot.last, slot.spec.name.clone());
-        let along = |edge: &&Edge| edge.restart && (ordered || edge.condition != Condition::Completed);
-        let dependents: Vec<Cid> = slot.dependents.iter().filter(along).map(|edge| edge.to).collect();
-        for dependent in dependents {
-            let running = self.slot(dependent).is_some_and(|slot| {
-                matches!(slot.phase, Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_))
-                    && slot.wish.is_none()
-            });
-            if running {
+        let mut leaders = vec![(cid, ordered)];
+        while let Some((leader, ordered)) = leaders.pop() {
+            let Some(slot) = self.slot(leader) else { continue };
+            let (cause, name) = (slot.last, slot.spec.name.clone());
+            for dependent in self.followers(slot, ordered) {
                 self.wish(dependent, Why::Dependency(name.clone()), cause);
-                self.take_dependents_along(dependent, true);
+                leaders.push((dependent, true));
             }
         }
     }
 
-    /// The leader ended: by itself, or as it was asked to.
+    /// The dependents with `restart: true` that run, and are not to end yet.
+    fn followers(&self, slot: &Slot, ordered: bool) -> Vec<Cid> {
+        let along = |edge: &&Edge| {
+            edge.restart
+                && (ordered || edge.condition != Condition::Completed)
+                && self
+                    .slot(edge.to)
+                    .is_some_and(|dependent| dependent.phase.up() && dependent.wish.is_none())
+        };
+        slot.dependents.iter().filter(along).map(|edge| edge.to).collect()
+    }
+
+    /// The leader ended: by itself, or as it was asked to. The rest of its unit is stopped likewise.
     pub(super) fn leader_ended(&mut self, cid: Cid, exit: Exit) {
+        let Some(slot) = self.slot(cid) else { return };
+        let Some(run) = slot.phase.run().map(|run| run.id) else { return };
+        let signal = slot.spec.stop.signal;
+        let scope = match &slot.phase {
+            Phase::Ending(ending) if !matches!(ending.stage, Stage::Asked { .. }) => None,
+            // The leader's group has been asked already.
+            Phase::Ending(_) => Some(Scope::Escaped),
+            _ => Some(Scope::Unit),
+        };
+        if self.note_exit(cid, exit)
+            && let Some(scope) = scope
+        {
+            self.out.push(Action::Signal { run, signal, scope });
+        }
+    }
+
+    /// Notes how the leader ended, if that is news; where nobody had told it to, the run is ending from now
+    /// on.
+    fn note_exit(&mut self, cid: Cid, exit: Exit) -> bool {
         let now = self.now;
+        if !self.slot(cid).is_some_and(|slot| slot.phase.led()) {
+            return false;
+        }
         self.note(cid, None, What::Exited { exit: exit.clone() });
-        let Some(slot) = self.slot_mut(cid) else { return };
+        let Some(slot) = self.slot_mut(cid) else { return false };
         slot.exit = Some(exit.clone());
         match &mut slot.phase {
-            Phase::Ending(ending) if ending.exit.is_none() => {
-                ending.exit = Some((exit, now));
-                let (id, signal) = (ending.run.id, slot.spec.stop.signal);
-                if matches!(ending.stage, Stage::Asked { .. }) {
-                    self.out.push(Action::Signal { run: id, signal, scope: Scope::Escaped });
-                }
-            }
-            Phase::Spawning(run) | Phase::Starting(run) | Phase::Ready(run) => {
-                let run = run.clone();
-                self.own_end(cid, run, exit);
-            }
-            _ => {}
+            Phase::Ending(ending) => ending.exit = Some((exit, now)),
+            _ => self.own_end(cid, exit),
         }
+        true
     }
 
-    /// A run ended by itself: the rest of its unit is stopped likewise.
-    fn own_end(&mut self, cid: Cid, run: Run, exit: Exit) {
+    /// A run ended by itself.
+    fn own_end(&mut self, cid: Cid, exit: Exit) {
+        let now = self.now;
         let Some(slot) = self.slot_mut(cid) else { return };
-        if slot.wish.take().is_some_and(|wish| wish.why.starts_again()) {
-            slot.again = true;
-        }
-        let (id, rules) = (run.id, Arc::clone(&slot.spec.stop));
-        let stage = Stage::Asked { until: self.now + rules.timeout };
+        let Some(run) = slot.phase.run().cloned() else { return };
+        slot.again |= slot.wish.take().is_some_and(|wish| wish.why.starts_again());
+        let stage = Stage::Asked { until: now + slot.spec.stop.timeout };
         let reason = format!("it ended with {exit}");
-        let exit = Some((exit, self.now));
+        let exit = Some((exit, now));
         let ending = Ending { run, why: Why::Own, exit, gone: false, stage, killed: false };
         self.enter(cid, Phase::Ending(ending), reason, None);
-        self.out.push(Action::Signal { run: id, signal: rules.signal, scope: Scope::Unit });
         self.take_dependents_along(cid, false);
     }
 
     pub(super) fn unit_gone(&mut self, cid: Cid) {
-        let unannounced = self.slot(cid).is_some_and(|slot| {
-            matches!(slot.phase, Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_))
-        });
-        if unannounced {
-            self.leader_ended(cid, Exit::Signal(Signal::KILL));
-        }
+        // If nobody saw how the leader ended, it was not the leader's own doing.
+        self.note_exit(cid, Exit::Signal(Signal::KILL));
         let Some(Phase::Ending(ending)) = self.slot(cid).map(|slot| &slot.phase) else { return };
+        if ending.gone {
+            return;
+        }
         let mut ending = ending.clone();
         ending.gone = true;
-        let join = self.slot(cid).map(|slot| slot.spec.stop.join_timeout).unwrap_or_default();
+        let (join, reason) =
+            self.slot(cid).map(|slot| (slot.spec.stop.join_timeout, slot.reason.clone())).unwrap_or_default();
         let forced = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.forced);
         let (id, ended) = (ending.run.id, ending.run.output_ended);
-        ending.stage = if forced { Stage::Closed } else { Stage::Draining { until: self.now + join } };
-        let reason = self.slot(cid).map(|slot| slot.reason.clone()).unwrap_or_default();
+        ending.stage = match ending.stage {
+            _ if forced => Stage::Closed,
+            // The one join_timeout is for both: the end of the unit, and that of its output.
+            Stage::Killed { until } => Stage::Draining { until },
+            Stage::Asked { .. } | Stage::Draining { .. } | Stage::Closed | Stage::Spared | Stage::GivenUp => {
+                Stage::Draining { until: self.now + join }
+            }
+        };
         self.enter(cid, Phase::Ending(ending), reason, None);
         if ended {
             self.all_gone(cid);
@@ -198,7 +203,10 @@ impl Supervisor {
         let id = ending.run.id;
         let rules = Arc::clone(&slot.spec.stop);
         match ending.stage {
-            Stage::Asked { .. } if rules.force_kill => self.force(cid),
+            Stage::Asked { .. } if rules.force_kill => {
+                let reason = format!("it did not stop within {} ms", rules.timeout.as_millis());
+                self.force(cid, &reason);
+            }
             Stage::Asked { .. } => {
                 let ending = Ending { stage: Stage::Spared, ..ending.clone() };
                 let reason =
@@ -221,134 +229,27 @@ impl Supervisor {
     }
 
     /// Force-kills a run, whatever it is doing.
-    pub(super) fn force(&mut self, cid: Cid) {
+    pub(super) fn force(&mut self, cid: Cid, reason: &str) {
         let Some(slot) = self.slot(cid) else { return };
-        let until = self.now + slot.spec.stop.join_timeout;
-        let timeout = slot.spec.stop.timeout;
-        let (ending, reason) = match &slot.phase {
+        let stage = Stage::Killed { until: self.now + slot.spec.stop.join_timeout };
+        let ending = match &slot.phase {
             Phase::Starting(run) | Phase::Ready(run) => {
-                let why = Why::Unwanted("everything is force-killed");
-                let (run, stage) = (run.clone(), Stage::Killed { until });
-                let ending = Ending { run, why, exit: None, gone: false, stage, killed: true };
-                (ending, "everything is force-killed".to_owned())
+                let (run, why) = (run.clone(), Why::Unwanted("everything is force-killed"));
+                Ending { run, why, exit: None, gone: false, stage, killed: true }
             }
             Phase::Ending(ending) => match ending.stage {
-                Stage::Asked { .. } | Stage::Spared => {
-                    let ending = Ending { stage: Stage::Killed { until }, killed: true, ..ending.clone() };
-                    (ending, format!("force-killed: it did not stop within {} ms", timeout.as_millis()))
-                }
+                Stage::Asked { .. } | Stage::Spared => Ending { stage, killed: true, ..ending.clone() },
                 Stage::Draining { .. } => return self.expire_ending(cid),
                 Stage::Killed { .. } | Stage::Closed | Stage::GivenUp => return,
             },
-            _ => return,
+            // What is being spawned is killed as soon as it is there; of the others nothing runs.
+            Phase::Preparing(_) | Phase::Spawning(_) | Phase::Sealing(_) | Phase::Settling { .. } => return,
+            Phase::Stopped | Phase::Waiting | Phase::Blocked | Phase::Backoff { .. } => return,
+            Phase::Completed | Phase::Failed => return,
         };
         let id = ending.run.id;
-        self.enter(cid, Phase::Ending(ending), reason, None);
+        self.enter(cid, Phase::Ending(ending), format!("force-killed: {reason}"), None);
         self.out.push(Action::Kill { run: id });
-    }
-
-    /// Nothing of the run is left, and its output is read: its state is sealed.
-    fn all_gone(&mut self, cid: Cid) {
-        let Some(slot) = self.slot(cid) else { return };
-        let Phase::Ending(ending) = &slot.phase else { return };
-        let Ending { run, why, exit, killed, .. } = ending.clone();
-        let ended = Ended { run, why, exit };
-        if ended.run.spec.state.is_none() {
-            return self.conclude(cid, &ended);
-        }
-        let id = ended.run.id;
-        let end = match (&ended.why, killed) {
-            (_, true) => End::Crashed,
-            (Why::Own, false) if succeeded(&ended) => End::Succeeded,
-            // What did not become ready has failed, however politely it went.
-            (Why::Own | Why::NotReady(_), false) => End::Crashed,
-            (_, false) => End::Ordered,
-        };
-        let spec = Arc::clone(if same_state_file(&ended.run.spec, &slot.spec) {
-            &slot.spec
-        } else {
-            &ended.run.spec
-        });
-        let reason = slot.reason.clone();
-        self.enter(cid, Phase::Sealing(ended), reason, None);
-        self.out.push(Action::Seal { run: id, spec, end });
-    }
-
-    pub(super) fn sealed(&mut self, cid: Cid, outcome: &Sealed) {
-        let Some(Phase::Sealing(ended)) = self.slot(cid).map(|slot| &slot.phase) else { return };
-        let ended = ended.clone();
-        self.note_sealed(cid, outcome);
-        self.conclude(cid, &ended);
-    }
-
-    /// Decides what follows a run of which nothing is left.
-    fn conclude(&mut self, cid: Cid, ended: &Ended) {
-        let Some(slot) = self.slot(cid) else { return };
-        if self.unwanted(slot) {
-            return self.rest(cid);
-        }
-        if slot.again || ended.why.starts_again() {
-            return self.start_or_settle(cid);
-        }
-        let ready = ended
-            .run
-            .ready_since
-            .map(|since| ended.exit.as_ref().map_or(Duration::ZERO, |(_, at)| at.since(since)));
-        let exit = ended.exit.as_ref().map(|(exit, _)| exit.to_string()).unwrap_or_default();
-        let premature = ended.run.spec.ready.is_some() && ready.is_none();
-        let rules = Arc::clone(&slot.spec.restart);
-        if let Why::NotReady(reason) = &ended.why {
-            self.failed_run(cid, &ended.run.spec, Duration::ZERO, reason.clone());
-        } else if !succeeded(ended) {
-            self.failed_run(cid, &ended.run.spec, ready.unwrap_or_default(), format!("it ended with {exit}"));
-        } else if premature {
-            let reason = format!("it ended with {exit} before it was ready");
-            self.failed_run(cid, &ended.run.spec, Duration::ZERO, reason);
-        } else if rules.policy == RestartPolicy::Always {
-            self.start_after(cid, ready.unwrap_or_default(), format!("it ended with {exit}"));
-        } else {
-            self.enter(cid, Phase::Completed, format!("it ended with {exit}"), None);
-        }
-    }
-
-    /// A run failed, or could not even be made.
-    pub(super) fn failed_run(&mut self, cid: Cid, _spec: &Component, ready: Duration, reason: String) {
-        let Some(slot) = self.slot(cid) else { return };
-        match slot.spec.restart.policy {
-            RestartPolicy::OnFailure | RestartPolicy::Always => self.start_after(cid, ready, reason),
-            RestartPolicy::Never => self.fail(cid, reason),
-        }
-    }
-
-    /// An automatic restart, if the limit allows one more.
-    fn start_after(&mut self, cid: Cid, ready: Duration, reason: String) {
-        let now = self.now;
-        let Some(slot) = self.slots.get_mut(cid.index()).and_then(Option::as_mut) else { return };
-        let rules = Arc::clone(&slot.spec.restart);
-        match slot.ledger.judge(now, ready, &rules, &mut self.rng) {
-            Verdict::After(wait) if wait.is_zero() => self.start_or_settle(cid),
-            Verdict::After(wait) => {
-                let reason = format!("{reason}; starting again in {} ms", wait.as_millis());
-                self.enter(cid, Phase::Backoff { until: now + wait }, reason, None);
-            }
-            Verdict::GiveUp => {
-                let within = humantime::format_duration(rules.limit.within);
-                let reason =
-                    format!("{reason}; it was restarted {} times within {within}", rules.limit.count);
-                self.fail(cid, reason);
-            }
-        }
-    }
-
-    /// For good.
-    fn fail(&mut self, cid: Cid, reason: String) {
-        let Some(slot) = self.slot(cid) else { return };
-        let (shutdown, name) = (slot.spec.on_failure == OnFailure::Shutdown, slot.spec.name.clone());
-        self.enter(cid, Phase::Failed, reason, None);
-        if shutdown {
-            let cause = self.slot(cid).and_then(|slot| slot.last);
-            self.shut_down(&format!("{name} has failed, and its on_failure is shutdown"), 1, cause);
-        }
     }
 
     /// What is wanted of a component becomes `wanted`, and what runs of it ends in order.
@@ -376,25 +277,14 @@ impl Supervisor {
     }
 }
 
-/// Whether the leader ended with a success code.
-fn succeeded(ended: &Ended) -> bool {
-    match &ended.exit {
-        Some((Exit::Code(code), _)) => ended.run.spec.restart.success_codes.contains(code),
-        Some((Exit::Signal(_) | Exit::Panic(_), _)) | None => false,
-    }
-}
-
-fn same_state_file(one: &Component, other: &Component) -> bool {
-    one.state.as_ref().map(|state| &state.file) == other.state.as_ref().map(|state| &state.file)
-}
-
 /// A reason as a fragment of a sentence.
 fn explain(why: &Why) -> String {
     match why {
         Why::Own => "it ended".to_owned(),
         Why::Change => "a watched file changed".to_owned(),
         Why::Restart => "restart was commanded".to_owned(),
-        Why::Edit(reason) | Why::NotReady(reason) => reason.clone(),
+        Why::Edit(reason) | Why::NotReady(reason) | Why::NotStarted(reason) => reason.clone(),
+        Why::TakenBack => "it may not start now".to_owned(),
         Why::Dependency(name) => format!("{name}, on which it depends with restart: true, goes down"),
         Why::Unwanted(reason) => (*reason).to_owned(),
     }

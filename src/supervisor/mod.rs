@@ -40,6 +40,8 @@ mod command;
 mod edit;
 mod ending;
 mod event;
+mod order;
+mod outcome;
 mod quiet;
 mod record;
 mod restart;
@@ -47,6 +49,8 @@ mod rng;
 mod shutdown;
 mod slot;
 mod start;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -269,10 +273,11 @@ impl Supervisor {
             Phase::Waiting | Phase::Blocked => self.try_start(cid),
             Phase::Starting(_) | Phase::Ready(_) => self.stop_if_free(cid),
             Phase::Backoff { .. } | Phase::Settling { .. } if unwanted => self.rest(cid),
-            Phase::Stopped if slot.wanted == Wanted::Removed => self.forget(cid),
-            Phase::Completed | Phase::Failed if slot.wanted == Wanted::Removed => self.forget(cid),
-            Phase::Backoff { .. } | Phase::Settling { .. } | Phase::Stopped => {}
-            Phase::Completed | Phase::Failed => {}
+            Phase::Stopped | Phase::Completed | Phase::Failed if slot.wanted == Wanted::Removed => {
+                self.forget(cid);
+            }
+            Phase::Backoff { .. } | Phase::Settling { .. } => {}
+            Phase::Stopped | Phase::Completed | Phase::Failed => {}
             Phase::Preparing(_) | Phase::Spawning(_) | Phase::Ending(_) | Phase::Sealing(_) => {}
         }
     }
@@ -321,6 +326,7 @@ impl Supervisor {
                 slot.gate = 0;
             }
         }
+        self.recount();
     }
 
     fn unwanted(&self, slot: &Slot) -> bool {
@@ -343,12 +349,13 @@ impl Supervisor {
     fn enter(&mut self, cid: Cid, phase: Phase, reason: impl Into<String>, cause: Option<u64>) {
         let Some(slot) = self.slots.get_mut(cid.index()).and_then(Option::as_mut) else { return };
         let before = std::mem::replace(&mut slot.phase, phase);
-        if !matches!(slot.phase, Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_)) {
+        if !slot.phase.up() {
             slot.wish = None;
         }
         self.busy = self.busy + usize::from(slot.phase.busy()) - usize::from(before.busy());
         self.unfinished =
             self.unfinished + usize::from(slot.phase.unfinished()) - usize::from(before.unfinished());
+        self.pass_hold(cid);
         self.wake(cid);
         self.show(cid, reason.into(), cause);
     }
@@ -417,39 +424,5 @@ impl Supervisor {
     fn latest(&self, cid: Cid, others: impl IntoIterator<Item = Cid>) -> Option<u64> {
         let of = |cid| self.slot(cid).and_then(|slot| slot.last);
         others.into_iter().filter_map(of).chain(of(cid)).max()
-    }
-
-    /// Takes an unwanted component, of which nothing runs, out of the game.
-    fn rest(&mut self, cid: Cid) {
-        let cause = self.slot(cid).and_then(|slot| slot.wish.as_ref()).and_then(|wish| wish.cause);
-        let cause = cause.or_else(|| self.shutdown.as_ref().map(|shutdown| shutdown.seq));
-        let reason = match self.slot(cid).map(|slot| slot.wanted) {
-            Some(Wanted::Removed) => "removed from the file",
-            Some(Wanted::Down) => "stopped by command",
-            Some(Wanted::Never) => "not chosen",
-            Some(Wanted::Up) | None => "the project is shut down",
-        };
-        if let Some(slot) = self.slot_mut(cid) {
-            slot.again = false;
-        }
-        self.enter(cid, Phase::Stopped, reason, cause);
-    }
-
-    fn forget(&mut self, cid: Cid) {
-        let Some(slot) = self.slots.get_mut(cid.index()).and_then(Option::take) else { return };
-        if self.names.get(&slot.spec.name) == Some(&cid) {
-            self.names.remove(&slot.spec.name);
-        }
-        self.incarnations.insert(slot.spec.name.clone(), slot.incarnation);
-        self.deadlines.remove(&(slot.armed, cid));
-        self.busy -= usize::from(slot.phase.busy());
-        self.unfinished -= usize::from(slot.phase.unfinished());
-        self.out.push(Action::Forget { component: cid });
-        for edge in &slot.deps {
-            if let Some(other) = self.slot_mut(edge.to) {
-                other.dependents.retain(|back| back.to != cid);
-                other.gate = 0;
-            }
-        }
     }
 }

@@ -183,6 +183,15 @@ pub enum State {
 }
 
 impl State {
+    /// Whether something of the component is there, or is between two runs of a restart.
+    pub(crate) fn runs(self) -> bool {
+        match self {
+            Self::Starting | Self::Ready | Self::Unhealthy | Self::Stopping | Self::Stuck => true,
+            Self::Waiting | Self::Building | Self::Stopped | Self::Completed => false,
+            Self::Backoff | Self::Failed | Self::Blocked => false,
+        }
+    }
+
     /// The word of the contract.
     #[must_use]
     pub fn word(self) -> &'static str {

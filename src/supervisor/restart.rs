@@ -57,7 +57,8 @@ impl Ledger {
     fn wait(&self, rules: &Restart, rng: &mut Rng) -> Duration {
         let backoff = rules.backoff;
         let growth = backoff.factor.powf(f64::from(self.row.saturating_sub(1)));
-        let seconds = (backoff.initial.as_secs_f64() * growth).min(backoff.max.as_secs_f64());
+        // An infinite growth of nothing is nothing.
+        let seconds = (backoff.initial.as_secs_f64() * growth.min(f64::MAX)).min(backoff.max.as_secs_f64());
         let jitter = 1.0 + backoff.jitter * (2.0 * rng.unit() - 1.0);
         Duration::try_from_secs_f64(seconds * jitter).unwrap_or(backoff.max).min(backoff.max)
     }

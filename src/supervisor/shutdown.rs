@@ -30,20 +30,22 @@ impl Supervisor {
         let forced = self.shutdown.as_ref().map(|shutdown| shutdown.forced);
         let seq = self.commanded("down", &[]);
         match forced {
-            None => self.shut_down("the project is shut down", 0, Some(seq)),
-            Some(false) => self.force_all("asked a second time"),
+            None => self.shut_down(0, Some(seq)),
+            Some(false) => self.force_all("it was asked for a second time"),
             Some(true) => self.exit(),
         }
     }
 
     /// Begins the ordered end of everything.
-    pub(super) fn shut_down(&mut self, _reason: &str, code: u8, cause: Option<u64>) {
+    pub(super) fn shut_down(&mut self, code: u8, cause: Option<u64>) {
         if let Some(shutdown) = &mut self.shutdown {
             shutdown.code = shutdown.code.max(code);
             return;
         }
         let until = self.now + self.project.shutdown_timeout;
         self.shutdown = Some(Shutdown { seq: cause.unwrap_or(self.seq), code, until, forced: false });
+        // From now on nothing starts, and each edge counts for the order of the stop.
+        self.recount();
         for cid in self.cids() {
             self.unwind(cid, cause);
         }
@@ -57,7 +59,12 @@ impl Supervisor {
                 self.enter(cid, Phase::Stopped, "the project is shut down", cause);
             }
             Phase::Failed | Phase::Blocked | Phase::Completed | Phase::Stopped => {}
-            _ => {
+            Phase::Preparing(_)
+            | Phase::Spawning(_)
+            | Phase::Starting(_)
+            | Phase::Ready(_)
+            | Phase::Ending(_)
+            | Phase::Sealing(_) => {
                 let wanted = slot.wanted;
                 self.unwant(cid, wanted, "the project is shut down", cause);
             }
@@ -65,13 +72,13 @@ impl Supervisor {
     }
 
     /// Force-kills everything that is left.
-    pub(super) fn force_all(&mut self, _reason: &str) {
+    pub(super) fn force_all(&mut self, reason: &str) {
         if let Some(shutdown) = &mut self.shutdown {
             shutdown.forced = true;
             shutdown.code = 1;
         }
         for cid in self.cids() {
-            self.force(cid);
+            self.force(cid, reason);
         }
     }
 
@@ -82,7 +89,7 @@ impl Supervisor {
         }
         let over = match &self.shutdown {
             Some(_) => self.busy == 0,
-            None => self.unfinished == 0 && self.seq > 0 && !self.goes_on(),
+            None => self.unfinished == 0 && !self.goes_on(),
         };
         if over {
             self.exit();

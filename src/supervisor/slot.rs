@@ -18,6 +18,10 @@ pub(crate) struct Slot {
     /// Where in `dependents` the last one stood that a stop had to wait for: looked at first next time, so
     /// that stopping a hub costs each of its dependents one look, not all of them.
     pub(crate) gate: usize,
+    /// How many of its dependents hold it: something lives in them, or in what depends on them.
+    pub(crate) holders: usize,
+    /// Whether it is counted among the holders of what it depends on.
+    pub(crate) holding: bool,
     pub(crate) wanted: Wanted,
     pub(crate) phase: Phase,
     /// Why the present run is to end, until it may be told to.
@@ -63,7 +67,7 @@ pub(crate) enum Wanted {
     Never,
     /// A command stopped it; edits and changes do not bring it back.
     Down,
-    /// An edit removed it, or the project ends.
+    /// An edit removed it: it is forgotten when nothing of it is left.
     Removed,
 }
 
@@ -82,6 +86,10 @@ pub(crate) enum Why {
     Dependency(Name),
     /// Its probe did not succeed in time.
     NotReady(String),
+    /// Nothing came of it: it could not be prepared, or not be spawned.
+    NotStarted(String),
+    /// It was prepared, but may not be spawned now.
+    TakenBack,
     /// It is not wanted any more.
     Unwanted(&'static str),
 }
@@ -204,6 +212,13 @@ pub(crate) enum Phase {
     Failed,
 }
 
+impl Ended {
+    /// Whether nothing was spawned for it.
+    pub(crate) fn never_ran(&self) -> bool {
+        matches!(self.why, Why::NotStarted(_) | Why::TakenBack)
+    }
+}
+
 impl Phase {
     /// The run, if there is one or one is being made.
     pub(crate) fn run(&self) -> Option<&Run> {
@@ -232,6 +247,16 @@ impl Phase {
     /// before the first of theirs.
     pub(crate) fn present(&self) -> bool {
         self.active() || matches!(self, Self::Ending(_) | Self::Sealing(_))
+    }
+
+    /// Whether a run of it is there, or being made, and nobody has told it to stop.
+    pub(crate) fn up(&self) -> bool {
+        matches!(self, Self::Spawning(_) | Self::Starting(_) | Self::Ready(_))
+    }
+
+    /// Whether a leader may live, as far as was heard.
+    pub(crate) fn led(&self) -> bool {
+        self.up() || matches!(self, Self::Ending(ending) if ending.exit.is_none() && !ending.gone)
     }
 
     /// Whether an effect is still to answer, so that the project can't end.
@@ -264,6 +289,7 @@ impl Phase {
                     State::Stopping
                 }
             },
+            Self::Sealing(ended) if ended.never_ran() => State::Starting,
             Self::Sealing(_) => State::Stopping,
             Self::Settling { shown, .. } => *shown,
             Self::Backoff { .. } => State::Backoff,
@@ -280,6 +306,8 @@ impl Slot {
             deps: Vec::new(),
             dependents: Vec::new(),
             gate: 0,
+            holders: 0,
+            holding: false,
             wanted,
             phase: Phase::Stopped,
             wish: None,
@@ -296,6 +324,11 @@ impl Slot {
             last: None,
             armed: Time::NEVER,
         }
+    }
+
+    /// Whether it lives, and is to end or is ending.
+    pub(crate) fn goes_down(&self) -> bool {
+        self.phase.active() && (self.wish.is_some() || matches!(self.phase, Phase::Ending(_)))
     }
 
     /// When time alone changes something for it.

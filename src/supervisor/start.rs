@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::record::{Restored, Sealed, State, What};
-use super::slot::{Edge, Phase, Run, Slot, Why};
+use super::record::{End, Restored, Sealed, State, What};
+use super::slot::{Edge, Ended, Phase, Run, Slot, Wanted, Why};
 use super::{Action, Supervisor};
 use crate::config::model::{Component, Condition};
 use crate::types::{Cid, RunId, Time};
@@ -17,20 +17,19 @@ enum Gate {
     Open,
     /// Not yet: why.
     Shut(String),
-    /// Not until this one starts again.
-    Blocked(Cid),
+    /// Not until what has failed starts again: why.
+    Blocked(String),
 }
 
 impl Supervisor {
     /// Starts a component if its files are quiet and its dependencies meet their conditions; else it waits.
     pub(super) fn start_or_settle(&mut self, cid: Cid) {
         let Some(slot) = self.slot(cid) else { return };
-        if !slot.quiet.stirred() || self.unwanted(slot) {
-            return self.try_start(cid);
+        if slot.quiet.stirred() && !self.unwanted(slot) {
+            self.settle_files(cid);
+        } else {
+            self.try_start(cid);
         }
-        let shown = slot.phase.state();
-        let asked = slot.quiet.is(self.now).then(|| self.sift(cid));
-        self.enter(cid, Phase::Settling { shown, asked }, "waiting for its files to be quiet", None);
     }
 
     /// Has the watcher tell of everything; gives the time until which it is waited for.
@@ -41,23 +40,18 @@ impl Supervisor {
 
     /// The time has come at which files would be quiet, or the watcher's answer is overdue.
     pub(super) fn settled(&mut self, cid: Cid) {
-        let Some(Phase::Settling { shown, asked }) = self.slot(cid).map(|slot| &slot.phase) else { return };
-        let (shown, overdue) = (*shown, asked.is_some());
-        if overdue {
-            return self.try_start(cid);
+        match self.slot(cid).map(|slot| &slot.phase) {
+            Some(Phase::Settling { asked: Some(_), .. }) => self.try_start(cid),
+            Some(Phase::Settling { asked: None, .. }) => self.settle_files(cid),
+            _ => {}
         }
-        let asked = Some(self.sift(cid));
-        self.enter(cid, Phase::Settling { shown, asked }, "waiting for its files to be quiet", None);
     }
 
     /// The watcher has told of everything: the files are quiet, or they are not after all.
     pub(super) fn sifted(&mut self, cid: Cid) {
-        let Some(slot) = self.slot(cid) else { return };
-        let Phase::Settling { shown, asked: Some(_) } = slot.phase else { return };
-        if slot.quiet.is(self.now) {
-            return self.try_start(cid);
+        if matches!(self.slot(cid).map(|slot| &slot.phase), Some(Phase::Settling { asked: Some(_), .. })) {
+            self.try_start(cid);
         }
-        self.enter(cid, Phase::Settling { shown, asked: None }, "waiting for its files to be quiet", None);
     }
 
     /// Starts a component if its dependencies meet their conditions; else it waits.
@@ -65,38 +59,59 @@ impl Supervisor {
         let Some(slot) = self.slot(cid) else { return };
         if self.unwanted(slot) {
             // At a shutdown, what was blocked stays so: it decides the exit code.
-            let keeps = self.shutdown.is_some() && matches!(slot.phase, Phase::Blocked);
-            if !(keeps && slot.wanted == super::Wanted::Up) {
+            let decides = slot.wanted == Wanted::Up && matches!(slot.phase, Phase::Blocked);
+            if !decides {
                 self.rest(cid);
             }
             return;
         }
-        let deps: Vec<Cid> = slot.deps.iter().map(|edge| edge.to).collect();
         match self.start_gate(slot) {
-            Gate::Open => self.begin(cid, &deps),
+            Gate::Open if slot.quiet.is(self.now) => self.begin(cid),
+            Gate::Open => self.settle_files(cid),
             Gate::Shut(reason) => {
-                if !matches!(self.slot(cid).map(|slot| &slot.phase), Some(Phase::Waiting))
-                    || self.slot(cid).is_some_and(|slot| slot.reason != reason)
-                {
-                    self.wait(cid, Phase::Waiting, reason, &deps);
-                }
+                self.take_in(cid);
+                self.wait(cid, Phase::Waiting, reason);
             }
-            Gate::Blocked(by) => {
-                let name = self.slot(by).map(|slot| slot.spec.name.to_string()).unwrap_or_default();
-                if !matches!(self.slot(cid).map(|slot| &slot.phase), Some(Phase::Blocked)) {
-                    self.wait(cid, Phase::Blocked, format!("{name} has failed"), &[by]);
-                }
-            }
+            Gate::Blocked(reason) => self.wait(cid, Phase::Blocked, reason),
         }
     }
 
+    /// Waits until its files are quiet, and the watcher has said so.
+    fn settle_files(&mut self, cid: Cid) {
+        let Some(slot) = self.slot(cid) else { return };
+        let shown = match &slot.phase {
+            // What blocked it is up again.
+            Phase::Blocked => State::Waiting,
+            phase => phase.state(),
+        };
+        let asked = slot.quiet.is(self.now).then(|| self.sift(cid));
+        self.enter(cid, Phase::Settling { shown, asked }, "waiting for its files to be quiet", None);
+    }
+
     /// Enters a waiting phase; where only the reason is another, its neighbours need not know.
-    fn wait(&mut self, cid: Cid, phase: Phase, reason: String, led_by: &[Cid]) {
-        let cause = self.latest(cid, led_by.iter().copied());
-        let same = self
-            .slot(cid)
-            .is_some_and(|slot| std::mem::discriminant(&slot.phase) == std::mem::discriminant(&phase));
-        if same { self.show(cid, reason, cause) } else { self.enter(cid, phase, reason, cause) }
+    fn wait(&mut self, cid: Cid, phase: Phase, reason: String) {
+        let Some(slot) = self.slot(cid) else { return };
+        if std::mem::discriminant(&slot.phase) == std::mem::discriminant(&phase) {
+            return self.show(cid, reason, None);
+        }
+        let cause = self.latest(cid, slot.deps.iter().map(|edge| edge.to));
+        self.enter(cid, phase, reason, cause);
+    }
+
+    /// What it needs is wanted with it, if nobody wanted it before (profiles, autostart).
+    fn take_in(&mut self, cid: Cid) {
+        let Some(slot) = self.slot(cid) else { return };
+        let (name, cause) = (slot.spec.name.clone(), slot.last);
+        let unchosen = |to: &Cid| self.slot(*to).is_some_and(|other| other.wanted == Wanted::Never);
+        for needed in slot.deps.iter().map(|edge| edge.to).filter(unchosen).collect::<Vec<_>>() {
+            let Some(other) = self.slot_mut(needed) else { continue };
+            other.wanted = Wanted::Up;
+            // One that is on its way out comes back when it is gone.
+            other.again = true;
+            if matches!(other.phase, Phase::Stopped) {
+                self.enter(needed, Phase::Waiting, format!("{name} needs it"), cause);
+            }
+        }
     }
 
     /// Guarantee 1: each dependency meets its condition now, in its present run.
@@ -107,23 +122,24 @@ impl Supervisor {
             if satisfied(other, *edge) {
                 continue;
             }
-            if matches!(other.phase, Phase::Failed | Phase::Blocked) {
-                return Gate::Blocked(edge.to);
+            let (name, state) = (&other.spec.name, other.phase.state());
+            if matches!(other.phase, Phase::Failed) {
+                return Gate::Blocked(format!("{name} has failed"));
             }
-            shut.get_or_insert_with(|| {
-                let (name, state) = (&other.spec.name, other.phase.state());
-                match edge.condition {
-                    Condition::Started => format!("waiting for {name} to be started ({state})"),
-                    Condition::Ready => format!("waiting for {name} to be ready ({state})"),
-                    Condition::Completed => format!("waiting for {name} to complete ({state})"),
-                }
+            if matches!(other.phase, Phase::Blocked) {
+                return Gate::Blocked(format!("{name} is blocked"));
+            }
+            shut.get_or_insert_with(|| match edge.condition {
+                Condition::Started => format!("waiting for {name} to be started ({state})"),
+                Condition::Ready => format!("waiting for {name} to be ready ({state})"),
+                Condition::Completed => format!("waiting for {name} to complete ({state})"),
             });
         }
         if let Some(reason) = shut {
             return Gate::Shut(reason);
         }
         if slot.after_dependents {
-            let still = |edge: &&Edge| self.slot(edge.to).is_some_and(|other| goes_down_with(other, slot));
+            let still = |edge: &&Edge| edge.restart && self.slot(edge.to).is_some_and(Slot::goes_down);
             if let Some(name) = slot.dependents.iter().find(still).and_then(|edge| self.slot(edge.to)) {
                 return Gate::Shut(format!("waiting for {} to stop first", name.spec.name));
             }
@@ -131,13 +147,11 @@ impl Supervisor {
         Gate::Open
     }
 
-    /// Whether a run that is prepared may still be spawned.
-    fn may_spawn(&self, cid: Cid) -> bool {
-        self.slot(cid).is_some_and(|slot| matches!(self.start_gate(slot), Gate::Open))
-    }
-
-    fn begin(&mut self, cid: Cid, deps: &[Cid]) {
-        let cause = self.latest(cid, deps.iter().copied());
+    fn begin(&mut self, cid: Cid) {
+        let Some(slot) = self.slot(cid) else { return };
+        // What waited was let go by a dependency.
+        let waited = matches!(slot.phase, Phase::Waiting | Phase::Blocked);
+        let cause = waited.then(|| self.latest(cid, slot.deps.iter().map(|edge| edge.to))).flatten();
         let Some(slot) = self.slot_mut(cid) else { return };
         slot.incarnation += 1;
         slot.again = false;
@@ -175,9 +189,13 @@ impl Supervisor {
             self.note_sealed(cid, &sealed);
         }
         let Some(slot) = self.slot(cid) else { return };
-        let edited = !same_start(&run.spec, &slot.spec);
-        if self.unwanted(slot) || edited || !self.may_spawn(cid) {
-            return self.take_back(cid);
+        let current = same_start(&run.spec, &slot.spec) && slot.quiet.is(self.now);
+        if self.unwanted(slot) || !current || !matches!(self.start_gate(slot), Gate::Open) {
+            run.restored = restored;
+            return self.seal(cid, Ended { run, why: Why::TakenBack, exit: None }, End::Ordered);
+        }
+        if let Some(slot) = self.slot_mut(cid) {
+            slot.again = false;
         }
         if let Some(restored) = &restored {
             self.note(cid, None, What::StateRestored(restored.clone()));
@@ -189,52 +207,18 @@ impl Supervisor {
         self.out.push(Action::Spawn { run: id, spec, restored: source });
     }
 
-    /// What was prepared is not spawned after all: the number of the run is free again, and the component
-    /// waits, rests, or is prepared as it is declared now.
-    fn take_back(&mut self, cid: Cid) {
-        self.take_state_back(cid);
-        if let Some(slot) = self.slot_mut(cid) {
-            slot.incarnation -= 1;
-        }
-        self.enter_quietly(cid, Phase::Waiting);
-        self.try_start(cid);
-    }
-
-    fn take_state_back(&mut self, cid: Cid) {
-        let run = self.slot(cid).and_then(|slot| slot.phase.run()).filter(|run| run.spec.state.is_some());
-        if let Some(run) = run.map(|run| Action::TakeBack { run: run.id, spec: Arc::clone(&run.spec) }) {
-            self.out.push(run);
-        }
-    }
-
-    /// Enters a phase that is left again in the same step, so that nobody sees it.
-    fn enter_quietly(&mut self, cid: Cid, phase: Phase) {
-        let shown = self.slot(cid).and_then(|slot| slot.shown);
-        if let Some(slot) = self.slot_mut(cid) {
-            slot.shown = Some(phase.state());
-        }
-        self.enter(cid, phase, String::new(), None);
-        if let Some(slot) = self.slot_mut(cid) {
-            slot.shown = shown;
-        }
-    }
-
     /// The run could not be started: a failure like any other.
     pub(super) fn not_started(&mut self, cid: Cid, error: String) {
-        let run = match self.slot(cid).map(|slot| &slot.phase) {
-            Some(Phase::Preparing(run) | Phase::Spawning(run)) => run.clone(),
+        let Some(slot) = self.slot_mut(cid) else { return };
+        let (run, prepared) = match &slot.phase {
+            Phase::Preparing(run) => (run.clone(), false),
+            Phase::Spawning(run) => (run.clone(), true),
             _ => return,
         };
-        self.take_state_back(cid);
-        let Some(slot) = self.slot(cid) else { return };
-        let wish = slot.wish.as_ref().map(|wish| wish.why.clone());
-        if self.unwanted(slot) {
-            return self.rest(cid);
-        }
-        if slot.again || wish.is_some_and(|why| why.starts_again()) || !same_start(&run.spec, &slot.spec) {
-            return self.start_or_settle(cid);
-        }
-        self.failed_run(cid, &run.spec, Duration::ZERO, error);
+        let outdated = slot.wish.as_ref().is_some_and(|wish| wish.why.starts_again());
+        slot.again |= outdated || !same_start(&run.spec, &slot.spec);
+        let ended = Ended { run, why: Why::NotStarted(error), exit: None };
+        if prepared { self.seal(cid, ended, End::Ordered) } else { self.conclude(cid, &ended) }
     }
 
     pub(super) fn spawned(&mut self, cid: Cid, pid: Option<u32>) {
@@ -247,7 +231,7 @@ impl Supervisor {
         let probed = spec.ready.is_some();
         self.enter(cid, Phase::Starting(run), "starting", None);
         if self.shutdown.as_ref().is_some_and(|shutdown| shutdown.forced) {
-            return self.force(cid);
+            return self.force(cid, "everything is force-killed");
         }
         if probed {
             self.out.push(Action::Probe { run: id, spec });
@@ -290,21 +274,15 @@ impl Supervisor {
 /// Whether a dependency meets the condition of this edge. One that is to stop any moment does not; one that
 /// has completed meets every condition.
 fn satisfied(dependency: &Slot, edge: Edge) -> bool {
-    match (&dependency.phase, edge.condition) {
-        (Phase::Completed, _) => true,
-        (Phase::Ready(_), Condition::Ready | Condition::Started) => dependency.wish.is_none(),
-        (Phase::Starting(_), Condition::Started) => dependency.wish.is_none(),
-        _ => false,
-    }
-}
-
-/// Whether a dependent that still lives goes down because of this component.
-fn goes_down_with(dependent: &Slot, of: &Slot) -> bool {
-    let led = |why: &Why| matches!(why, Why::Dependency(name) if *name == of.spec.name);
-    match &dependent.phase {
-        Phase::Ending(ending) => !ending.gone && led(&ending.why),
-        phase => phase.active() && dependent.wish.as_ref().is_some_and(|wish| led(&wish.why)),
-    }
+    let runs = match &dependency.phase {
+        Phase::Completed => return true,
+        Phase::Ready(_) => matches!(edge.condition, Condition::Started | Condition::Ready),
+        Phase::Starting(_) => edge.condition == Condition::Started,
+        Phase::Preparing(_) | Phase::Spawning(_) | Phase::Ending(_) | Phase::Sealing(_) => false,
+        Phase::Stopped | Phase::Waiting | Phase::Blocked | Phase::Settling { .. } => false,
+        Phase::Backoff { .. } | Phase::Failed => false,
+    };
+    runs && dependency.wish.is_none()
 }
 
 /// Whether two declarations start the same thing: what was prepared for one serves the other.

@@ -54,7 +54,8 @@ fn view(slot: &Slot) -> View {
         state: slot.phase.state(),
         reason: slot.reason.clone(),
         since: slot.since,
-        pid: run.and_then(|run| run.pid),
+        // That of a leader that has ended may be anybody's by now.
+        pid: run.filter(|_| slot.phase.led()).and_then(|run| run.pid),
         incarnation: slot.incarnation,
         restarts: slot.ledger.total,
         exit: slot.exit.clone(),

@@ -79,7 +79,7 @@ impl Project {
         let mut command = Command::new(self.path("orch"));
         command.args(args).current_dir(&self.dir).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin");
         command.stdin(Stdio::null());
-        // SAFETY: both are plain system calls, which may be made between fork and exec.
+        // SAFETY: nothing but plain system calls, which may be made between fork and exec.
         unsafe { command.pre_exec(in_own_session) };
         command
     }
@@ -309,9 +309,11 @@ fn fixture() -> &'static Path {
     })
 }
 
-/// A session of its own, and death with the test's thread.
+/// A session of its own, death with the test's thread, and a hang-up that is heard, also under nohup.
 fn in_own_session() -> std::io::Result<()> {
     rustix::process::setsid()?;
+    // SAFETY: a plain system call; the disposition is the default one.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! The guarantees of the contract's section 3, as seen from the world.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use orch::config::model::{Component, Condition, RestartPolicy};
+use orch::config::model::{Component, Condition, Dependency, RestartPolicy};
 use orch::supervisor::Record;
 use orch::types::{Exit, Name, RunId, Scope};
 
@@ -16,6 +17,8 @@ pub(crate) fn may_spawn(world: &World, run: RunId, spec: &Arc<Component>) {
         assert!(life.told_gone, "{name}: {run} starts before {other} is known to be gone");
         assert!(*other < run, "{name}: {run} is not newer than {other}");
     }
+    let quiet = world.quiet_at.get(&run.component).is_none_or(|at| *at <= world.now);
+    assert!(quiet, "{name} starts on files that are not quiet");
     assert_eq!(world.shutting, 0, "{name} starts during the shutdown");
     assert!(!world.down.contains(name), "{name} starts although it was stopped by command");
     for edge in &spec.depends_on {
@@ -63,12 +66,43 @@ pub(crate) fn may_signal(world: &World, run: RunId, scope: Scope) {
     if !ending && !matches!(reason, "stopped by command" | "removed from the file") {
         return;
     }
-    for (_, other) in world.lives.iter().filter(|(_, other)| !other.told_gone) {
-        let edges = &world.declared.get(&other.name).unwrap_or(&other.spec).depends_on;
-        let holds = |condition| ending || condition != Condition::Completed;
-        let depends = edges.iter().any(|edge| edge.name == life.name && holds(edge.condition));
-        assert!(!depends, "{} is told to stop ({reason}) while {} depends on it", life.name, other.name);
+    let name = life.name.clone();
+    if let Some(other) = lives_above(world, &name, ending) {
+        panic!("{name} is told to stop ({reason}) while {other} depends on it");
     }
+}
+
+/// What lives and depends on this one, also by way of what does not live. In a stop by command, or by an
+/// edit, what wants or has had an end only does not count.
+fn lives_above(world: &World, name: &Name, ending: bool) -> Option<Name> {
+    let (mut seen, mut stack) = (BTreeSet::new(), vec![name.clone()]);
+    while let Some(below) = stack.pop() {
+        let there = world.declared.iter().filter(|(name, _)| world.core.find(name.as_str()).is_some());
+        for (other, spec) in there {
+            let needs =
+                |edge: &Dependency| edge.name == below && (ending || edge.condition != Condition::Completed);
+            if !spec.depends_on.iter().any(needs) {
+                continue;
+            }
+            if world.lives.values().any(|life| life.name == *other && !life.told_gone) {
+                return Some(other.clone());
+            }
+            let through = ending || world.states.get(other) != Some(&"completed");
+            if through && seen.insert(other.clone()) {
+                stack.push(other.clone());
+            }
+        }
+    }
+    None
+}
+
+/// A state that was put in place for a run is given to a run, or handed back, before it is asked for again.
+pub(crate) fn may_prepare(world: &World, run: RunId, spec: &Component) {
+    assert!(
+        !world.handed.contains(&run.component),
+        "{}: a state is put in place twice for nothing",
+        spec.name
+    );
 }
 
 /// Guarantee 4's other side: nothing is force-killed before its time.
@@ -113,6 +147,8 @@ pub(crate) fn settled(world: &World) {
     let stuck = world.core.views().any(|other| other.state.word() == "stuck");
     for view in world.core.views() {
         let word = view.state.word();
+        let up = matches!(word, "ready" | "starting" | "backoff" | "waiting" | "blocked");
+        assert!(!up || stuck || !world.down.contains(&view.name), "{} was stopped, but is {word}", view.name);
         let rests =
             matches!(word, "ready" | "completed" | "failed" | "blocked" | "stopped" | "stuck" | "waiting");
         let ticking = word == "backoff" || word == "starting" || word == "stopping";

@@ -96,7 +96,7 @@ fn component(dice: &mut Dice, index: u64) -> Component {
         cwd: Arc::new(PathBuf::from("/p")),
         env: Env::default(),
         stdin: Stdin::Null,
-        autostart: true,
+        autostart: !dice.percent(8),
         profiles: Vec::new(),
         depends_on,
         build: None,
@@ -136,7 +136,11 @@ fn watch(dice: &mut Dice) -> Watch {
         ignore: Vec::new(),
         gitignore: true,
         settle: ms(dice.upto(50)),
-        action: if dice.percent(10) { WatchAction::None } else { WatchAction::Restart },
+        action: match dice.upto(19) {
+            0 => WatchAction::None,
+            1 => WatchAction::Signal(Signal::HUP),
+            _ => WatchAction::Restart,
+        },
         poll: Poll::Auto,
     }
 }

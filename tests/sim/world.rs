@@ -82,6 +82,10 @@ pub(crate) struct World {
     trace: Vec<String>,
     show: bool,
     states_seen: BTreeSet<&'static str>,
+    /// Components whose state was put in place, and neither given to a run nor sealed since.
+    pub(crate) handed: BTreeSet<Cid>,
+    /// Until when the files of each component are not quiet, at least.
+    pub(crate) quiet_at: BTreeMap<Cid, Time>,
     pub(crate) states: BTreeMap<Name, &'static str>,
 }
 
@@ -91,7 +95,7 @@ impl World {
         let project = Arc::new(projects::project(&mut dice));
         let setup = Setup {
             project: Arc::clone(&project),
-            chosen: names(&project),
+            chosen: chosen(&project),
             watching: dice.percent(80),
             incarnations: BTreeMap::new(),
             first_seq: 1,
@@ -117,6 +121,8 @@ impl World {
             trace: Vec::new(),
             show,
             states_seen: BTreeSet::new(),
+            handed: BTreeSet::new(),
+            quiet_at: BTreeMap::new(),
             states: BTreeMap::new(),
         }
     }
@@ -258,6 +264,16 @@ impl World {
 
     /// What the core knows from now on.
     fn learn(&mut self, event: &Event) {
+        if let Event::Run(run, RunEvent::Prepared { restored: Some(_), .. }) = event {
+            self.handed.insert(run.component);
+        }
+        if let Event::Changed { component, .. } = event {
+            let name = self.core.view(*component).map(|view| view.name);
+            let watch = name.and_then(|name| self.declared.get(&name)).and_then(|spec| spec.watch.clone());
+            let until = self.now + watch.map(|watch| watch.settle).unwrap_or_default();
+            let known = self.quiet_at.entry(*component).or_default();
+            *known = until.max(*known);
+        }
         let Event::Run(run, event) = event else { return };
         let by = self.now + self.core_stop(run.component);
         let Some(life) = self.lives.get_mut(run) else { return };
@@ -280,7 +296,7 @@ impl World {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Prepare { run, .. } => self.prepare(run),
+            Action::Prepare { run, spec } => self.prepare(run, &spec),
             Action::Spawn { run, spec, .. } => self.spawn(run, spec),
             Action::Probe { run, .. } => {
                 let after = self.lives.get(&run).and_then(|life| life.temper.ready_after);
@@ -289,10 +305,14 @@ impl World {
                     None => self.answer(50, run, RunEvent::NotYet { error: "refused".to_owned() }),
                 }
             }
+            // What a change does to some; the stop signal is another.
+            Action::Signal { signal: Signal::HUP, .. } => {}
             Action::Signal { run, scope, .. } => self.signal(run, scope),
             Action::Kill { run } => self.kill(run),
             Action::CloseOutput { run } => self.later(0, Todo::OutputEnds(run)),
+            Action::TakeBack { run, .. } => self.answer(100, run, RunEvent::Sealed(Sealed::Nothing)),
             Action::Seal { run, .. } => {
+                self.handed.remove(&run.component);
                 let outcome = match self.dice.upto(3) {
                     0 => Sealed::Nothing,
                     1 => Sealed::Rejected { reason: "torn".to_owned() },
@@ -313,15 +333,15 @@ impl World {
                     self.later(ms, Todo::Tell(Event::Sifted { component }));
                 }
             }
-            Action::UseState { .. }
-            | Action::TakeBack { .. }
-            | Action::Observe { .. }
-            | Action::Forget { .. } => {}
+            Action::UseState { .. } | Action::Observe { .. } | Action::Forget { .. } => {}
         }
     }
 
-    fn prepare(&mut self, run: RunId) {
-        let restored = self.dice.percent(30).then_some(Restored { source: Source::Restart, generation: 1 });
+    fn prepare(&mut self, run: RunId, spec: &Component) {
+        checks::may_prepare(self, run, spec);
+        let stateful = spec.state.is_some();
+        let given = stateful && self.dice.percent(30);
+        let restored = given.then_some(Restored { source: Source::Restart, generation: 1 });
         let event = if !self.calm && self.dice.percent(4) {
             RunEvent::PrepareFailed { error: "port 80 is in use".to_owned() }
         } else {
@@ -335,6 +355,7 @@ impl World {
         if !self.calm && self.dice.percent(4) {
             return self.answer(3, run, RunEvent::SpawnFailed { error: "ENOENT".to_owned() });
         }
+        self.handed.remove(&run.component);
         let temper = self.temper();
         let at = self.dice.upto(3);
         self.later(at, Todo::Tell(Event::Run(run, RunEvent::Spawned { pid: Some(7) })));
@@ -438,7 +459,8 @@ impl World {
         if self.exited.is_some() {
             return;
         }
-        let names: Vec<Name> = self.project.components.iter().map(|spec| spec.name.clone()).collect();
+        // Also those that an edit removed, and that are not gone yet.
+        let names: Vec<Name> = self.core.views().map(|view| view.name).collect();
         let Some(name) = self.dice.pick(&names).cloned() else { return };
         let Some(cid) = self.core.find(name.as_str()) else { return };
         match self.dice.upto(99) {
@@ -448,7 +470,12 @@ impl World {
             50..60 => self.stop(name),
             60..68 => {
                 self.down.remove(&name);
-                self.tell(Event::Command(Command::Restart(vec![name])));
+                let (mut names, all) = (vec![name], self.names());
+                if self.dice.percent(30) {
+                    names.extend(self.dice.pick(&all).cloned());
+                    self.down.retain(|down| !names.contains(down));
+                }
+                self.tell(Event::Command(Command::Restart(names)));
             }
             68..80 => self.edit(),
             80..88 => self.crash(),
@@ -474,16 +501,23 @@ impl World {
         self.tell(Event::Command(Command::Start(vec![name])));
     }
 
+    fn names(&self) -> Vec<Name> {
+        self.project.components.iter().map(|spec| spec.name.clone()).collect()
+    }
+
     fn stop(&mut self, name: Name) {
-        self.down.insert(name.clone());
+        if self.names().contains(&name) {
+            self.down.insert(name.clone());
+        }
         self.tell(Event::Command(Command::Stop(vec![name])));
     }
 
     fn edit(&mut self) {
         let next = Arc::new(projects::edited(&mut self.dice, &self.project));
         // What is removed and added again is a new component to the user.
-        let chosen = names(&next);
-        self.down.retain(|name| chosen.contains(name));
+        let chosen = chosen(&next);
+        let kept = |name: &Name| next.components.iter().any(|spec| spec.name == *name);
+        self.down.retain(kept);
         self.project = Arc::clone(&next);
         self.declared.extend(declared(&next));
         self.tell(Event::Edit { project: next, chosen });
@@ -530,8 +564,8 @@ impl World {
     }
 }
 
-fn names(project: &Project) -> BTreeSet<Name> {
-    project.components.iter().map(|spec| spec.name.clone()).collect()
+fn chosen(project: &Project) -> BTreeSet<Name> {
+    orch::plan::chosen(project, &[], &[]).unwrap()
 }
 
 fn declared(project: &Project) -> BTreeMap<Name, Arc<Component>> {

@@ -97,8 +97,8 @@ impl Lowering<'_> {
                 Some(Kind::Process(process.value.0.clone()))
             }
             (None, Some(thread)) => {
-                self.check_thread(thread);
                 let with = plain(keys.with.as_ref()).map_or(serde_yaml::Value::Null, |with| with.0);
+                self.check_thread(thread, keys.with.as_ref().map(|with| with.node), &with);
                 Some(Kind::Thread { runner: thread.value.0.clone(), with })
             }
             (None, None) => {
@@ -111,11 +111,23 @@ impl Lowering<'_> {
         }
     }
 
-    fn check_thread(&mut self, thread: &At<Text>) {
+    fn check_thread(&mut self, thread: &At<Text>, written: Option<NodeId>, with: &serde_yaml::Value) {
         let Some(registered) = &self.ground.threads else { return };
-        let known = || BUILT_IN_THREADS.iter().copied().chain(registered.iter().map(String::as_str));
+        let known = || BUILT_IN_THREADS.iter().copied().chain(registered.names.iter().map(String::as_str));
         let name = &thread.value.0;
+        if registered.names.contains(name) {
+            if let Err(message) = (registered.check)(name, with) {
+                let mistake = Mistake::new(code::THREAD_WITH, format!("thread `{}`: {message}", shown(name)));
+                let (key, node) = written.map_or(("thread", thread.node), |node| ("with", node));
+                self.key(key, |lowering| lowering.mistake(node, mistake));
+            }
+            return;
+        }
         if known().any(|known| known == name) {
+            let message = format!("the thread `{name}` is not in effect yet: the component can't be started");
+            self.key("thread", |lowering| {
+                lowering.mistake(thread.node, Mistake::new(code::NOT_YET, message))
+            });
             return;
         }
         let help = self.decoder.suggester.did_you_mean(name, known());

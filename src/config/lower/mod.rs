@@ -21,6 +21,7 @@ pub(crate) use probe::{HEALTH_CHECKS, READY_PROBES};
 use super::code;
 use super::decode::{At, Decoder, Section, Step, Value, Variables};
 use super::keys::{DefaultsKeys, ProjectKeys};
+use super::load::Threads;
 use super::model::{Component, EnvOverlay, Logs, Project, Restart, Stop, Watch};
 use super::report::{Mistake, Report};
 use super::text::shown;
@@ -39,7 +40,7 @@ pub(crate) struct Ground {
     pub(crate) dir: PathBuf,
     pub(crate) state_dir: PathBuf,
     /// Registered threads beside the built-in ones; `None`: unknown, so that any name may be one.
-    pub(crate) threads: Option<Vec<String>>,
+    pub(crate) threads: Option<Threads>,
     /// orch's own PATH.
     pub(crate) path: Option<String>,
 }

@@ -64,9 +64,9 @@ impl ThreadRunner {
     /// A runner of what `registry` knows. Sets the process's panic hook, once, so that a component's panic
     /// is printed to its output; other panics still reach the hook that was there.
     #[must_use]
-    pub fn start(sink: ReportSink, registry: Registry) -> Self {
+    pub fn start(sink: ReportSink, registry: impl Into<Arc<Registry>>) -> Self {
         panics::install_hook();
-        Self { sink, registry: Arc::new(registry), units: Units::default() }
+        Self { sink, registry: registry.into(), units: Units::default() }
     }
 
     /// Starts a thread, and returns at once.

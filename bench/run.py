@@ -1,0 +1,241 @@
+#!/usr/bin/env python3
+"""Measures orch, with the release binary, from the components' side where that is possible.
+
+    cargo build --release && python3 bench/run.py [restart] [burst] [thousand] [validate] [idle] [killed] [log]
+
+Without names, everything: about two minutes. Nothing else should run meanwhile. Each measurement works in a
+folder of its own below the temporary folder, and ends what it started.
+"""
+
+import json
+import os
+import pathlib
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+ORCH = os.environ.get("ORCH_BIN", str(HERE.parent / "target/release/orch"))
+PATIENCE = 60  # seconds for anything to happen
+
+
+def until(what, ready):
+    """Waits until `ready()` gives something, and gives it."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        found = ready()
+        if found:
+            return found
+        time.sleep(0.001)
+    raise SystemExit(f"not within {PATIENCE} s: {what}")
+
+
+class Up:
+    """`orch up` in a folder, ended when the block is left."""
+
+    def __init__(self, folder, yaml):
+        self.folder = pathlib.Path(folder)
+        (self.folder / "devmode.yaml").write_text(yaml)
+
+    def __enter__(self):
+        quiet = subprocess.DEVNULL
+        self.began = time.monotonic_ns()
+        self.orch = subprocess.Popen([ORCH, "up"], cwd=self.folder, stdout=quiet, stderr=quiet)
+        return self
+
+    def __exit__(self, *_):
+        if self.orch.poll() is None:
+            self.orch.send_signal(signal.SIGINT)
+            self.orch.wait(PATIENCE)
+
+    def stamps(self):
+        """When the components' first instructions ran, in nanoseconds of the monotonic clock."""
+        trace = self.folder / "trace"
+        return [int(line) for line in trace.read_text().split()] if trace.exists() else []
+
+    def events(self):
+        path = self.folder / ".orch/events.ndjson"
+        if not path.exists():
+            return []
+        lines = path.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def count(self, event):
+        path = self.folder / ".orch/events.ndjson"
+        return path.read_bytes().count(f'"event":"{event}"'.encode()) if path.exists() else 0
+
+
+def show(what, text):
+    print(f"{what:<52} {text}", flush=True)
+
+
+def stamp(folder):
+    program = pathlib.Path(folder) / "stamp"
+    subprocess.run(["cc", "-O2", "-static", "-o", program, HERE / "stamp.c"], check=True)
+    return program
+
+
+def restart(folder):
+    stamp(folder)
+    source = pathlib.Path(folder) / "src/a"
+    source.parent.mkdir()
+    source.write_text("0")
+    with Up(folder, "version: 1\ncomponents:\n  a: { process: ./stamp, watch: [src] }\n") as up:
+        until("the first start", up.stamps)
+        took = []
+        for number in range(1, 101):
+            before = len(up.stamps())
+            written = time.monotonic_ns()
+            source.write_text(str(number))
+            until("a restart", lambda: len(up.stamps()) > before)
+            took.append((up.stamps()[-1] - written) / 1e6)
+            until("ready", lambda: up.count("component.ready") > number)
+        took.sort()
+        text = f"median {statistics.median(took):.2f} ms, p99 {took[98]:.2f} ms, max {took[-1]:.2f} ms"
+        show("write → first instruction of the new process (100)", text)
+        show("  restarts for 100 saves", len(up.stamps()) - 1)
+
+
+def burst(folder):
+    stamp(folder)
+    source = pathlib.Path(folder) / "src"
+    source.mkdir()
+    for number in range(2000):
+        (source / f"f{number}").write_text("0")
+    with Up(folder, "version: 1\ncomponents:\n  a: { process: ./stamp, watch: [src] }\n") as up:
+        until("the first start", up.stamps)
+        until("ready", lambda: up.count("component.ready"))
+        for number in range(2000):
+            (source / f"f{number}").write_text("1")
+        until("the restart", lambda: len(up.stamps()) > 1)
+        time.sleep(2)  # what is measured is that nothing more comes
+        show("restarts for 2,000 files rewritten in a burst", len(up.stamps()) - 1)
+
+
+def thousand(folder):
+    yaml = ["version: 1", "components:"]
+    for number in range(1000):
+        on = f", depends_on: [c{number - 100}]" if number >= 100 else ""
+        yaml.append(f"  c{number}: {{ process: sleep 1000{on} }}")
+    with Up(folder, "\n".join(yaml) + "\n") as up:
+        until("all ready", lambda: up.count("component.ready") == 1000)
+        ready = [event for event in up.events() if event["event"] == "component.ready"]
+        show("1,000 × sleep in ten waves: up", f"{(ready[-1]['mono_ns'] - up.began) / 1e6:.0f} ms")
+        memory = pathlib.Path(f"/proc/{up.orch.pid}/status").read_text()
+        rss = next(line.split()[1] for line in memory.splitlines() if line.startswith("VmRSS"))
+        show("  memory of orch", f"{int(rss) / 1024:.1f} MiB")
+        asked = time.monotonic_ns()
+        up.orch.send_signal(signal.SIGINT)
+        up.orch.wait(PATIENCE)
+        show("  down", f"{(time.monotonic_ns() - asked) / 1e6:.0f} ms")
+
+
+def validate(folder):
+    path = pathlib.Path(folder) / "big.yaml"
+    with path.open("w") as file:
+        file.write("version: 1\ncomponents:\n")
+        for number in range(100_000):
+            on = f"c{number - 1}" if number % 10 else ""
+            file.write(
+                f"  c{number}:\n    description: component number {number}\n    process: [sleep, \"1000\"]\n"
+                f"    env: {{ PORT: \"{number}\", MODE: dev }}\n    depends_on: [{on}]\n"
+                f"    ready:\n      tcp: 127.0.0.1:{1000 + number % 60000}\n      timeout: 5s\n"
+                "    restart:\n      policy: on-failure\n      backoff: { initial: 100ms, max: 5s }\n"
+                "    stop:\n      timeout: 3s\n    logs:\n      max_size: 5MiB\n"
+            )
+    size = path.stat().st_size / 1e6
+    began = time.monotonic()
+    subprocess.run([ORCH, "validate", path], check=True, stdout=subprocess.DEVNULL)
+    took = time.monotonic() - began
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    show(f"validate 100,000 components ({size:.0f} MB)", f"{took:.1f} s, at most {peak:.0f} MiB")
+
+
+def idle(folder):
+    (pathlib.Path(folder) / "src").mkdir()
+    lines = [f"  c{number}: {{ process: sleep 1000, watch: [src] }}" for number in range(100)]
+    with Up(folder, "version: 1\ncomponents:\n" + "\n".join(lines) + "\n") as up:
+        until("all ready", lambda: up.count("component.ready") == 100)
+        time.sleep(2)
+        pids = [up.orch.pid, *children(up.orch.pid)]
+        before = switches(pids)
+        time.sleep(10)
+        show("wake-ups of orch and its keeper, idle, 100 components", f"{switches(pids) - before} in 10 s")
+
+
+def children(pid):
+    return [int(one) for one in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def switches(pids):
+    total = 0
+    for pid in pids:
+        for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+            lines = (task / "status").read_text().splitlines()
+            total += sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
+    return total
+
+
+def killed(folder):
+    took = []
+    for _ in range(10):
+        daemon = "setsid sh -c 'trap \"\" TERM; while :; do sleep 1; done' & exec sleep 1000"
+        lines = [f"  c{number}: {{ process: {{ shell: {json.dumps(daemon)} }} }}" for number in range(20)]
+        with Up(folder, "version: 1\ncomponents:\n" + "\n".join(lines) + "\n") as up:
+            until("all ready", lambda: up.count("component.ready") % 20 == 0 and up.count("component.ready"))
+            keeper = children(up.orch.pid)[0]
+            units = below(keeper)
+            began = time.monotonic_ns()
+            up.orch.kill()
+            up.orch.wait()
+            until("all gone", lambda: not any(alive(pid) for pid in [keeper, *units]))
+            took.append((time.monotonic_ns() - began) / 1e6)
+        (pathlib.Path(folder) / ".orch/events.ndjson").unlink()
+    text = f"median {statistics.median(took):.1f} ms, max {max(took):.1f} ms"
+    show("kill -9 of orch → 20 components with daemons gone (10)", text)
+
+
+def below(pid):
+    found = []
+    for child in children(pid):
+        found += [child, *below(child)]
+    return found
+
+
+def alive(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def log(folder):
+    size = 1 << 30
+    line = "x" * 99
+    shell = f"exec head -c {size} < lines"
+    path = pathlib.Path(folder) / "lines"
+    path.write_text((line + "\n") * (size // 100 + 1))
+    component = f"  a: {{ process: {{ shell: {json.dumps(shell)} }}, logs: {{ file: a.log, max_size: 100GiB }} }}"
+    with Up(folder, f"version: 1\ncomponents:\n{component}\n") as up:
+        until("the end", lambda: up.count("component.completed"))
+        events = {event["event"]: event["mono_ns"] for event in up.events()}
+        took = (events["component.completed"] - events["component.spawned"]) / 1e9
+    written = (pathlib.Path(folder) / "a.log").stat().st_size
+    show("1 GiB of 100-byte lines to the log file", f"{size / took / 1e6:.0f} MB/s, all of it: {written == size}")
+
+
+def main():
+    everything = [restart, burst, thousand, validate, idle, killed, log]
+    wanted = sys.argv[1:] or [one.__name__ for one in everything]
+    for one in everything:
+        if one.__name__ in wanted:
+            with tempfile.TemporaryDirectory(prefix="orch-bench-") as folder:
+                one(folder)
+
+
+if __name__ == "__main__":
+    main()

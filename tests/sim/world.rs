@@ -310,7 +310,10 @@ impl World {
             Action::Signal { run, scope, .. } => self.signal(run, scope),
             Action::Kill { run } => self.kill(run),
             Action::CloseOutput { run } => self.later(0, Todo::OutputEnds(run)),
-            Action::TakeBack { run, .. } => self.answer(100, run, RunEvent::Sealed(Sealed::Nothing)),
+            Action::TakeBack { run, .. } => {
+                self.handed.remove(&run.component);
+                self.answer(100, run, RunEvent::Sealed(Sealed::Nothing));
+            }
             Action::Seal { run, .. } => {
                 self.handed.remove(&run.component);
                 let outcome = match self.dice.upto(3) {

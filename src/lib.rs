@@ -3,7 +3,7 @@
 //! restart, and stops everything in reverse order with nothing left behind.
 //!
 //! The layers, and the one direction in which they may import, are described in `docs/ARCHITECTURE.md` and
-//! held by `tests/tidy.rs`.
+//! held by `tests/tidy`.
 
 pub mod cli;
 pub mod config;

@@ -22,6 +22,7 @@ Exit codes:
 Environment:
   NO_COLOR        no colours, if it is set to anything
   ORCH_STATE_DIR  where orch keeps its own files, as --state-dir says
+  ORCH_CGROUPS    off: give components no cgroups of their own, also where the system allows it
   ORCH_LOG        how much orch tells of its own working: warn, info, debug, trace";
 
 const AFTER_UP: &str = "\

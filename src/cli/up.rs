@@ -17,6 +17,7 @@ pub(super) fn up(args: &UpArgs) -> Exit {
         watch: !args.no_watch,
         restore: !args.no_restore,
         state_dir: args.state_dir.clone().or_else(state_dir),
+        cgroups: std::env::var_os("ORCH_CGROUPS").is_none_or(|value| value != "off"),
         no_color: no_color(),
     };
     match run(&options) {

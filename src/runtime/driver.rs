@@ -23,7 +23,7 @@ use crate::config::Loaded;
 use crate::config::model::{Component, Project};
 use crate::output::{Output, OutputReport};
 use crate::probe::{Baseline, ProbeHandle, ProbeReport};
-use crate::runner::keeper::Keeper;
+use crate::runner::keeper::{Cgroups, Keeper};
 use crate::runner::thread::ThreadRunner;
 use crate::runner::{Runner, RunnerReport};
 use crate::supervisor::{Command, Event, RunEvent, Supervisor};
@@ -34,6 +34,8 @@ use crate::watch::{WatchKey, WatchReport, Watcher};
 pub(crate) struct Parts {
     pub(crate) core: Supervisor,
     pub(crate) keeper: Keeper,
+    /// What another keeper would have, were this one killed.
+    pub(crate) cgroups: Cgroups,
     pub(crate) threads: ThreadRunner,
     pub(crate) output: Output,
     pub(crate) journal: Journal,
@@ -230,10 +232,10 @@ impl Driver {
             Paint::Bad,
             "the keeper of the processes was killed, and they with it; starting another one",
         );
-        match super::up::keeper(&self.parts.home, &self.parts.inbox) {
+        match super::up::keeper(&self.parts.home, self.parts.cgroups, &self.parts.inbox) {
             Ok(keeper) => {
                 // The old note stays good until this one is written.
-                if let Err(error) = self.parts.home.note(keeper.instance()) {
+                if let Err(error) = self.parts.home.note(&keeper) {
                     tracing::warn!(%error, "the lock's note is not renewed");
                 }
                 self.parts.keeper = keeper;

@@ -8,6 +8,7 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::clock;
-use crate::runner::keeper;
+use crate::runner::keeper::{self, Keeper};
 
 /// So long a new orch waits for the keeper of a killed one to be done.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -97,7 +98,7 @@ impl Home {
             .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
         let lock = options.open(&path).map_err(failed("open the lock", &path))?;
-        take(&lock, &path, || read_note(&path).map(|(pid, ..)| pid))?;
+        take(&lock, &path, || Note::read(&path).map(|note| note.pid))?;
         let file = open_yaml(yaml).map_err(failed("open", yaml))?;
         // Whoever has it runs with another state directory, and has left no note in this one.
         take(&file, yaml, || None)?;
@@ -133,10 +134,16 @@ impl Home {
     }
 
     /// Notes who runs the project, for messages and for the sweep of the next orch.
-    pub(crate) fn note(&self, instance: u32) -> io::Result<()> {
-        let line = format!("{} {instance} {}\n", std::process::id(), clock::boot_id());
+    pub(crate) fn note(&self, keeper: &Keeper) -> io::Result<()> {
+        let mut line =
+            format!("{} {} {}", std::process::id(), keeper.instance(), clock::boot_id()).into_bytes();
+        if let Some(cgroup) = keeper.cgroup() {
+            line.push(b' ');
+            line.extend_from_slice(cgroup.as_os_str().as_bytes());
+        }
+        line.push(b'\n');
         self.lock.set_len(0)?;
-        std::os::unix::fs::FileExt::write_all_at(&self.lock, line.as_bytes(), 0)?;
+        std::os::unix::fs::FileExt::write_all_at(&self.lock, &line, 0)?;
         (&self.lock).flush()
     }
 
@@ -153,9 +160,9 @@ impl Home {
 
     /// Ends what carries the mark of an orch that was killed at the same moment as its keeper.
     fn sweep(&self) {
-        let Some((_, instance, boot)) = read_note(&self.dir.join("lock")) else { return };
-        if boot == clock::boot_id() {
-            let killed = keeper::sweep(instance);
+        let Some(note) = Note::read(&self.dir.join("lock")) else { return };
+        if note.boot == clock::boot_id() {
+            let killed = keeper::sweep(note.instance, note.cgroup.as_deref());
             if !killed.is_empty() {
                 tracing::warn!(?killed, "ended what an orch left running that was killed with its keeper");
             }
@@ -202,12 +209,24 @@ fn take(file: &File, path: &Path, owner: impl Fn() -> Option<u32>) -> Result<(),
     }
 }
 
-fn read_note(path: &Path) -> Option<(u32, u32, String)> {
-    let text = std::fs::read_to_string(path).ok()?;
-    let mut words = text.split_whitespace();
-    let pid = words.next()?.parse().ok()?;
-    let instance = words.next()?.parse().ok()?;
-    Some((pid, instance, words.next().unwrap_or_default().to_owned()))
+/// Who wrote that they run the project.
+struct Note {
+    pid: u32,
+    /// By these two, what its keeper started can be found.
+    instance: u32,
+    cgroup: Option<PathBuf>,
+    boot: String,
+}
+
+impl Note {
+    /// `PID INSTANCE BOOT [CGROUP]`, or nothing that is to be trusted.
+    fn read(path: &Path) -> Option<Self> {
+        let text = std::fs::read_to_string(path).ok()?;
+        let mut words = text.trim_end().splitn(4, ' ');
+        let (pid, instance) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let boot = words.next().unwrap_or_default().to_owned();
+        Some(Self { pid, instance, boot, cgroup: words.next().map(PathBuf::from) })
+    }
 }
 
 /// Whether a process is there and not a zombie.

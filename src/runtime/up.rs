@@ -20,7 +20,7 @@ use crate::config::model::Project;
 use crate::config::{LoadOptions, Loaded, Threads, render};
 use crate::output::{Output, OutputConfig, Terminal};
 use crate::plan::chosen;
-use crate::runner::keeper::Keeper;
+use crate::runner::keeper::{Cgroups, Keeper};
 use crate::runner::thread::{Registry, ThreadRunner};
 use crate::state::Store;
 use crate::supervisor::{Setup, Supervisor};
@@ -45,6 +45,8 @@ pub struct UpOptions {
     pub restore: bool,
     /// The state directory; `None`: `.orch` beside the file.
     pub state_dir: Option<PathBuf>,
+    /// Whether units get cgroups of their own, where the system allows it.
+    pub cgroups: bool,
     /// Whether the user wants no colours.
     pub no_color: bool,
 }
@@ -84,8 +86,9 @@ pub fn up(options: &UpOptions) -> Result<u8, UpError> {
         HomeError::Io { .. } => UpError::Failed(error.to_string()),
     })?;
     let (inbox, messages) = mpsc::unbounded_channel();
-    let keeper = keeper(&home, &inbox).map_err(UpError::Failed)?;
-    home.note(keeper.instance()).map_err(|error| failed("write the lock in", home.dir(), &error))?;
+    let cgroups = if options.cgroups { Cgroups::WherePossible } else { Cgroups::Never };
+    let keeper = keeper(&home, cgroups, &inbox).map_err(UpError::Failed)?;
+    home.note(&keeper).map_err(|error| failed("write the lock in", home.dir(), &error))?;
     raise_open_files();
     let output = output(options, &project, &inbox)?;
     if warned {
@@ -109,6 +112,7 @@ pub fn up(options: &UpOptions) -> Result<u8, UpError> {
     let parts = Parts {
         core,
         keeper,
+        cgroups,
         threads,
         output,
         journal,
@@ -157,10 +161,10 @@ fn run(parts: Parts, messages: mpsc::UnboundedReceiver<Message>) -> Result<u8, U
 }
 
 /// Makes a keeper that holds the project's locks, and reports into the inbox.
-pub(super) fn keeper(home: &Home, inbox: &Inbox) -> Result<Keeper, String> {
+pub(super) fn keeper(home: &Home, cgroups: Cgroups, inbox: &Inbox) -> Result<Keeper, String> {
     let reports = inbox.clone();
     let sink = Arc::new(move |report| drop(reports.send(Message::Runner(report))));
-    Keeper::launch(&home.held(), sink)
+    Keeper::launch(&home.held(), cgroups, sink)
         .map_err(|error| format!("can't start the keeper of the processes: {error}"))
 }
 

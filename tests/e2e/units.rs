@@ -38,6 +38,52 @@ components:
     stop_takes(&project, &mut orch, 500);
 }
 
+/// Whether this machine lets orch make cgroups: then a run of a project has one, named in its lock.
+fn has_cgroups(project: &Project) -> bool {
+    project.read(".orch/lock").trim_end().splitn(4, ' ').nth(3).is_some_and(|folder| folder.starts_with('/'))
+}
+
+#[test]
+fn a_daemon_without_any_mark_is_of_the_unit_where_units_have_cgroups() {
+    let project = Project::new(
+        "
+components:
+  a: { process: ./faulty unmarked-daemon, watch: [source], stop: { timeout: 300ms } }
+",
+    );
+    let mut orch = project.up();
+    let daemon = project.wait_trace("a", "daemon", 1)[0].pid;
+    project.wait_ready("a", 1);
+    if !has_cgroups(&project) {
+        println!("not tested: no cgroup can be made here");
+        return orch.stop();
+    }
+    project.write("source", "new");
+    project.wait_trace("a", "start", 2);
+    assert!(!alive(daemon));
+    project.wait_ready("a", 2);
+    assert!(force_killed(&project).contains(&daemon));
+    let second = project.wait_trace("a", "daemon", 2)[1].pid;
+    orch.kill();
+    project.wait_gone();
+    assert!(!alive(second));
+}
+
+#[test]
+fn without_cgroups_such_a_daemon_is_told_of_and_ended_with_the_project() {
+    let project = Project::new("components:\n  a: { process: ./faulty unmarked-daemon exit 0 }");
+    let mut command = project.command(&["up"]);
+    command.env("ORCH_CGROUPS", "off");
+    let mut orch = project.start(command);
+    project.wait_state("a", "completed");
+    assert!(!has_cgroups(&project));
+    assert_eq!(orch.exit_status().code(), Some(0));
+    let daemon = project.trace().of("a", "daemon")[0].pid;
+    assert!(!alive(daemon));
+    let said = project.read("stderr");
+    assert!(said.contains(&format!("(pid {daemon}) belongs to no component")), "{said}");
+}
+
 #[test]
 fn a_comet_is_caught() {
     let project = Project::new("components:\n  a: { process: ./faulty comet, stop: { timeout: 200ms } }");

@@ -4,7 +4,7 @@ use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,11 +14,13 @@ use rustix::event::EventfdFlags;
 use crate::types::{Signal, UnitId};
 
 use super::super::{ReportSink, Runner, RunnerReport, Scope};
+use super::cgroup::{Cgroups, Tree};
 use super::ledger::{Ledger, Phase, Standing};
 use super::protocol::{Launch, Leftover, Request};
 use super::reader::{self, Reading};
 use super::spawn::reason;
-use super::{launch, socket, tag};
+use super::tag::{self, Mark};
+use super::{launch, socket};
 
 /// What a process unit's leader is started with.
 #[derive(Debug)]
@@ -46,7 +48,7 @@ pub struct ProcessSpec {
 pub struct Keeper {
     socket: Arc<OwnedFd>,
     pid: u32,
-    instance: u32,
+    mark: Mark,
     open_files: u64,
     ledger: Arc<Ledger>,
     sink: ReportSink,
@@ -65,6 +67,8 @@ pub struct Handover {
     pub pid: u32,
     /// Its instance number.
     pub instance: u32,
+    /// The folder of its units' cgroups, where they have any.
+    pub cgroup: Option<PathBuf>,
     /// The soft limit on open files that units get.
     pub open_files: u64,
     /// The units that are not gone.
@@ -91,14 +95,17 @@ impl Keeper {
     ///
     /// # Errors
     /// When the system refuses a socket, a process or a thread.
-    pub fn launch(hold: &[BorrowedFd<'_>], sink: ReportSink) -> io::Result<Self> {
+    pub fn launch(hold: &[BorrowedFd<'_>], cgroups: Cgroups, sink: ReportSink) -> io::Result<Self> {
         static OPEN_FILES: OnceLock<u64> = OnceLock::new();
         let open_files = *OPEN_FILES.get_or_init(launch::soft_open_files);
         let instance = tag::new_instance();
-        let born = launch::fork(instance, hold)?;
+        let tree = if cgroups == Cgroups::WherePossible { Tree::make(instance) } else { None };
+        let cgroup = tree.as_ref().map(|tree| tree.folder().to_path_buf());
+        let forked = launch::fork(Mark { instance, cgroups: tree.clone() }, hold);
+        let born = forked.inspect_err(|_| tree.iter().for_each(Tree::remove_all))?;
         let socket = born.socket;
         let (pid, units, strays) = (born.pid, Vec::new(), Vec::new());
-        Self::start(Handover { socket, pid, instance, open_files, units, strays }, sink)
+        Self::start(Handover { socket, pid, instance, cgroup, open_files, units, strays }, sink)
     }
 
     /// Goes on with the keeper of a [`Handover`]; what it reported meanwhile is reported now.
@@ -112,26 +119,33 @@ impl Keeper {
     }
 
     fn start(from: Handover, sink: ReportSink) -> io::Result<Self> {
-        let Handover { socket, pid, instance, open_files, units, strays } = from;
+        let Handover { socket, pid, instance, cgroup, open_files, units, strays } = from;
+        let mark = Mark { instance, cgroups: cgroup.and_then(|folder| Tree::at(&folder, instance)) };
         let (socket, ledger) = (Arc::new(socket), Arc::new(Ledger::new(units, strays)));
         let stop = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?);
         let reading = Reading {
             socket: Arc::clone(&socket),
             stop: Arc::clone(&stop),
             pid,
-            instance,
+            mark: mark.clone(),
             ledger: Arc::clone(&ledger),
             sink: Arc::clone(&sink),
         };
         let reader =
             std::thread::Builder::new().name("keeper-reports".into()).spawn(move || reader::run(&reading))?;
-        Ok(Self { socket, pid, instance, open_files, ledger, sink, stop, reader: Some(reader) })
+        Ok(Self { socket, pid, mark, open_files, ledger, sink, stop, reader: Some(reader) })
     }
 
     /// The number by which [`sweep`](super::sweep) finds what this keeper started.
     #[must_use]
     pub fn instance(&self) -> u32 {
-        self.instance
+        self.mark.instance
+    }
+
+    /// The folder of the units' cgroups, where they have any: `sweep` takes it, too.
+    #[must_use]
+    pub fn cgroup(&self) -> Option<&Path> {
+        self.mark.cgroups.as_ref().map(Tree::folder)
     }
 
     /// The keeper's process id.
@@ -197,8 +211,9 @@ impl Keeper {
         let socket = self.socket.try_clone()?;
         self.ledger.enter(Phase::HandedOver);
         let (units, strays) = (self.ledger.units(), self.ledger.strays());
-        let (pid, instance, open_files) = (self.pid, self.instance, self.open_files);
-        Ok(Handover { socket, pid, instance, open_files, units, strays })
+        let (pid, instance, open_files) = (self.pid, self.mark.instance, self.open_files);
+        let cgroup = self.cgroup().map(Path::to_path_buf);
+        Ok(Handover { socket, pid, instance, cgroup, open_files, units, strays })
     }
 
     fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> io::Result<()> {

@@ -22,6 +22,9 @@ impl Server {
     pub(super) fn finish(&mut self, end: End) {
         let mut left = Vec::new();
         self.drain((end == End::Shutdown).then_some(&mut left));
+        if let Some(cgroups) = &self.units.cgroups {
+            cgroups.remove_all();
+        }
         if end == End::Orphaned {
             return;
         }
@@ -49,11 +52,14 @@ impl Server {
                 {
                     left.push(Leftover { pid, command: proc::command(pid) });
                 }
-                if proc::signal_child(pid, libc::SIGKILL).is_err() {
+                if proc::signal_child(pid, libc::SIGKILL).is_err() && !self.units.in_cgroup(pid) {
                     refused += 1;
                 }
             }
-            // Whoever changed to another user can't be killed; waiting for them would be for ever.
+            if let Some(cgroups) = &self.units.cgroups {
+                cgroups.kill_all();
+            }
+            // Whoever changed to another user can be killed by the cgroup alone; waiting for others would be for ever.
             let wait = if refused == children.len() { libc::WNOHANG } else { 0 };
             if !self.reap_some(wait) {
                 return;

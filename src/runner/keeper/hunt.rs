@@ -6,10 +6,12 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags};
 
+use super::cgroup::Tree;
 use super::launch::NAME;
 use super::proc::{self, reap, wait_for_end};
 use super::tag::Tag;
@@ -20,16 +22,34 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// How long one killed process is waited for before looking again, in milliseconds.
 const PAUSE: i64 = 10;
 
-/// Kills every process that carries the tag of this instance, until two passes in a row find none, and gives
+/// Kills every process that carries the tag of this instance, or is in its cgroups, until two passes in a row find none, and gives
 /// the ids of those killed. The caller, those above it, and its own keepers are spared, should a survivor have
 /// started it. For the start after orch and its keeper were killed in the same moment. Takes a few
 /// milliseconds where there is nothing to do, 5 s at the most.
 #[must_use]
-pub fn sweep(instance: u32) -> Vec<u32> {
+pub fn sweep(instance: u32, cgroup: Option<&Path>) -> Vec<u32> {
     let own = line_of(std::process::id());
-    hunt(|pid| {
+    let mut killed = cgroup.map(|folder| sweep_cgroups(folder, instance, &own)).unwrap_or_default();
+    killed.extend(hunt(|pid| {
         Tag::of(pid).is_some_and(|tag| tag.instance == instance) && !own.contains(&pid) && !is_own_keeper(pid)
-    })
+    }));
+    killed.sort_unstable();
+    killed.dedup();
+    killed
+}
+
+/// The same by the cgroups, which nobody in them can have left.
+fn sweep_cgroups(folder: &Path, instance: u32, own: &BTreeSet<u32>) -> Vec<u32> {
+    let Some(cgroups) = Tree::at(folder, instance) else { return Vec::new() };
+    let members = cgroups.all_members();
+    // A survivor may have started the caller: then one by one, as the tags tell.
+    if members.iter().any(|pid| own.contains(pid)) {
+        return Vec::new();
+    }
+    cgroups.kill_all();
+    cgroups.wait_until_empty(LIMIT);
+    cgroups.remove_all();
+    members
 }
 
 /// Whether a process is a keeper of the caller's: its child, in a session and under a name of its own.

@@ -7,6 +7,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::server::Server;
 use super::socket;
+use super::tag::Mark;
 
 /// The keeper's name in process lists: not orch's, so that a `pkill orch` leaves the guardian to its work.
 pub(super) const NAME: &std::ffi::CStr = c"keeper";
@@ -20,7 +21,7 @@ pub(super) struct Born {
 
 /// Forks a keeper. Also makes the calling process a subreaper: should the keeper be killed, what it kept
 /// comes to orch.
-pub(super) fn fork(instance: u32, hold: &[BorrowedFd<'_>]) -> io::Result<Born> {
+pub(super) fn fork(mark: Mark, hold: &[BorrowedFd<'_>]) -> io::Result<Born> {
     let (ours, theirs) = socket::pair()?;
     rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))?;
     // Whatever is set up for signals in orch must not run in the keeper.
@@ -29,7 +30,7 @@ pub(super) fn fork(instance: u32, hold: &[BorrowedFd<'_>]) -> io::Result<Born> {
     // the child takes no other lock that a thread could have held: no stdio, no environment, no logging.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
-        be_keeper(instance, &theirs, hold);
+        be_keeper(mark, &theirs, hold);
     }
     let error = io::Error::last_os_error();
     restore_signals(&before);
@@ -54,15 +55,15 @@ fn restore_signals(before: &libc::sigset_t) {
 }
 
 /// The rest of the child's life.
-fn be_keeper(instance: u32, socket: &OwnedFd, hold: &[BorrowedFd<'_>]) -> ! {
+fn be_keeper(mark: Mark, socket: &OwnedFd, hold: &[BorrowedFd<'_>]) -> ! {
     // Unwinding into orch's frames would make a second orch; ending leaves the units to the first.
-    let kept = std::panic::catch_unwind(|| keep(instance, socket, hold));
+    let kept = std::panic::catch_unwind(|| keep(mark, socket, hold));
     let code = i32::from(!matches!(kept, Ok(Ok(()))));
     // SAFETY: ends the process without orch's own exit handlers, which are not the keeper's to run.
     unsafe { libc::_exit(code) }
 }
 
-fn keep(instance: u32, socket: &OwnedFd, hold: &[BorrowedFd<'_>]) -> io::Result<()> {
+fn keep(mark: Mark, socket: &OwnedFd, hold: &[BorrowedFd<'_>]) -> io::Result<()> {
     rustix::process::setsid()?;
     rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))?;
     default_dispositions();
@@ -74,7 +75,7 @@ fn keep(instance: u32, socket: &OwnedFd, hold: &[BorrowedFd<'_>]) -> io::Result<
     close_all_but(&socket, &held);
     let _ = rustix::process::chdir("/");
     rename();
-    let mut server = Server::new(instance, socket, child_signals()?, held);
+    let mut server = Server::new(mark, socket, child_signals()?, held);
     let end = server.serve();
     server.finish(end);
     Ok(())

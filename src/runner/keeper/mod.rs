@@ -8,7 +8,7 @@
 //! # Whose a process is
 //!
 //! A unit is its leader, the leader's descendants, and those of the keeper's orphans (with their descendants)
-//! that carry the unit's tag, or, the tag being lost, were seen below the unit before, are in the
+//! that carry the unit's tag or are in its cgroup, or, where both tell nothing, were seen below the unit before, are in the
 //! leader's group or session, or have the unit's own output. Anybody else below the keeper is a stray.
 //!
 //! # Why no signal reaches a stranger
@@ -20,11 +20,13 @@
 //!
 //! # Layout
 //!
-//! orch's side: `client`, `ledger`, `reader`, `hunt`. The keeper's: `launch`, `server`, `spawn`, `reach`,
-//! `drain`, with its knowledge in `units` and `census`. Between them: `protocol`, over `wire` and `socket`.
+//! orch's side: `client`, `ledger`, `reader`, `hunt`. The keeper's: `launch`, `server`, `spawn` over `clone`, `reach`,
+//! `drain`, with its knowledge in `units`, `census` and `cgroup`. Between them: `protocol`, over `wire` and `socket`.
 
 mod census;
+mod cgroup;
 mod client;
+mod clone;
 mod drain;
 mod hunt;
 mod launch;
@@ -41,6 +43,7 @@ mod tag;
 mod units;
 mod wire;
 
+pub use cgroup::Cgroups;
 pub use client::{Handover, Keeper, ProcessSpec, ShutDown};
 pub use hunt::sweep;
 pub use ledger::Standing;

@@ -5,7 +5,7 @@
 //! child of the keeper only before the keeper has reaped it, anybody else through a pidfd and after a check
 //! of the start time (or the tag) behind that pidfd.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::types::UnitId;
 
@@ -73,12 +73,24 @@ impl Server {
             return;
         }
         let living_group = it.reaped.is_none().then_some(it.leader);
+        let cgroup = self.units.cgroup(unit);
+        // Asked before, since the dead are not in it any more.
+        let mut pids: BTreeSet<u32> = cgroup.map(|it| it.members(unit)).into_iter().flatten().collect();
+        if let Some(cgroup) = cgroup {
+            cgroup.kill(unit);
+        }
         if let Some(leader) = living_group {
             signal_group(leader, libc::SIGKILL);
         }
-        // Those of the group have had theirs.
-        let hit = |member: &&Stat| Some(member.group) == living_group || signal_member(member, libc::SIGKILL);
-        let pids = census.living(unit).filter(hit).map(|member| member.pid).collect();
+        for member in census.living(unit) {
+            // Those of the cgroup and of the group have had theirs.
+            if Some(member.group) == living_group
+                || !pids.contains(&member.pid) && signal_member(member, libc::SIGKILL)
+            {
+                pids.insert(member.pid);
+            }
+        }
+        let pids = pids.into_iter().collect();
         self.outbox.report(RunnerReport::Killed { unit, pids });
         self.stale = true;
     }

@@ -7,12 +7,13 @@ use rustix::event::PollFlags;
 use rustix::process::{Pid, PidfdFlags};
 
 use super::super::{ReportSink, RunnerReport};
+use super::cgroup::Tree;
 use super::hunt::hunt;
 use super::ledger::Ledger;
 use super::proc::{self, is_own_child, reap, wait_for_end};
 use super::protocol::Event;
 use super::socket;
-use super::tag::Tag;
+use super::tag::{Mark, Tag};
 
 /// How long a keeper that has closed its socket may take to end by itself, in milliseconds: it drains then,
 /// and only what can't be killed holds it up.
@@ -23,7 +24,7 @@ pub(super) struct Reading {
     pub(super) socket: Arc<OwnedFd>,
     pub(super) stop: Arc<OwnedFd>,
     pub(super) pid: u32,
-    pub(super) instance: u32,
+    pub(super) mark: Mark,
     pub(super) ledger: Arc<Ledger>,
     pub(super) sink: ReportSink,
 }
@@ -84,12 +85,17 @@ impl Reading {
     /// Ends what a killed keeper has left to this process: what carries its tag, what is in its session
     /// (which nobody else can enter), and known leaders and strays.
     fn clean_up(&self) {
+        let cgroups = self.mark.cgroups.as_ref();
+        cgroups.into_iter().for_each(Tree::kill_all);
         let (leaders, strays) = (self.ledger.leaders(), self.ledger.strays());
         hunt(|pid| {
             if pid == self.pid {
                 return false;
             }
-            if Tag::of(pid).is_some_and(|tag| tag.instance == self.instance) {
+            if Tag::of(pid).is_some_and(|tag| tag.instance == self.mark.instance) {
+                return true;
+            }
+            if cgroups.is_some_and(|it| it.holds(pid)) {
                 return true;
             }
             if leaders.contains(&pid) && is_own_child(pid) {
@@ -98,5 +104,6 @@ impl Reading {
             proc::stat(pid)
                 .is_some_and(|stat| stat.session == self.pid || strays.contains(&(pid, stat.start)))
         });
+        cgroups.into_iter().for_each(Tree::remove_all);
     }
 }

@@ -13,6 +13,7 @@ use super::proc;
 use super::protocol::{Event, Launch, Request};
 use super::socket::{self, Packet};
 use super::spawn::{Descriptors, Spawner};
+use super::tag::Mark;
 use super::units::Units;
 
 /// How much work is taken from the socket before the children are looked at again, in requests; a spawn
@@ -57,13 +58,13 @@ pub(super) enum End {
 }
 
 impl Server {
-    pub(super) fn new(instance: u32, socket: OwnedFd, signals: OwnedFd, held: Vec<OwnedFd>) -> Self {
+    pub(super) fn new(mark: Mark, socket: OwnedFd, signals: OwnedFd, held: Vec<OwnedFd>) -> Self {
         Self {
             socket,
             signals,
             held,
-            spawner: Spawner::new(instance),
-            units: Units::new(instance),
+            spawner: Spawner::new(mark.instance),
+            units: Units::new(mark.instance, mark.cgroups),
             outbox: Outbox::default(),
             errands: Vec::new(),
             stale: false,
@@ -163,12 +164,17 @@ impl Server {
         let spilled = self.packet[..packet.length] == [0];
         let result = descriptors(launch, packet, spilled).and_then(|fds| {
             let output = own_output(&fds.output);
-            Ok((self.spawner.spawn(launch, fds)?, output))
+            let cgroup = self.units.cgroups.as_ref().and_then(|it| it.add(unit));
+            Ok((self.spawner.spawn(launch, fds, cgroup)?, output))
         });
+        let in_cgroup = result.as_ref().is_ok_and(|(leader, _)| leader.in_cgroup);
+        if let Some(cgroups) = self.units.cgroups.as_ref().filter(|_| !in_cgroup) {
+            cgroups.remove(unit);
+        }
         self.outbox.report(match result {
-            Ok((pid, output)) => {
-                self.units.add(unit, pid, output);
-                RunnerReport::Spawned { unit, pid: Some(pid) }
+            Ok((leader, output)) => {
+                self.units.add(unit, leader, output);
+                RunnerReport::Spawned { unit, pid: Some(leader.pid) }
             }
             Err(error) => RunnerReport::SpawnFailed { unit, error },
         });

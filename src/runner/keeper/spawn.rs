@@ -3,17 +3,15 @@
 
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::ptr;
 
 use crate::types::UnitId;
 
+use super::clone::Stack;
 use super::protocol::Launch;
 use super::tag::Tag;
-
-/// Enough for the child's few calls; it runs nothing else before exec.
-const STACK_BYTES: usize = 64 * 1024;
 
 /// Room for `LISTEN_PID=` and the digits of any process id.
 const LISTEN_PID: &[u8] = b"LISTEN_PID=";
@@ -23,9 +21,16 @@ const LISTEN_PID_ROOM: usize = LISTEN_PID.len() + 11;
 #[derive(Debug)]
 pub(super) struct Spawner {
     instance: u32,
-    stack: Vec<u128>,
+    stack: Stack,
     hard_open_files: u64,
     hard_real_time: u64,
+}
+
+/// A leader that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Leader {
+    pub(super) pid: u32,
+    pub(super) in_cgroup: bool,
 }
 
 /// The descriptors a leader gets.
@@ -73,14 +78,19 @@ impl Spawner {
     pub(super) fn new(instance: u32) -> Self {
         Self {
             instance,
-            stack: vec![0; STACK_BYTES / size_of::<u128>()],
+            stack: Stack::new(),
             hard_open_files: hard_limit(libc::RLIMIT_NOFILE),
             hard_real_time: hard_limit(libc::RLIMIT_RTTIME),
         }
     }
 
-    /// Starts the leader and gives its id, or says what went wrong, in words for the user.
-    pub(super) fn spawn(&mut self, launch: &Launch, fds: Descriptors) -> Result<u32, String> {
+    /// Starts the leader, in `cgroup` if the system allows it, or says what went wrong, in words for the user.
+    pub(super) fn spawn(
+        &mut self,
+        launch: &Launch,
+        fds: Descriptors,
+        cgroup: Option<OwnedFd>,
+    ) -> Result<Leader, String> {
         let program = launch.program.to_string_lossy();
         let fds = fds.out_of_the_way().map_err(|error| {
             format!("can't arrange the file descriptors of {program}: {}", reason(&error))
@@ -106,13 +116,14 @@ impl Spawner {
             failed_step: 0,
             errno: 0,
         };
-        let made = self.run(&mut plan);
-        let pid = made.map_err(|error| format!("can't make a process for {program}: {}", reason(&error)))?;
+        let made = self.run(&mut plan, cgroup);
+        let leader =
+            made.map_err(|error| format!("can't make a process for {program}: {}", reason(&error)))?;
         if plan.failed_step == 0 {
-            return Ok(pid.unsigned_abs());
+            return Ok(leader);
         }
         // SAFETY: waitpid without a status; the child has ended by itself and is reaped here and only here.
-        unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
+        unsafe { libc::waitpid(leader.pid.cast_signed(), ptr::null_mut(), 0) };
         Err(explain(launch, plan.failed_step, &io::Error::from_raw_os_error(plan.errno)))
     }
 
@@ -125,14 +136,19 @@ impl Spawner {
         libc::rlimit { rlim_cur: soft.min(self.hard_open_files), rlim_max: self.hard_open_files }
     }
 
-    fn run(&mut self, plan: &mut Plan) -> io::Result<libc::pid_t> {
-        let top = self.stack.as_mut_ptr_range().end;
-        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-        // SAFETY: the child runs `child` on a stack of its own, which nobody else uses: CLONE_VFORK suspends
-        // this, the only thread, until the child has left this memory. `plan` and all it points to outlive
-        // that. `top` is aligned to 16 bytes, the stack's elements being u128.
-        let pid = unsafe { libc::clone(child, top.cast(), flags, ptr::from_mut(plan).cast()) };
-        if pid > 0 { Ok(pid) } else { Err(io::Error::last_os_error()) }
+    /// Without a cgroup where the system refuses that one: the other marks are there all the same.
+    fn run(&mut self, plan: &mut Plan, cgroup: Option<OwnedFd>) -> io::Result<Leader> {
+        let shared = ptr::from_mut(plan).cast();
+        if let Some(cgroup) = cgroup {
+            // SAFETY: the keeper has one thread, `child` keeps to system calls, and the plan and all it points
+            // to outlive the call.
+            if let Ok(pid) = unsafe { self.stack.clone_into(cgroup.as_fd(), child, shared) } {
+                return Ok(Leader { pid, in_cgroup: true });
+            }
+        }
+        // SAFETY: the same.
+        let pid = unsafe { self.stack.clone(child, shared) }?;
+        Ok(Leader { pid, in_cgroup: false })
     }
 }
 

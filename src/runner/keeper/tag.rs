@@ -6,6 +6,8 @@
 
 use crate::types::UnitId;
 
+use super::cgroup::Tree;
+
 const MARK: u64 = 1 << 62;
 const INSTANCE_BITS: u32 = 30;
 
@@ -49,6 +51,13 @@ impl Tag {
         let line = text.lines().find_map(|line| line.strip_prefix("Max realtime timeout"))?;
         Self::from_limit(line.split_whitespace().next()?.parse().ok()?)
     }
+}
+
+/// By what a keeper's processes are known.
+#[derive(Debug, Clone)]
+pub(super) struct Mark {
+    pub(super) instance: u32,
+    pub(super) cgroups: Option<Tree>,
 }
 
 /// A new instance number: 30 random bits, never 0.

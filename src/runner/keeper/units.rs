@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::types::UnitId;
 
+use super::cgroup::Tree;
 use super::proc::{self, Stat};
+use super::spawn::Leader;
 use super::tag::Tag;
 
 /// One unit.
@@ -20,6 +22,8 @@ pub(super) struct Unit {
     pub(super) reaped: Option<u64>,
     /// To be killed, now and whatever of it turns up later.
     pub(super) condemned: bool,
+    /// It has a cgroup of its own.
+    pub(super) in_cgroup: bool,
     output: Option<Inode>,
 }
 
@@ -45,6 +49,8 @@ pub(super) enum Owner {
 #[derive(Debug)]
 pub(super) struct Units {
     instance: u32,
+    /// The units' cgroups, where there are any.
+    pub(super) cgroups: Option<Tree>,
     units: BTreeMap<UnitId, Unit>,
     /// Leaders not yet reaped.
     leaders: HashMap<u32, UnitId>,
@@ -59,9 +65,10 @@ pub(super) struct Units {
 }
 
 impl Units {
-    pub(super) fn new(instance: u32) -> Self {
+    pub(super) fn new(instance: u32, cgroups: Option<Tree>) -> Self {
         Self {
             instance,
+            cgroups,
             units: BTreeMap::new(),
             leaders: HashMap::new(),
             groups: HashMap::new(),
@@ -71,10 +78,16 @@ impl Units {
         }
     }
 
-    pub(super) fn add(&mut self, unit: UnitId, leader: u32, output: Option<Inode>) {
+    pub(super) fn add(&mut self, unit: UnitId, leader: Leader, output: Option<Inode>) {
+        let Leader { pid: leader, in_cgroup } = leader;
         self.leaders.insert(leader, unit);
         self.groups.insert(leader, unit);
-        self.units.insert(unit, Unit { leader, reaped: None, condemned: false, output });
+        self.units.insert(unit, Unit { leader, reaped: None, condemned: false, in_cgroup, output });
+    }
+
+    /// A unit's own cgroup: the hierarchy that it is in.
+    pub(super) fn cgroup(&self, unit: UnitId) -> Option<&Tree> {
+        self.cgroups.as_ref().filter(|_| self.get(unit).is_some_and(|it| it.in_cgroup))
     }
 
     pub(super) fn contains(&self, unit: UnitId) -> bool {
@@ -114,6 +127,9 @@ impl Units {
     /// Forgets a unit of which nothing is left.
     pub(super) fn remove(&mut self, gone: UnitId) {
         let Some(unit) = self.units.remove(&gone) else { return };
+        if let Some(cgroups) = self.cgroups.as_ref().filter(|_| unit.in_cgroup) {
+            cgroups.remove(gone);
+        }
         self.leaders.remove(&unit.leader);
         if self.groups.get(&unit.leader) == Some(&gone) {
             self.groups.remove(&unit.leader);
@@ -136,7 +152,7 @@ impl Units {
             Some(_) => return Owner::Stray,
             None => {}
         }
-        if let Some(unit) = self.by_tag(pid) {
+        if let Some(unit) = self.by_tag(pid).or_else(|| self.by_cgroup(pid)) {
             self.orphans.insert(pid, Some(unit));
             return Owner::Member(unit);
         }
@@ -154,6 +170,15 @@ impl Units {
         let tag = Tag::of(pid)?;
         let unit = if tag.instance == self.instance { tag.unit } else { *self.nested.get(&tag.instance)? };
         self.contains(unit).then_some(unit)
+    }
+
+    /// Whether a process is in a cgroup of the keeper's, and thus within reach whatever its user.
+    pub(super) fn in_cgroup(&self, pid: u32) -> bool {
+        self.cgroups.as_ref().is_some_and(|it| it.holds(pid))
+    }
+
+    fn by_cgroup(&self, pid: u32) -> Option<UnitId> {
+        self.cgroups.as_ref()?.unit_of(pid).filter(|unit| self.contains(*unit))
     }
 
     fn by_other_marks(&self, stat: &Stat) -> Option<UnitId> {

@@ -1,9 +1,7 @@
-//! The keeper with real processes: whatever a unit does, it is told of truly and ended wholly.
+//! The tests that hold in both ways; `module_path!` tells which one this is.
 //!
 //! The oracle is the kernel: processes are counted by the mark that they inherit, read here by other means
 //! than the keeper's own.
-#![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test where the world fails them")]
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -17,7 +15,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use orch::runner::keeper::{Keeper, ProcessSpec, sweep};
+use orch::runner::keeper::{Cgroups, Keeper, ProcessSpec, sweep};
 use orch::runner::{Runner as _, RunnerReport as Report, Scope};
 use orch::types::{Exit, Signal, UnitId};
 
@@ -27,11 +25,16 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Set in the process that plays orch in the tests that kill orch.
 const PLAY: &str = "KEEPER_TEST_PLAY";
 
+/// Whether the units of these tests get cgroups.
+fn cgroups() -> Cgroups {
+    if module_path!().ends_with("by_cgroup") { Cgroups::WherePossible } else { Cgroups::Never }
+}
+
 /// A keeper and its reports.
-struct Bench {
+pub(crate) struct Bench {
     keeper: Option<Keeper>,
     reports: Receiver<Report>,
-    instance: u32,
+    pub(crate) instance: u32,
     next: u32,
     /// Reports that came while another was waited for.
     backlog: RefCell<VecDeque<Report>>,
@@ -40,9 +43,10 @@ struct Bench {
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (sender, reports) = channel();
-        let keeper = Keeper::launch(&[], Arc::new(move |report| drop(sender.send(report)))).unwrap();
+        let keeper =
+            Keeper::launch(&[], cgroups(), Arc::new(move |report| drop(sender.send(report)))).unwrap();
         let instance = keeper.instance();
         Self {
             keeper: Some(keeper),
@@ -54,17 +58,17 @@ impl Bench {
         }
     }
 
-    fn keeper(&self) -> &Keeper {
+    pub(crate) fn keeper(&self) -> &Keeper {
         self.keeper.as_ref().unwrap()
     }
 
-    fn id(&mut self) -> UnitId {
+    pub(crate) fn id(&mut self) -> UnitId {
         self.next += 1;
         UnitId(self.next)
     }
 
     /// Asks for a unit of these words, and gives its output.
-    fn ask(&mut self, words: &[&str]) -> (UnitId, std::io::PipeReader) {
+    pub(crate) fn ask(&mut self, words: &[&str]) -> (UnitId, std::io::PipeReader) {
         let unit = self.id();
         let (reader, spec) = spec(words);
         self.keeper().spawn(unit, spec);
@@ -72,7 +76,7 @@ impl Bench {
     }
 
     /// Runs the fixture in a mode, until it runs.
-    fn run(&mut self, mode: &[&str]) -> (UnitId, u32) {
+    pub(crate) fn run(&mut self, mode: &[&str]) -> (UnitId, u32) {
         let fixture = fixture().display().to_string();
         let words: Vec<&str> = std::iter::once(&*fixture).chain(mode.iter().copied()).collect();
         let (unit, reader) = self.ask(&words);
@@ -91,7 +95,7 @@ impl Bench {
     }
 
     /// As `run`, and until the fixture says that it is set up.
-    fn run_ready(&mut self, mode: &[&str]) -> (UnitId, u32) {
+    pub(crate) fn run_ready(&mut self, mode: &[&str]) -> (UnitId, u32) {
         let started = self.run(mode);
         let mut up = [0; 3];
         self.outputs.last_mut().unwrap().read_exact(&mut up).unwrap();
@@ -99,7 +103,7 @@ impl Bench {
         started
     }
 
-    fn next_report(&self) -> Report {
+    pub(crate) fn next_report(&self) -> Report {
         if let Some(report) = self.backlog.borrow_mut().pop_front() {
             return report;
         }
@@ -110,22 +114,22 @@ impl Bench {
     }
 
     /// Nothing may come for a while: the one thing that can only be waited for.
-    fn expect_silence(&self) {
+    pub(crate) fn expect_silence(&self) {
         assert!(self.backlog.borrow().is_empty(), "{:?}", self.backlog);
         let got = self.reports.recv_timeout(Duration::from_millis(150));
         assert_eq!(got, Err(RecvTimeoutError::Timeout));
     }
 
-    fn expect_exit(&self, unit: UnitId, exit: Exit) {
+    pub(crate) fn expect_exit(&self, unit: UnitId, exit: Exit) {
         assert_eq!(self.next_report(), Report::Exited { unit, exit });
     }
 
-    fn expect_gone(&self, unit: UnitId) {
+    pub(crate) fn expect_gone(&self, unit: UnitId) {
         assert_eq!(self.next_report(), Report::Gone { unit });
     }
 
     /// Kills and hears of it; gives who was killed.
-    fn kill(&self, unit: UnitId) -> Vec<u32> {
+    pub(crate) fn kill(&self, unit: UnitId) -> Vec<u32> {
         self.keeper().kill(unit);
         let Report::Killed { unit: of, pids } = self.next_report() else { panic!("not killed") };
         assert_eq!(of, unit);
@@ -140,7 +144,7 @@ impl Bench {
         wait_until("processes come or go", || wanted(self.tagged().len()));
     }
 
-    fn close(mut self) -> orch::runner::keeper::ShutDown {
+    pub(crate) fn close(mut self) -> orch::runner::keeper::ShutDown {
         self.keeper.take().unwrap().shutdown(PATIENCE)
     }
 }
@@ -171,7 +175,7 @@ fn spec(words: &[&str]) -> (std::io::PipeReader, ProcessSpec) {
     (reader, spec)
 }
 
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
         assert!(start.elapsed() < PATIENCE, "not in time: {what}");
@@ -180,7 +184,7 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 /// The living processes of one keeper, by the text in /proc that shows their mark.
-fn tagged(instance: u32) -> Vec<u32> {
+pub(crate) fn tagged(instance: u32) -> Vec<u32> {
     let ids = std::fs::read_dir("/proc").unwrap().flatten();
     let ids = ids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     ids.filter(|pid| is_tagged(*pid, instance) && is_alive(*pid)).collect()
@@ -193,7 +197,7 @@ fn is_tagged(pid: u32, instance: u32) -> bool {
     limit.is_some_and(|limit| limit >> 32 == (1 << 30) | u64::from(instance))
 }
 
-fn is_alive(pid: u32) -> bool {
+pub(crate) fn is_alive(pid: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     status.lines().any(|line| line.starts_with("State:") && !line.contains('Z') && !line.contains('X'))
 }
@@ -450,6 +454,9 @@ fn without_the_tag_group_output_and_descent_still_tell() {
 #[test]
 fn a_stray_is_told_hinders_nobody_and_ends_with_the_keeper() {
     let mut bench = Bench::new();
+    if bench.keeper().cgroup().is_some() {
+        return; // Nobody is a stray there: see `cgroups`.
+    }
     let (unit, ..) = bench.run(&["stray-and-exit"]);
     bench.expect_exit(unit, Exit::Code(0));
     let Report::Stray { pid, command } = bench.next_report() else { panic!("no stray") };
@@ -670,10 +677,17 @@ fn a_killed_keeper_takes_its_units_along_and_each_is_told_of() {
     let mut bench = Bench::new();
     let (first, ..) = bench.run_ready(&["daemon"]);
     let (second, _) = bench.run(&["comet"]);
+    // Without cgroups it leaves a stray; with them, what it leaves is of the unit.
     let (third, ..) = bench.run(&["stray-and-exit"]);
     bench.expect_exit(third, Exit::Code(0));
-    let Report::Stray { pid: stray, .. } = bench.next_report() else { panic!("no stray") };
-    bench.expect_gone(third);
+    let stray = match bench.keeper().cgroup() {
+        Some(_) => None,
+        None => {
+            let Report::Stray { pid, .. } = bench.next_report() else { panic!("no stray") };
+            bench.expect_gone(third);
+            Some(pid)
+        }
+    };
     bench.wait_until_tagged(|count| count >= 3);
     let keeper = bench.keeper().pid().to_string();
     let start = Instant::now();
@@ -682,11 +696,14 @@ fn a_killed_keeper_takes_its_units_along_and_each_is_told_of() {
         bench.expect_exit(unit, Exit::Signal(Signal::KILL));
         bench.expect_gone(unit);
     }
+    if stray.is_none() {
+        bench.expect_gone(third);
+    }
     assert_eq!(bench.next_report(), Report::KeeperLost);
     println!("after the keeper's death: all gone and told in {:?}", start.elapsed());
     assert!(start.elapsed() < Duration::from_secs(1));
     assert_eq!(bench.tagged(), [0_u32; 0]);
-    assert!(!is_alive(stray));
+    assert!(stray.is_none_or(|pid| !is_alive(pid)));
 
     let late = bench.id();
     bench.keeper().spawn(late, spec(&["/bin/true"]).1);
@@ -721,6 +738,7 @@ fn a_keeper_does_not_wait_for_a_slow_reader_and_loses_nothing() {
     let sink = Arc::clone(&gate);
     let keeper = Keeper::launch(
         &[],
+        cgroups(),
         Arc::new(move |report| {
             drop(sink.lock().unwrap());
             drop(sender.send(report));
@@ -804,11 +822,11 @@ fn an_orch_inside_a_unit_is_of_the_unit_with_all_its_own() {
     fixture();
     let unit = bench.id();
     let exe = std::env::current_exe().unwrap().display().to_string();
-    let (reader, mut spec) = spec(&[&exe, "play_orch", "--exact", "--nocapture", "--test-threads=1"]);
+    let (reader, mut spec) = spec(&[&exe, &play_orch_name(), "--exact", "--nocapture", "--test-threads=1"]);
     spec.env.push((PLAY.into(), "daemon,bare-daemon-and-exit,comet-and-exit,tree 3".into()));
     bench.keeper().spawn(unit, spec);
     assert!(matches!(bench.next_report(), Report::Spawned { .. }));
-    let (inner, keeper) = instance_and_keeper(reader);
+    let (inner, keeper, _) = names(reader);
     wait_until("the inner units run", || tagged(inner).len() > 10);
     bench.keeper().kill(unit);
     while bench.next_report() != (Report::Gone { unit }) {}
@@ -833,7 +851,8 @@ fn play_orch() {
             bench.run(&words)
         };
     }
-    println!("instance {} keeper {}", bench.instance, bench.keeper().pid());
+    let cgroup = bench.keeper().cgroup().unwrap_or(Path::new("")).display().to_string();
+    println!("instance {} keeper {} cgroup {cgroup}", bench.instance, bench.keeper().pid());
     if modes != "spawning" {
         loop {
             std::thread::park();
@@ -846,34 +865,55 @@ fn play_orch() {
     }
 }
 
-struct Play {
-    orch: std::process::Child,
-    instance: u32,
-    keeper: u32,
+pub(crate) struct Play {
+    pub(crate) orch: std::process::Child,
+    pub(crate) instance: u32,
+    pub(crate) keeper: u32,
+    pub(crate) cgroup: Option<PathBuf>,
 }
 
 /// Starts a process that plays orch, and waits until its units run.
-fn play(modes: &str) -> Play {
+pub(crate) fn play(modes: &str) -> Play {
     fixture();
     let mut orch = Command::new(std::env::current_exe().unwrap())
-        .args(["play_orch", "--exact", "--nocapture", "--test-threads=1"])
+        .args([&play_orch_name(), "--exact", "--nocapture", "--test-threads=1"])
         .env(PLAY, modes)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let (instance, keeper) = instance_and_keeper(orch.stdout.take().unwrap());
-    Play { orch, instance, keeper }
+    let (instance, keeper, cgroup) = names(orch.stdout.take().unwrap());
+    Play { orch, instance, keeper, cgroup }
 }
 
-/// What `play_orch` says when its units run.
-fn instance_and_keeper(output: impl std::io::Read) -> (u32, u32) {
+/// By this name the test program runs `play_orch`.
+fn play_orch_name() -> String {
+    let (_, module) = module_path!().split_once("::").unwrap();
+    format!("{module}::play_orch")
+}
+
+/// What `play_orch` says when its units run: the instance, the keeper and the cgroup.
+fn names(output: impl std::io::Read) -> (u32, u32, Option<PathBuf>) {
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(output));
     let line = lines.find_map(|line| Some(line.ok()?.split_once("instance ")?.1.to_owned())).unwrap();
-    let (instance, keeper) = line.split_once(" keeper ").unwrap();
-    (instance.parse().unwrap(), keeper.trim().parse().unwrap())
+    let (instance, rest) = line.split_once(" keeper ").unwrap();
+    let (keeper, cgroup) = rest.split_once(" cgroup ").unwrap();
+    let cgroup = Some(PathBuf::from(cgroup)).filter(|path| path.is_absolute());
+    (instance.parse().unwrap(), keeper.parse().unwrap(), cgroup)
 }
 
-const ZOO: &str = "idle,deaf,deaf-child,daemon,bare-daemon-and-exit,comet,comet-and-exit,tree 4";
+impl Play {
+    /// Kills orch and its keeper in one moment.
+    pub(crate) fn kill_both(&mut self) {
+        let ids = [self.orch.id().to_string(), self.keeper.to_string()];
+        // Stopped first, so that neither outlives the other by a moment.
+        assert!(Command::new("kill").arg("-STOP").args(&ids).status().unwrap().success());
+        assert!(Command::new("kill").arg("-KILL").args(&ids).status().unwrap().success());
+        self.orch.wait().unwrap();
+        wait_until("the keeper is dead", || !is_alive(self.keeper));
+    }
+}
+
+pub(crate) const ZOO: &str = "idle,deaf,deaf-child,daemon,bare-daemon-and-exit,comet,comet-and-exit,tree 4";
 
 #[test]
 fn when_orch_is_killed_all_is_gone_within_a_second() {
@@ -908,18 +948,13 @@ fn when_orch_and_its_keeper_are_killed_at_once_a_sweep_ends_the_rest() {
     let mut play = play(ZOO);
     wait_until("the zoo is complete", || tagged(play.instance).len() > 35);
     let stranger = Command::new("sleep").arg("1000").spawn().unwrap();
-    let ids = [play.orch.id().to_string(), play.keeper.to_string()];
-    // Stopped first, so that neither outlives the other by a moment.
-    assert!(Command::new("kill").arg("-STOP").args(&ids).status().unwrap().success());
-    assert!(Command::new("kill").arg("-KILL").args(&ids).status().unwrap().success());
-    play.orch.wait().unwrap();
-    wait_until("the keeper is dead", || !is_alive(play.keeper));
+    play.kill_both();
     assert!(!tagged(play.instance).is_empty(), "there is something to sweep");
     let start = Instant::now();
-    let swept = sweep(play.instance);
+    let swept = sweep(play.instance, play.cgroup.as_deref());
     println!("swept {} processes in {:?}", swept.len(), start.elapsed());
     assert_eq!(tagged(play.instance), [0_u32; 0]);
-    assert_eq!(sweep(play.instance), [0_u32; 0]);
+    assert_eq!(sweep(play.instance, play.cgroup.as_deref()), [0_u32; 0]);
     let mut stranger = stranger;
     assert!(stranger.try_wait().unwrap().is_none(), "a stranger was hit");
     stranger.kill().unwrap();

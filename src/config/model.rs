@@ -1,11 +1,15 @@
 //! The typed model of a `devmode.yaml`: every key of the contract's section 2, defaults filled in, paths
 //! absolute, values checked. What is in here needs no further checking.
 
+mod as_yaml;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::types::{Name, Signal};
 
@@ -13,7 +17,7 @@ use crate::types::{Name, Signal};
 pub type EnvOverlay = BTreeMap<String, Option<String>>;
 
 /// A whole project: one YAML file.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Project {
     /// `name`, or the folder's.
     pub name: String,
@@ -32,7 +36,7 @@ pub struct Project {
 }
 
 /// One component, as declared.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Component {
     /// Its name, unique in the project.
     pub name: Name,
@@ -75,7 +79,7 @@ pub struct Component {
 }
 
 /// What a component runs.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Kind {
     /// A process of its own.
     Process(Command),
@@ -84,12 +88,13 @@ pub enum Kind {
         /// The name that it is registered under.
         runner: String,
         /// Handed to it as it stands.
+        #[serde(with = "as_yaml")]
         with: serde_yaml::Value,
     },
 }
 
 /// A command line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// The program and its arguments; never empty. No shell runs.
     Words(Vec<String>),
@@ -98,7 +103,7 @@ pub enum Command {
 }
 
 /// An environment as layers, so that a hundred thousand components share the common ones.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Env {
     /// The project's env files, then its `env`.
     pub project: Arc<EnvOverlay>,
@@ -120,7 +125,7 @@ impl Env {
 }
 
 /// Standard input of a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Stdin {
     /// `/dev/null`.
     #[default]
@@ -130,7 +135,7 @@ pub enum Stdin {
 }
 
 /// An edge of the graph.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dependency {
     /// On whom.
     pub name: Name,
@@ -141,7 +146,7 @@ pub struct Dependency {
 }
 
 /// What a dependent waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub enum Condition {
     /// The dependency runs.
     Started,
@@ -153,7 +158,7 @@ pub enum Condition {
 }
 
 /// `build`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Build {
     /// What is run.
     pub command: Command,
@@ -162,7 +167,7 @@ pub struct Build {
 }
 
 /// `ready`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
     /// What is asked.
     pub probe: Probe,
@@ -175,7 +180,7 @@ pub struct Ready {
 }
 
 /// How readiness is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Probe {
     /// GET answers 200 to 399.
     Http(HttpUrl),
@@ -194,7 +199,7 @@ pub enum Probe {
 }
 
 /// A host and a port.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HostPort {
     /// A name or an address, without brackets.
     pub host: String,
@@ -203,7 +208,7 @@ pub struct HostPort {
 }
 
 /// An `http://` address.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpUrl {
     /// Whom to connect to.
     pub at: HostPort,
@@ -212,7 +217,7 @@ pub struct HttpUrl {
 }
 
 /// `health`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
     /// What is asked.
     pub check: HealthCheck,
@@ -225,7 +230,7 @@ pub struct Health {
 }
 
 /// How liveness is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HealthCheck {
     /// GET answers 200 to 399.
     Http(HttpUrl),
@@ -238,7 +243,7 @@ pub enum HealthCheck {
 }
 
 /// `restart`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Restart {
     /// After which ends.
     pub policy: RestartPolicy,
@@ -251,7 +256,7 @@ pub struct Restart {
 }
 
 /// After which ends a component is restarted by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum RestartPolicy {
     /// None.
     Never,
@@ -263,7 +268,7 @@ pub enum RestartPolicy {
 }
 
 /// A growing wait.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Backoff {
     /// After the first failure.
     pub initial: Duration,
@@ -276,7 +281,7 @@ pub struct Backoff {
 }
 
 /// So many automatic restarts within so long; one more, and it has failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
     /// How many.
     pub count: u32,
@@ -285,7 +290,7 @@ pub struct Limit {
 }
 
 /// `on_failure`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum OnFailure {
     /// The rest runs on.
     #[default]
@@ -295,7 +300,7 @@ pub enum OnFailure {
 }
 
 /// `stop`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
     /// What asks it to stop.
     pub signal: Signal,
@@ -310,7 +315,7 @@ pub struct Stop {
 }
 
 /// `watch`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watch {
     /// Paths and globs, as written, relative to the project's folder.
     pub paths: Vec<String>,
@@ -327,7 +332,7 @@ pub struct Watch {
 }
 
 /// What a change does.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum WatchAction {
     /// Strict stop → start.
     #[default]
@@ -341,7 +346,7 @@ pub enum WatchAction {
 }
 
 /// How changes are found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Poll {
     /// Native events, polling where the file system has none.
     #[default]
@@ -351,7 +356,7 @@ pub enum Poll {
 }
 
 /// `state`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// The component's own state file, absolute.
     pub file: PathBuf,
@@ -374,7 +379,7 @@ pub struct State {
 }
 
 /// `state.snapshot`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// How often.
     pub every: Duration,
@@ -383,7 +388,7 @@ pub struct Snapshot {
 }
 
 /// One of `sockets`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Socket {
     /// Its name, for `LISTEN_FDNAMES`.
     pub name: String,
@@ -392,7 +397,7 @@ pub struct Socket {
 }
 
 /// Where a socket is bound.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SocketAddress {
     /// TCP; port 0 is chosen by the system.
     Tcp(SocketAddr),
@@ -401,7 +406,7 @@ pub enum SocketAddress {
 }
 
 /// `logs`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Logs {
     /// The log file, absolute; `None`: `<state directory>/logs/<component>.log`.
     pub file: Option<PathBuf>,
@@ -416,7 +421,7 @@ pub struct Logs {
 }
 
 /// What happens when the disk is slower than the component.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Overflow {
     /// The component waits.
     #[default]
@@ -426,7 +431,7 @@ pub enum Overflow {
 }
 
 /// What a component's output is connected to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Terminal {
     /// A pipe.
     #[default]

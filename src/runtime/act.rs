@@ -51,6 +51,11 @@ impl Driver {
             Action::UseState { spec, generation, .. } => {
                 prepare::used(&self.parts.states, spec.name.clone(), generation);
             }
+            Action::Snapshot { run, spec } => {
+                prepare::snapshot(&self.parts.inbox, &self.parts.states, run, &spec);
+            }
+            Action::AskState { run, signal } => self.ask_state(run, signal),
+            Action::Reexec { program } => self.reexec = Some(program),
             Action::Observe { component, spec } => self.observe(component, spec),
             Action::Sift { component } => match &self.parts.watcher {
                 Some(watcher) => watcher.sift(WatchKey::Component(component)),
@@ -85,6 +90,13 @@ impl Driver {
             }
             let (unit, thread) = (life.unit, life.thread);
             self.runner(thread).signal(unit, signal, scope);
+        }
+    }
+
+    /// Asks a run to write its state file; no other process of its unit knows what that signal means.
+    fn ask_state(&self, run: RunId, signal: Signal) {
+        if let Some(life) = self.lives.get(&run).filter(|life| !life.thread) {
+            self.parts.keeper.signal(life.unit, signal, Scope::Leader);
         }
     }
 

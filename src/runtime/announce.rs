@@ -22,6 +22,9 @@ impl Announcer {
         let (paint, text) = match &record.what {
             What::State { state, reason } => self.state(*state, name, reason)?,
             What::Changed { paths } => (Paint::Plain, format!("{name}: {} changed", self.paths(paths))),
+            What::ForceKilled { pids } if pids.is_empty() => {
+                (Paint::Warn, format!("{name}: its thread was ended with the old image"))
+            }
             What::ForceKilled { pids } => {
                 (Paint::Warn, format!("{name}: force-killed {} process(es)", pids.len()))
             }
@@ -38,6 +41,10 @@ impl Announcer {
             }
             What::ProjectUp | What::ProjectDown { .. } | What::ConfigRejected { .. } => return None,
             What::Spawned { .. } | What::Exited { .. } | What::StopRequested { .. } => return None,
+            What::Reexec => (Paint::Good, "this is the new image; the processes run on".to_owned()),
+            What::ReexecFailed { error } => {
+                (Paint::Bad, format!("there is no new image, and everything goes on as it was: {error}"))
+            }
             What::StateSealed { .. } | What::Command { .. } => return None,
         };
         Some(self.painted(paint, &text))

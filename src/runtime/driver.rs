@@ -65,6 +65,8 @@ pub(crate) struct Driver {
     pub(crate) excluded: Vec<PathBuf>,
     pub(crate) excluded_for: Option<Arc<Project>>,
     pub(crate) exit: Option<u8>,
+    /// A new image is to take over.
+    pub(crate) reexec: Option<Option<PathBuf>>,
 }
 
 /// What a unit is for.
@@ -104,6 +106,7 @@ impl Driver {
             excluded: Vec::new(),
             excluded_for: None,
             exit: None,
+            reexec: None,
         }
     }
 

@@ -181,6 +181,7 @@ fn event(what: &What) -> String {
         What::StateSealed { .. } => "state.sealed".to_owned(),
         What::StateRestored(_) => "state.restored".to_owned(),
         What::StateRejected { .. } => "state.rejected".to_owned(),
+        What::Reexec | What::ReexecFailed { .. } => "orch.reexec".to_owned(),
         What::Command { .. } => "command".to_owned(),
     }
 }
@@ -204,6 +205,10 @@ fn details(what: &What) -> Value {
         What::StateRestored(restored) => {
             json!({"generation": restored.generation, "source": restored.source.word()})
         }
+        What::Reexec => {
+            json!({"pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"), "error": null})
+        }
+        What::ReexecFailed { error } => json!({"error": error}),
         What::Command { name, args } => {
             json!({"name": name, "args": args.iter().map(|name| name.as_str()).collect::<Vec<_>>()})
         }

@@ -102,6 +102,7 @@ pub fn up(options: &UpOptions) -> Result<u8, UpError> {
         project: Arc::clone(&project),
         chosen: runs,
         watching: options.watch,
+        may_reexec: false,
         incarnations: incarnations(&project, &store),
         first_seq: journal.next_seq(),
         seed: u64::from(keeper.instance()),

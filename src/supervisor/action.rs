@@ -1,5 +1,6 @@
 //! What the core wants done, in this order.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::record::{End, Record, Source};
@@ -77,6 +78,26 @@ pub enum Action {
         spec: Arc<Component>,
         /// Which generation.
         generation: u64,
+    },
+    /// Its state file came whole, and it runs on: make a generation of it. Answer: `Snapshot`.
+    Snapshot {
+        /// Which run.
+        run: RunId,
+        /// As it was declared for this run.
+        spec: Arc<Component>,
+    },
+    /// Ask it to write its state file: its leader by this signal, a thread by its own means.
+    AskState {
+        /// Which run.
+        run: RunId,
+        /// What.
+        signal: Signal,
+    },
+    /// Replace orch's own image, and hand everything over. Answer: `Reexeced`, from the new image, or
+    /// `ReexecFailed`.
+    Reexec {
+        /// The new program; `None`: the one that runs.
+        program: Option<PathBuf>,
     },
     /// Watch what this component declares, instead of what it declared before; keep logs as it declares.
     Observe {

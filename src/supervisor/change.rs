@@ -41,7 +41,7 @@ impl Supervisor {
         let Some(settle) = slot.spec.watch.as_ref().map(|watch| watch.settle) else { return };
         // Only a start that is under way waits for quiet files.
         let ending = matches!(slot.phase, Phase::Ending(_) | Phase::Sealing(_));
-        if ending || matches!(slot.phase, Phase::Settling { .. } | Phase::Preparing(_)) {
+        if ending || matches!(slot.phase, Phase::Settling { .. } | Phase::Held { .. } | Phase::Preparing(_)) {
             slot.quiet.touched(now, settle);
             self.rearm(cid);
         }
@@ -76,7 +76,8 @@ impl Supervisor {
             // What is being prepared has executed nothing yet, and so sees the change; but should it fail,
             // that may have been before the change.
             Phase::Preparing(_) => slot.again = true,
-            Phase::Settling { .. } | Phase::Waiting | Phase::Blocked | Phase::Stopped => {}
+            Phase::Settling { .. } | Phase::Held { .. } => {}
+            Phase::Waiting | Phase::Blocked | Phase::Stopped => {}
         }
     }
 
@@ -95,7 +96,8 @@ impl Supervisor {
             Phase::Settling { .. } => self.settled(cid),
             Phase::Backoff { .. } => self.start_or_settle(cid),
             Phase::Stopped | Phase::Waiting | Phase::Blocked | Phase::Preparing(_) => {}
-            Phase::Spawning(_) | Phase::Ready(_) | Phase::Sealing(_) => {}
+            Phase::Ready(_) => self.ask_state(cid),
+            Phase::Spawning(_) | Phase::Sealing(_) | Phase::Held { .. } => {}
             Phase::Completed | Phase::Failed => {}
         }
     }

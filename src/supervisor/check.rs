@@ -46,6 +46,9 @@ impl Supervisor {
         if resting && slot.wanted != Wanted::Up {
             return Err(format!("{:?}, but not wanted", slot.phase.state()));
         }
+        if matches!(slot.phase, Phase::Held { .. }) && self.reexec.is_none() {
+            return Err("it is held back for nothing".to_owned());
+        }
         if slot.wish.is_some() && !slot.phase.up() {
             return Err(format!("a wish outlived its run: {:?}", slot.wish));
         }

@@ -31,6 +31,7 @@ impl Supervisor {
                 }
             }
             Command::Shutdown => self.shutdown_commanded(),
+            Command::Upgrade(program) => self.upgrade(program),
         }
     }
 
@@ -103,7 +104,7 @@ impl Supervisor {
             | Phase::Sealing(_) => {
                 slot.again |= unwished;
             }
-            Phase::Waiting | Phase::Preparing(_) | Phase::Settling { .. } => {}
+            Phase::Waiting | Phase::Preparing(_) | Phase::Settling { .. } | Phase::Held { .. } => {}
         }
     }
 

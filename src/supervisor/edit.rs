@@ -46,7 +46,8 @@ impl Supervisor {
             }
             Some(cid) => {
                 if let Some(slot) = self.slot_mut(cid) {
-                    slot.spec = Arc::clone(spec);
+                    let before = std::mem::replace(&mut slot.spec, Arc::clone(spec));
+                    self.re_ask(cid, &before);
                 }
             }
         }
@@ -90,7 +91,8 @@ impl Supervisor {
             }
             Phase::Ending(_) | Phase::Sealing(_) => slot.again = true,
             // What is being prepared is looked at when it is, and nothing else of it is there to come back.
-            Phase::Preparing(_) | Phase::Settling { .. } | Phase::Waiting | Phase::Blocked => {}
+            Phase::Preparing(_) | Phase::Settling { .. } | Phase::Held { .. } => {}
+            Phase::Waiting | Phase::Blocked => {}
             Phase::Backoff { .. } | Phase::Completed | Phase::Failed => {}
         }
     }

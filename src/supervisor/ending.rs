@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::record::What;
-use super::slot::{Edge, Ending, Phase, Slot, Stage, Wanted, Why, Wish};
+use super::slot::{Edge, Ending, Phase, Slot, Stage, Wanted, Why, Wish, is_thread};
 use super::{Action, Supervisor};
 use crate::config::model::Condition;
 use crate::types::{Cid, Exit, Scope, Signal};
@@ -190,10 +190,17 @@ impl Supervisor {
     /// A thread does not return: nothing but its own return ends it.
     pub(super) fn unkillable(&mut self, cid: Cid) {
         let Some(Phase::Ending(ending)) = self.slot(cid).map(|slot| &slot.phase) else { return };
-        if !ending.gone {
-            let ending = Ending { stage: Stage::GivenUp, ..ending.clone() };
-            self.enter(cid, Phase::Ending(ending), "its thread does not return, and can't be killed", None);
+        if ending.gone || self.reexec_for(cid) {
+            return;
         }
+        self.give_up(cid, "its thread does not return, and can't be killed".to_owned());
+    }
+
+    /// What is left of a run can't be ended.
+    pub(super) fn give_up(&mut self, cid: Cid, reason: String) {
+        let Some(Phase::Ending(ending)) = self.slot(cid).map(|slot| &slot.phase) else { return };
+        let ending = Ending { stage: Stage::GivenUp, ..ending.clone() };
+        self.enter(cid, Phase::Ending(ending), reason, None);
     }
 
     /// A deadline of an ending has come.
@@ -214,10 +221,9 @@ impl Supervisor {
                 self.enter(cid, Phase::Ending(ending), reason, None);
             }
             Stage::Killed { .. } => {
-                let ending = Ending { stage: Stage::GivenUp, ..ending.clone() };
-                let reason =
-                    format!("processes outlive their force-kill by {} ms", rules.join_timeout.as_millis());
-                self.enter(cid, Phase::Ending(ending), reason, None);
+                let what = if is_thread(&ending.run.spec) { "its thread" } else { "processes" };
+                let waited = rules.join_timeout.as_millis();
+                self.give_up(cid, format!("{what} outlived the force-kill by {waited} ms"));
             }
             Stage::Draining { .. } => {
                 let ending = Ending { stage: Stage::Closed, ..ending.clone() };
@@ -234,7 +240,7 @@ impl Supervisor {
         let stage = Stage::Killed { until: self.now + slot.spec.stop.join_timeout };
         let ending = match &slot.phase {
             Phase::Starting(run) | Phase::Ready(run) => {
-                let (run, why) = (run.clone(), Why::Unwanted("everything is force-killed"));
+                let (run, why) = (run.clone(), Why::Unwanted("everything is force-killed".into()));
                 Ending { run, why, exit: None, gone: false, stage, killed: true }
             }
             Phase::Ending(ending) => match ending.stage {
@@ -243,7 +249,8 @@ impl Supervisor {
                 Stage::Killed { .. } | Stage::Closed | Stage::GivenUp => return,
             },
             // What is being spawned is killed as soon as it is there; of the others nothing runs.
-            Phase::Preparing(_) | Phase::Spawning(_) | Phase::Sealing(_) | Phase::Settling { .. } => return,
+            Phase::Preparing(_) | Phase::Spawning(_) | Phase::Sealing(_) => return,
+            Phase::Settling { .. } | Phase::Held { .. } => return,
             Phase::Stopped | Phase::Waiting | Phase::Blocked | Phase::Backoff { .. } => return,
             Phase::Completed | Phase::Failed => return,
         };
@@ -260,12 +267,13 @@ impl Supervisor {
         match &slot.phase {
             Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) => {
                 slot.wish = None;
-                self.wish(cid, Why::Unwanted(why), cause);
+                self.wish(cid, Why::Unwanted(why.into()), cause);
             }
             Phase::Waiting
             | Phase::Blocked
             | Phase::Backoff { .. }
             | Phase::Settling { .. }
+            | Phase::Held { .. }
             | Phase::Failed => {
                 self.enter(cid, Phase::Stopped, why, cause);
             }
@@ -286,6 +294,7 @@ fn explain(why: &Why) -> String {
         Why::Edit(reason) | Why::NotReady(reason) | Why::NotStarted(reason) => reason.clone(),
         Why::TakenBack => "it may not start now".to_owned(),
         Why::Dependency(name) => format!("{name}, on which it depends with restart: true, goes down"),
-        Why::Unwanted(reason) => (*reason).to_owned(),
+        Why::Unwanted(reason) => reason.clone().into_owned(),
+        Why::Reexec => "orch replaces its own image".to_owned(),
     }
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::record::{Restored, Sealed};
 use crate::config::model::Project;
 use crate::types::{Cid, Diagnostic, Exit, Name, RunId};
@@ -48,10 +50,17 @@ pub enum Event {
     },
     /// Somebody commands.
     Command(Command),
+    /// This is the new image: the threads of the old one are gone. The first event after a re-exec.
+    Reexeced,
+    /// There is no new image, and all is as it was.
+    ReexecFailed {
+        /// What was attempted, on what, and why it failed.
+        error: String,
+    },
 }
 
 /// What an effect answers about a run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum RunEvent {
     /// Everything before the spawn is done.
     Prepared {
@@ -104,6 +113,10 @@ pub enum RunEvent {
     Unkillable,
     /// The answer to a seal.
     Sealed(Sealed),
+    /// Its state file was replaced, by rename or link, while it runs.
+    Replaced,
+    /// The answer to a snapshot.
+    Snapshot(Sealed),
 }
 
 /// What somebody commands.
@@ -117,4 +130,6 @@ pub enum Command {
     Restart(Vec<Name>),
     /// Stop everything, in order; a second time: at once; a third time: do not wait for anything.
     Shutdown,
+    /// Go on as another program, which was found to be an orch.
+    Upgrade(PathBuf),
 }

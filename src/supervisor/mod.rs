@@ -44,10 +44,12 @@ mod order;
 mod outcome;
 mod quiet;
 mod record;
+mod reexec;
 mod restart;
 mod rng;
 mod shutdown;
 mod slot;
+mod snapshot;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -61,8 +63,11 @@ pub use event::{Command, Event, RunEvent};
 pub use record::{End, Record, Restored, Sealed, Source, State, What};
 pub use view::View;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::model::Project;
 use crate::types::{Cid, Name, RunId, Time};
+use reexec::Reexec;
 use rng::Rng;
 use shutdown::Shutdown;
 use slot::{Edge, Phase, Run, Slot, Wanted};
@@ -76,6 +81,8 @@ pub struct Setup {
     pub chosen: BTreeSet<Name>,
     /// Whether files are watched: a watched component keeps the project going.
     pub watching: bool,
+    /// Whether orch may replace its own image, to be rid of a thread that does not return.
+    pub may_reexec: bool,
     /// The number of the last run of each component in earlier lives of the state directory.
     pub incarnations: BTreeMap<Name, u64>,
     /// The `seq` of the first record.
@@ -84,8 +91,9 @@ pub struct Setup {
     pub seed: u64,
 }
 
-/// The state of the whole project. Cloning it is a snapshot.
-#[derive(Debug, Clone)]
+/// The state of the whole project. Cloning it is a snapshot; written out and read in again, it goes on in
+/// another image of orch.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Supervisor {
     project: Arc<Project>,
     watching: bool,
@@ -93,15 +101,20 @@ pub struct Supervisor {
     slots: Vec<Option<Slot>>,
     names: BTreeMap<Name, Cid>,
     deadlines: BTreeSet<(Time, Cid)>,
+    #[serde(skip)]
     dirty: BTreeSet<Cid>,
     /// How many slots wait for an effect's answer, and how many have something to come.
     busy: usize,
     unfinished: usize,
     shutdown: Option<Shutdown>,
+    /// Whether orch may replace its own image, to be rid of a thread that does not return.
+    may_reexec: bool,
+    reexec: Option<Reexec>,
     exited: bool,
     now: Time,
     seq: u64,
     rng: Rng,
+    #[serde(skip)]
     out: Vec<Action>,
 }
 
@@ -120,6 +133,8 @@ impl Supervisor {
             busy: 0,
             unfinished: 0,
             shutdown: None,
+            may_reexec: setup.may_reexec,
+            reexec: None,
             exited: false,
             now: Time::default(),
             seq: setup.first_seq,
@@ -144,6 +159,7 @@ impl Supervisor {
             while self.expire_due() {
                 self.settle();
             }
+            self.go_on_with_reexec();
             self.end_if_over();
         }
         std::mem::take(&mut self.out)
@@ -154,7 +170,8 @@ impl Supervisor {
     pub fn next_deadline(&self) -> Option<Time> {
         let slots = self.deadlines.first().map(|(time, _)| *time);
         let shutdown = self.shutdown.as_ref().and_then(Shutdown::deadline);
-        [slots, shutdown].into_iter().flatten().min()
+        let reexec = self.reexec.as_ref().and_then(Reexec::deadline);
+        [slots, shutdown, reexec].into_iter().flatten().min()
     }
 
     /// Whether a shutdown has begun.
@@ -188,6 +205,8 @@ impl Supervisor {
                 self.record(None, None, What::ConfigRejected { errors });
             }
             Event::Command(command) => self.command(command),
+            Event::Reexeced => self.reexeced(),
+            Event::ReexecFailed { error } => self.reexec_failed(error),
         }
     }
 
@@ -236,6 +255,8 @@ impl Supervisor {
             RunEvent::Killed { pids } => self.killed(cid, pids),
             RunEvent::Unkillable => self.unkillable(cid),
             RunEvent::Sealed(outcome) => self.sealed(cid, &outcome),
+            RunEvent::Replaced => self.replaced(cid),
+            RunEvent::Snapshot(outcome) => self.note_sealed(cid, &outcome),
         }
     }
 
@@ -272,11 +293,11 @@ impl Supervisor {
         match &slot.phase {
             Phase::Waiting | Phase::Blocked => self.try_start(cid),
             Phase::Starting(_) | Phase::Ready(_) => self.stop_if_free(cid),
-            Phase::Backoff { .. } | Phase::Settling { .. } if unwanted => self.rest(cid),
+            Phase::Backoff { .. } | Phase::Settling { .. } | Phase::Held { .. } if unwanted => self.rest(cid),
             Phase::Stopped | Phase::Completed | Phase::Failed if slot.wanted == Wanted::Removed => {
                 self.forget(cid);
             }
-            Phase::Backoff { .. } | Phase::Settling { .. } => {}
+            Phase::Backoff { .. } | Phase::Settling { .. } | Phase::Held { .. } => {}
             Phase::Stopped | Phase::Completed | Phase::Failed => {}
             Phase::Preparing(_) | Phase::Spawning(_) | Phase::Ending(_) | Phase::Sealing(_) => {}
         }
@@ -341,7 +362,8 @@ impl Supervisor {
             }
             Phase::Ending(ending) => change(&mut ending.run),
             Phase::Sealing(_) | Phase::Stopped | Phase::Waiting | Phase::Blocked => {}
-            Phase::Settling { .. } | Phase::Backoff { .. } | Phase::Completed | Phase::Failed => {}
+            Phase::Settling { .. } | Phase::Held { .. } => {}
+            Phase::Backoff { .. } | Phase::Completed | Phase::Failed => {}
         }
     }
 

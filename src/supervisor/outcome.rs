@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::record::{End, Sealed};
 use super::restart::Verdict;
-use super::slot::{Ended, Ending, Phase, Wanted, Why};
+use super::slot::{Ended, Ending, Phase, Wanted, Why, is_thread};
 use super::{Action, Supervisor};
-use crate::config::model::{Component, OnFailure, Restart, RestartPolicy};
+use crate::config::model::{OnFailure, Restart, RestartPolicy};
 use crate::types::{Cid, Exit, Signal};
 
 impl Supervisor {
@@ -16,40 +16,30 @@ impl Supervisor {
         let Some(slot) = self.slot(cid) else { return };
         let Phase::Ending(ending) = &slot.phase else { return };
         let Ending { run, why, exit, killed, .. } = ending.clone();
-        let ended = Ended { run, why, exit };
-        let end = match &ended.why {
+        let mut ended = Ended { run, why, exit, killed, end: End::Crashed };
+        ended.end = match &ended.why {
             _ if killed => End::Crashed,
             Why::Own if succeeded(&ended, &slot.spec.restart) => End::Succeeded,
             // What did not become ready has failed, however politely it went.
             Why::Own | Why::NotReady(_) => End::Crashed,
             _ if crashed(&ended, slot.spec.stop.signal) => End::Crashed,
             Why::Change | Why::Restart | Why::Edit(_) | Why::Dependency(_) | Why::Unwanted(_) => End::Ordered,
+            Why::Reexec => End::Ordered,
             Why::NotStarted(_) | Why::TakenBack => End::Ordered,
         };
-        self.seal(cid, ended, end);
+        self.seal(cid, ended);
     }
 
     /// A run is over: its state is sealed, if it has one, then it is decided what follows. Also for a run
     /// that was prepared and never spawned, which says nothing against the state put in place for it.
-    pub(super) fn seal(&mut self, cid: Cid, ended: Ended, end: End) {
+    pub(super) fn seal(&mut self, cid: Cid, ended: Ended) {
         let Some(slot) = self.slot(cid) else { return };
         if ended.run.spec.state.is_none() {
             return self.conclude(cid, &ended);
         }
-        let id = ended.run.id;
-        let spec = Arc::clone(if same_state_file(&ended.run.spec, &slot.spec) {
-            &slot.spec
-        } else {
-            &ended.run.spec
-        });
-        let reason = slot.reason.clone();
-        let unseen = matches!(ended.why, Why::TakenBack | Why::NotStarted(_));
+        let (reason, sealing) = (slot.reason.clone(), slot.sealing(&ended));
         self.enter(cid, Phase::Sealing(ended), reason, None);
-        self.out.push(if unseen {
-            Action::TakeBack { run: id, spec }
-        } else {
-            Action::Seal { run: id, spec, end }
-        });
+        self.out.push(sealing);
     }
 
     pub(super) fn sealed(&mut self, cid: Cid, outcome: &Sealed) {
@@ -71,9 +61,20 @@ impl Supervisor {
         if self.unwanted(slot) {
             self.rest(cid);
         } else if slot.again || ended.why.starts_again() {
+            self.count_hung(cid, ended);
             self.start_or_settle(cid);
         } else {
             self.judge(cid, ended);
+        }
+    }
+
+    /// A thread that did not return has cost a new image: its restart counts, whatever it was for, and no
+    /// other thread's does.
+    fn count_hung(&mut self, cid: Cid, ended: &Ended) {
+        let now = self.now;
+        let hung = ended.killed && is_thread(&ended.run.spec) && ended.why != Why::Reexec;
+        if hung && let Some(slot) = self.slot_mut(cid) {
+            slot.ledger.count(now);
         }
     }
 
@@ -195,8 +196,4 @@ fn crashed(ended: &Ended, asked: Signal) -> bool {
         Some((Exit::Panic(_), _)) => true,
         Some((Exit::Code(_), _)) | None => false,
     }
-}
-
-fn same_state_file(one: &Component, other: &Component) -> bool {
-    one.state.as_ref().map(|state| &state.file) == other.state.as_ref().map(|state| &state.file)
 }

@@ -4,6 +4,7 @@
 //! formatter), whose writer may be held up for longer than that between two files; so the wait grows with
 //! the number of files, from 50 ms to the contract's 500 ms.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use crate::types::Time;
@@ -15,7 +16,7 @@ const BURST_MOST: Duration = Duration::from_millis(500);
 const BURST_PER_FILE: Duration = Duration::from_millis(2);
 
 /// What is known of a component's files.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Quiet {
     files: usize,
     until: Time,

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::plan::Plan;
 use crate::types::{Diagnostic, Exit, Name, Time};
 
@@ -92,6 +94,13 @@ pub enum What {
         /// Why.
         reason: String,
     },
+    /// orch has replaced its own image.
+    Reexec,
+    /// orch could not replace its own image, and goes on as it is.
+    ReexecFailed {
+        /// What was attempted, on what, and why it failed.
+        error: String,
+    },
     /// Somebody commanded.
     Command {
         /// What.
@@ -102,7 +111,7 @@ pub enum What {
 }
 
 /// A state that was put in place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restored {
     /// Where it comes from.
     pub source: Source,
@@ -111,7 +120,7 @@ pub struct Restored {
 }
 
 /// What became of a seal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sealed {
     /// There is nothing new to seal.
     Nothing,
@@ -132,7 +141,7 @@ pub enum Sealed {
 }
 
 /// How a run ended, as it matters to its state (contract, section 5, "Seal").
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
     /// It was asked to stop, and did.
     Ordered,
@@ -143,7 +152,7 @@ pub enum End {
 }
 
 /// Where a state comes from (contract, section 5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Source {
     /// A stop handed it over.
     Restart,
@@ -154,7 +163,7 @@ pub enum Source {
 }
 
 /// The states of a component (contract, section 3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum State {
     /// For a dependency.
     Waiting,

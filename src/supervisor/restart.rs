@@ -1,5 +1,6 @@
 //! Automatic restarts: whether, and after what wait (contract, section 3, "Restarts").
 
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::types::Time;
 const SOUND: Duration = Duration::from_secs(1);
 
 /// What a component's automatic restarts were so far.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Ledger {
     /// Ends in a row.
     row: u32,
@@ -52,6 +53,12 @@ impl Ledger {
         self.row = self.row.saturating_add(1);
         self.total = self.total.saturating_add(1);
         Verdict::After(if ready >= SOUND { Duration::ZERO } else { self.wait(rules, rng) })
+    }
+
+    /// Counts a restart that was not judged.
+    pub(crate) fn count(&mut self, now: Time) {
+        self.recent.push_back(now);
+        self.total = self.total.saturating_add(1);
     }
 
     fn wait(&self, rules: &Restart, rng: &mut Rng) -> Duration {

@@ -1,7 +1,9 @@
 //! The core's only randomness: a seed in its state (SplitMix64, Steele, Lea and Flood 2014).
 
+use serde::{Deserialize, Serialize};
+
 /// A stream of numbers that its seed decides.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Rng(u64);
 
 impl Rng {

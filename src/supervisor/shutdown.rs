@@ -4,9 +4,10 @@ use super::record::{State, What};
 use super::slot::{Phase, Wanted};
 use super::{Action, Supervisor};
 use crate::types::{Cid, Time};
+use serde::{Deserialize, Serialize};
 
 /// A shutdown under way.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Shutdown {
     /// The record that led to it.
     pub(super) seq: u64,
@@ -55,7 +56,7 @@ impl Supervisor {
     fn unwind(&mut self, cid: Cid, cause: Option<u64>) {
         let Some(slot) = self.slot(cid) else { return };
         match &slot.phase {
-            Phase::Waiting | Phase::Backoff { .. } | Phase::Settling { .. } => {
+            Phase::Waiting | Phase::Backoff { .. } | Phase::Settling { .. } | Phase::Held { .. } => {
                 self.enter(cid, Phase::Stopped, "the project is shut down", cause);
             }
             Phase::Failed | Phase::Blocked | Phase::Completed | Phase::Stopped => {}
@@ -77,6 +78,7 @@ impl Supervisor {
             shutdown.forced = true;
             shutdown.code = 1;
         }
+        self.abandon_reexec();
         for cid in self.cids() {
             self.force(cid, reason);
         }

@@ -1,15 +1,18 @@
 //! One component as the core sees it: what is wanted of it, what phase it is in, what it remembers.
 
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::action::Action;
 use super::quiet::Quiet;
-use super::record::{Restored, State};
+use super::record::{End, Restored, State};
 use super::restart::Ledger;
-use crate::config::model::{Component, Condition};
+use crate::config::model::{Component, Condition, Kind};
 use crate::types::{Cid, Exit, Name, RunId, Time};
 
 /// A component's place in the supervisor.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Slot {
     pub(crate) spec: Arc<Component>,
     pub(crate) deps: Vec<Edge>,
@@ -51,7 +54,7 @@ pub(crate) struct Slot {
 }
 
 /// An edge as a slot holds it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Edge {
     pub(crate) to: Cid,
     pub(crate) condition: Condition,
@@ -59,7 +62,7 @@ pub(crate) struct Edge {
 }
 
 /// What is wanted of a component.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Wanted {
     /// It runs, or waits until it may.
     Up,
@@ -72,7 +75,7 @@ pub(crate) enum Wanted {
 }
 
 /// Why a run ends, or ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Why {
     /// By itself.
     Own,
@@ -86,23 +89,25 @@ pub(crate) enum Why {
     Dependency(Name),
     /// Its probe did not succeed in time.
     NotReady(String),
+    /// It is a thread of an image of orch that is to be replaced.
+    Reexec,
     /// Nothing came of it: it could not be prepared, or not be spawned.
     NotStarted(String),
     /// It was prepared, but may not be spawned now.
     TakenBack,
     /// It is not wanted any more.
-    Unwanted(&'static str),
+    Unwanted(Cow<'static, str>),
 }
 
 impl Why {
     /// Whether it is to start again at once, by the reason alone.
     pub(crate) fn starts_again(&self) -> bool {
-        matches!(self, Self::Change | Self::Restart | Self::Edit(_) | Self::Dependency(_))
+        matches!(self, Self::Change | Self::Restart | Self::Edit(_) | Self::Dependency(_) | Self::Reexec)
     }
 }
 
 /// A wish that the present run end.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Wish {
     pub(crate) why: Why,
     /// The record that led to it.
@@ -110,7 +115,7 @@ pub(crate) struct Wish {
 }
 
 /// A run that exists, or is being made.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Run {
     pub(crate) id: RunId,
     /// As it was declared when it was prepared.
@@ -119,6 +124,8 @@ pub(crate) struct Run {
     pub(crate) restored: Option<Restored>,
     pub(crate) spawned_at: Time,
     pub(crate) ready_since: Option<Time>,
+    /// When it is asked next to write its state.
+    pub(crate) ask_at: Time,
     /// Whether all its output is read; a process may close its output and live on.
     pub(crate) output_ended: bool,
     /// What its readiness probe met last.
@@ -126,7 +133,7 @@ pub(crate) struct Run {
 }
 
 /// A run that is ending.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Ending {
     pub(crate) run: Run,
     pub(crate) why: Why,
@@ -139,7 +146,7 @@ pub(crate) struct Ending {
 }
 
 /// How far an ending is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Stage {
     /// Asked to stop; force-killed at `until`.
     Asked {
@@ -165,15 +172,19 @@ pub(crate) enum Stage {
 }
 
 /// A run that is gone, and whose state is being sealed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Ended {
     pub(crate) run: Run,
     pub(crate) why: Why,
     pub(crate) exit: Option<(Exit, Time)>,
+    /// Whether it had to be force-killed.
+    pub(crate) killed: bool,
+    /// As it matters to its state.
+    pub(crate) end: End,
 }
 
 /// What phase a component is in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Phase {
     /// Nothing runs, and nothing is to.
     Stopped,
@@ -201,6 +212,11 @@ pub(crate) enum Phase {
         /// by then, or is not waited for.
         asked: Option<Time>,
     },
+    /// Nothing runs, and it would start but for the new image of orch that is to come. Shown as what it was.
+    Held {
+        /// What is shown meanwhile.
+        shown: State,
+    },
     /// It has ended and is started again at `until`.
     Backoff {
         /// When.
@@ -212,11 +228,20 @@ pub(crate) enum Phase {
     Failed,
 }
 
+/// Whether a component runs as a thread of orch.
+pub(crate) fn is_thread(spec: &Component) -> bool {
+    matches!(spec.kind, Kind::Thread { .. })
+}
+
 impl Ended {
     /// Whether nothing was spawned for it.
     pub(crate) fn never_ran(&self) -> bool {
         matches!(self.why, Why::NotStarted(_) | Why::TakenBack)
     }
+}
+
+fn same_state_file(one: &Component, other: &Component) -> bool {
+    one.state.as_ref().map(|state| &state.file) == other.state.as_ref().map(|state| &state.file)
 }
 
 impl Phase {
@@ -226,7 +251,7 @@ impl Phase {
             Self::Preparing(run) | Self::Spawning(run) | Self::Starting(run) | Self::Ready(run) => Some(run),
             Self::Ending(ending) => Some(&ending.run),
             Self::Sealing(ended) => Some(&ended.run),
-            Self::Stopped | Self::Waiting | Self::Blocked | Self::Settling { .. } => None,
+            Self::Stopped | Self::Waiting | Self::Blocked | Self::Settling { .. } | Self::Held { .. } => None,
             Self::Backoff { .. } | Self::Completed | Self::Failed => None,
         }
     }
@@ -236,7 +261,7 @@ impl Phase {
         match self {
             Self::Spawning(_) | Self::Starting(_) | Self::Ready(_) => true,
             Self::Ending(ending) => !ending.gone,
-            Self::Preparing(_) | Self::Sealing(_) | Self::Settling { .. } => false,
+            Self::Preparing(_) | Self::Sealing(_) | Self::Settling { .. } | Self::Held { .. } => false,
             Self::Stopped | Self::Waiting | Self::Blocked => false,
             Self::Backoff { .. } | Self::Completed | Self::Failed => false,
         }
@@ -265,7 +290,8 @@ impl Phase {
             Self::Preparing(_) | Self::Spawning(_) | Self::Starting(_) | Self::Ready(_) => true,
             Self::Ending(ending) => ending.stage != Stage::GivenUp,
             Self::Sealing(_) => true,
-            Self::Stopped | Self::Waiting | Self::Blocked | Self::Settling { .. } => false,
+            Self::Stopped | Self::Waiting | Self::Blocked => false,
+            Self::Settling { .. } | Self::Held { .. } => false,
             Self::Backoff { .. } | Self::Completed | Self::Failed => false,
         }
     }
@@ -291,7 +317,7 @@ impl Phase {
             },
             Self::Sealing(ended) if ended.never_ran() => State::Starting,
             Self::Sealing(_) => State::Stopping,
-            Self::Settling { shown, .. } => *shown,
+            Self::Settling { shown, .. } | Self::Held { shown } => *shown,
             Self::Backoff { .. } => State::Backoff,
             Self::Completed => State::Completed,
             Self::Failed => State::Failed,
@@ -331,6 +357,18 @@ impl Slot {
         self.phase.active() && (self.wish.is_some() || matches!(self.phase, Phase::Ending(_)))
     }
 
+    /// What is to be done with the state of a run of which nothing is left; or, where nobody has seen that
+    /// run, with the state that was put in place for it.
+    pub(crate) fn sealing(&self, ended: &Ended) -> Action {
+        let (run, end) = (ended.run.id, ended.end);
+        let spec = Arc::clone(if same_state_file(&ended.run.spec, &self.spec) {
+            &self.spec
+        } else {
+            &ended.run.spec
+        });
+        if ended.never_ran() { Action::TakeBack { run, spec } } else { Action::Seal { run, spec, end } }
+    }
+
     /// When time alone changes something for it.
     pub(crate) fn deadline(&self) -> Time {
         match &self.phase {
@@ -346,8 +384,9 @@ impl Slot {
             Phase::Settling { asked, .. } => asked.unwrap_or(self.quiet.until()),
             Phase::Backoff { until } => *until,
             Phase::Stopped | Phase::Waiting | Phase::Blocked | Phase::Preparing(_) => Time::NEVER,
-            Phase::Spawning(_) | Phase::Ready(_) | Phase::Sealing(_) => Time::NEVER,
-            Phase::Completed | Phase::Failed => Time::NEVER,
+            Phase::Spawning(_) | Phase::Sealing(_) => Time::NEVER,
+            Phase::Ready(run) => run.ask_at,
+            Phase::Completed | Phase::Failed | Phase::Held { .. } => Time::NEVER,
         }
     }
 }

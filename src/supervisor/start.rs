@@ -66,6 +66,7 @@ impl Supervisor {
             return;
         }
         match self.start_gate(slot) {
+            Gate::Open if self.holds_back(slot) => self.hold_back(cid),
             Gate::Open if slot.quiet.is(self.now) => self.begin(cid),
             Gate::Open => self.settle_files(cid),
             Gate::Shut(reason) => {
@@ -76,14 +77,19 @@ impl Supervisor {
         }
     }
 
-    /// Waits until its files are quiet, and the watcher has said so.
-    fn settle_files(&mut self, cid: Cid) {
-        let Some(slot) = self.slot(cid) else { return };
-        let shown = match &slot.phase {
+    /// What is shown of a component that is to start but has to wait, other than for a dependency.
+    pub(super) fn shown_meanwhile(slot: &Slot) -> State {
+        match &slot.phase {
             // What blocked it is up again.
             Phase::Blocked => State::Waiting,
             phase => phase.state(),
-        };
+        }
+    }
+
+    /// Waits until its files are quiet, and the watcher has said so.
+    fn settle_files(&mut self, cid: Cid) {
+        let Some(slot) = self.slot(cid) else { return };
+        let shown = Self::shown_meanwhile(slot);
         let asked = slot.quiet.is(self.now).then(|| self.sift(cid));
         self.enter(cid, Phase::Settling { shown, asked }, "waiting for its files to be quiet", None);
     }
@@ -166,6 +172,7 @@ impl Supervisor {
             restored: None,
             spawned_at: self.now,
             ready_since: None,
+            ask_at: Time::NEVER,
             output_ended: false,
             probed: None,
         };
@@ -190,9 +197,11 @@ impl Supervisor {
         }
         let Some(slot) = self.slot(cid) else { return };
         let current = same_start(&run.spec, &slot.spec) && slot.quiet.is(self.now);
-        if self.unwanted(slot) || !current || !matches!(self.start_gate(slot), Gate::Open) {
+        let open = matches!(self.start_gate(slot), Gate::Open) && !self.holds_back(slot);
+        if self.unwanted(slot) || !current || !open {
             run.restored = restored;
-            return self.seal(cid, Ended { run, why: Why::TakenBack, exit: None }, End::Ordered);
+            let ended = Ended { run, why: Why::TakenBack, exit: None, killed: false, end: End::Ordered };
+            return self.seal(cid, ended);
         }
         if let Some(slot) = self.slot_mut(cid) {
             slot.again = false;
@@ -217,8 +226,8 @@ impl Supervisor {
         };
         let outdated = slot.wish.as_ref().is_some_and(|wish| wish.why.starts_again());
         slot.again |= outdated || !same_start(&run.spec, &slot.spec);
-        let ended = Ended { run, why: Why::NotStarted(error), exit: None };
-        if prepared { self.seal(cid, ended, End::Ordered) } else { self.conclude(cid, &ended) }
+        let ended = Ended { run, why: Why::NotStarted(error), exit: None, killed: false, end: End::Ordered };
+        if prepared { self.seal(cid, ended) } else { self.conclude(cid, &ended) }
     }
 
     pub(super) fn spawned(&mut self, cid: Cid, pid: Option<u32>) {
@@ -244,6 +253,7 @@ impl Supervisor {
         let Some(Phase::Starting(run)) = self.slot(cid).map(|slot| &slot.phase) else { return };
         let mut run = run.clone();
         run.ready_since = Some(self.now);
+        run.ask_at = self.next_ask(&run.spec);
         let waited = self.now.since(run.spawned_at);
         let used = match (&run.restored, run.spec.state.as_ref()) {
             (Some(restored), Some(state)) if state.once => Some(restored.generation),
@@ -279,7 +289,8 @@ fn satisfied(dependency: &Slot, edge: Edge) -> bool {
         Phase::Ready(_) => matches!(edge.condition, Condition::Started | Condition::Ready),
         Phase::Starting(_) => edge.condition == Condition::Started,
         Phase::Preparing(_) | Phase::Spawning(_) | Phase::Ending(_) | Phase::Sealing(_) => false,
-        Phase::Stopped | Phase::Waiting | Phase::Blocked | Phase::Settling { .. } => false,
+        Phase::Stopped | Phase::Waiting | Phase::Blocked => false,
+        Phase::Settling { .. } | Phase::Held { .. } => false,
         Phase::Backoff { .. } | Phase::Failed => false,
     };
     runs && dependency.wish.is_none()

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::Signal;
 
 /// How a process or a thread ended.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Exit {
     /// A process's exit code; a thread that returned `Ok` counts as 0, one that returned an error as 1.
     Code(i32),

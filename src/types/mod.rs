@@ -11,5 +11,5 @@ pub use diagnostic::{Diagnostic, Place, Severity};
 pub use exit::Exit;
 pub use name::{InvalidName, Name};
 pub use run::{Cid, RunId, UnitId};
-pub use signal::{Scope, Signal};
+pub use signal::{NoSignal, Scope, Signal};
 pub use time::Time;

@@ -3,11 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// The name of a component: `[A-Za-z0-9][A-Za-z0-9_.-]{0,62}` (contract, section 2). Cheap to clone.
 ///
 /// The pattern admits no path separator, no control character and no leading dot, so a name is safe as a
 /// file name and as the prefix of a line of output.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Name(Arc<str>);
 
 /// Why a text is not a component's name.
@@ -30,6 +33,19 @@ impl Name {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.as_str().to_owned()
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = InvalidName;
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        Self::new(&text)
     }
 }
 

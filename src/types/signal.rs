@@ -2,9 +2,16 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// A signal's number, known to be a real one on Linux.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "i32", try_from = "i32")]
 pub struct Signal(i32);
+
+/// A number that is no signal's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoSignal(i32);
 
 /// The names, in the order of the numbers from 1 (x86-64 and arm64 Linux; signal(7)).
 const NAMES: [&str; 31] = [
@@ -51,6 +58,27 @@ impl Signal {
     }
 }
 
+impl From<Signal> for i32 {
+    fn from(signal: Signal) -> Self {
+        signal.0
+    }
+}
+
+impl TryFrom<i32> for Signal {
+    type Error = NoSignal;
+    fn try_from(number: i32) -> Result<Self, NoSignal> {
+        Self::from_number(number).ok_or(NoSignal(number))
+    }
+}
+
+impl fmt::Display for NoSignal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is no signal's number", self.0)
+    }
+}
+
+impl std::error::Error for NoSignal {}
+
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match usize::try_from(self.0 - 1).ok().and_then(|at| NAMES.get(at)) {
@@ -63,6 +91,8 @@ impl fmt::Display for Signal {
 /// Whom a signal reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
+    /// The leader alone, as long as it lives; and it is not woken if it was stopped.
+    Leader,
     /// The leader's process group.
     Group,
     /// Every process of the unit.

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use orch::config::model::{Component, Condition, Dependency, RestartPolicy};
-use orch::supervisor::Record;
+use orch::config::model::{Component, Condition, Dependency, Kind, RestartPolicy};
+use orch::supervisor::{Record, What};
 use orch::types::{Exit, Name, RunId, Scope};
 
 use super::world::{Life, World};
@@ -20,6 +20,9 @@ pub(crate) fn may_spawn(world: &World, run: RunId, spec: &Arc<Component>) {
     let quiet = world.quiet_at.get(&run.component).is_none_or(|at| *at <= world.now);
     assert!(quiet, "{name} starts on files that are not quiet");
     assert_eq!(world.shutting, 0, "{name} starts during the shutdown");
+    assert!(!world.replacing, "{name} starts while a new image is made");
+    let thread = matches!(spec.kind, Kind::Thread { .. });
+    assert!(!thread || !world.core.is_replacing(), "the thread {name} starts in an image that is to go");
     assert!(!world.down.contains(name), "{name} starts although it was stopped by command");
     for edge in &spec.depends_on {
         assert!(
@@ -29,6 +32,24 @@ pub(crate) fn may_spawn(world: &World, run: RunId, spec: &Arc<Component>) {
             edge.condition
         );
     }
+}
+
+/// A new image takes nothing with it that it would have to wait for in vain, but what took too long.
+pub(crate) fn may_reexec(world: &World) {
+    assert!(!world.replacing, "a second new image is asked for before the first one is there");
+    assert!(world.core.is_replacing(), "a new image that the core knows nothing of");
+}
+
+/// Only what runs is asked for its state.
+pub(crate) fn may_ask(world: &World, run: RunId) {
+    let Some(life) = world.lives.get(&run) else {
+        panic!("{run}: what was never started is asked for its state")
+    };
+    assert!(
+        life.told_spawned && life.told_exit.is_none(),
+        "{}: it is asked for its state, but is gone",
+        life.name
+    );
 }
 
 /// Whether a dependency meets a condition by what the core was told.
@@ -116,6 +137,14 @@ pub(crate) fn may_kill(world: &World, run: RunId) {
 
 /// Records are numbered without a gap, and a cause comes before its effect.
 pub(crate) fn record(world: &mut World, record: &Record) {
+    if let (What::StopRequested { reason }, Some(name)) = (&record.what, &record.component) {
+        let threads = world.lives.values().filter(|life| life.name == *name && life.unit_alive);
+        let thread = threads.into_iter().any(|life| matches!(life.spec.kind, Kind::Thread { .. }));
+        assert!(
+            thread || reason != "orch replaces its own image",
+            "{name}, a process, is stopped for a new image"
+        );
+    }
     assert_eq!(record.seq, world.last_seq + 1, "records are numbered without a gap");
     world.last_seq = record.seq;
     if let Some(cause) = record.cause {
@@ -143,6 +172,7 @@ pub(crate) fn after_step(world: &World) {
 
 /// Long after the last disturbance, nothing is on its way any more.
 pub(crate) fn settled(world: &World) {
+    assert!(!world.core.is_replacing() || world.replacing, "a new image is waited for, and not asked for");
     // What is stuck holds up those that must wait for it to be gone, for ever.
     let stuck = world.core.views().any(|other| other.state.word() == "stuck");
     for view in world.core.views() {

@@ -28,7 +28,7 @@ fn the_guarantees_hold_in_every_order_of_events() {
         world.play();
         return;
     }
-    let mut steps = 0;
+    let (mut steps, mut images) = (0, 0);
     let mut reached = std::collections::BTreeSet::new();
     for seed in 0..number("ORCH_SIM_SEEDS").unwrap_or(SEEDS) {
         let mut world = World::new(seed, false);
@@ -38,13 +38,15 @@ fn the_guarantees_hold_in_every_order_of_events() {
             "seed {seed} fails: ORCH_SIM_SEED={seed} cargo test --test sim shows its trace"
         );
         steps += world.steps();
+        images += world.images();
         reached.extend(world.states_seen());
     }
-    println!("{steps} steps, states seen: {reached:?}");
+    println!("{steps} steps, {images} new images, states seen: {reached:?}");
     // A world that never gets there tests nothing.
     for state in ["waiting", "starting", "ready", "stopping", "stopped", "completed", "backoff", "failed"] {
         assert!(reached.contains(state), "no seed reached {state}");
     }
+    assert!(images > 0, "no seed made a new image");
     for state in ["blocked", "stuck"] {
         assert!(reached.contains(state), "no seed reached {state}");
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use orch::config::model::{
     Backoff, Command, Component, Condition, Dependency, Env, Kind, Limit, Logs, OnFailure, Poll, Probe,
-    Project, Ready, Restart, RestartPolicy, State, Stdin, Stop, Watch, WatchAction,
+    Project, Ready, Restart, RestartPolicy, Snapshot, State, Stdin, Stop, Watch, WatchAction,
 };
 use orch::types::{Name, Signal};
 
@@ -42,7 +42,10 @@ pub(crate) fn edited(dice: &mut Dice, project: &Project) -> Project {
             1 => components.push(Arc::new(component(dice, number))),
             2 => {
                 let mut new = (**old).clone();
-                new.kind = Kind::Process(Command::Words(vec![format!("v{}", dice.next())]));
+                new.kind = match dice.upto(4) {
+                    0 => thread(),
+                    _ => Kind::Process(Command::Words(vec![format!("v{}", dice.next())])),
+                };
                 components.push(Arc::new(new));
             }
             3 => {
@@ -92,7 +95,7 @@ fn component(dice: &mut Dice, index: u64) -> Component {
     Component {
         name: Name::new(&format!("c{index}")).unwrap(),
         description: None,
-        kind: Kind::Process(Command::Words(vec!["v0".to_owned()])),
+        kind: if dice.percent(25) { thread() } else { Kind::Process(Command::Words(vec!["v0".to_owned()])) },
         cwd: Arc::new(PathBuf::from("/p")),
         env: Env::default(),
         stdin: Stdin::Null,
@@ -118,6 +121,10 @@ fn component(dice: &mut Dice, index: u64) -> Component {
         sockets: Vec::new(),
         logs: Arc::new(Logs::default()),
     }
+}
+
+fn thread() -> Kind {
+    Kind::Thread { runner: "ticker".to_owned(), with: serde_yaml::Value::Null }
 }
 
 fn stop(dice: &mut Dice) -> Stop {
@@ -153,7 +160,7 @@ fn state(index: u64) -> State {
         atomic: false,
         keep: 3,
         max_size: 1 << 20,
-        snapshot: None,
+        snapshot: index.is_multiple_of(3).then(|| Snapshot { every: ms(700), signal: Signal::HUP }),
         restart_args: Vec::new(),
         required: false,
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use orch::config::model::{Component, Project};
+use orch::config::model::{Component, Kind, Project};
 use orch::supervisor::{
     Action, Command, Event, Record, Restored, RunEvent, Sealed, Setup, Source, Supervisor, What,
 };
@@ -50,6 +50,8 @@ pub(crate) struct Temper {
     dies_after: Option<u64>,
     /// Somebody else holds the output so long.
     output_held: u64,
+    /// A thread: it is ended by a new image, and by nothing else.
+    thread: bool,
 }
 
 pub(crate) enum Todo {
@@ -57,6 +59,8 @@ pub(crate) enum Todo {
     LeaderEnds(RunId, Exit),
     UnitEnds(RunId),
     OutputEnds(RunId),
+    /// The new image is there, or could not be made.
+    NewImage(bool),
     Disturb,
 }
 
@@ -87,6 +91,9 @@ pub(crate) struct World {
     /// Until when the files of each component are not quiet, at least.
     pub(crate) quiet_at: BTreeMap<Cid, Time>,
     pub(crate) states: BTreeMap<Name, &'static str>,
+    /// The core has asked for a new image.
+    pub(crate) replacing: bool,
+    images: u64,
 }
 
 impl World {
@@ -97,6 +104,7 @@ impl World {
             project: Arc::clone(&project),
             chosen: chosen(&project),
             watching: dice.percent(80),
+            may_reexec: true,
             incarnations: BTreeMap::new(),
             first_seq: 1,
             seed,
@@ -124,11 +132,17 @@ impl World {
             handed: BTreeSet::new(),
             quiet_at: BTreeMap::new(),
             states: BTreeMap::new(),
+            replacing: false,
+            images: 0,
         }
     }
 
     pub(crate) fn steps(&self) -> u64 {
         self.steps
+    }
+
+    pub(crate) fn images(&self) -> u64 {
+        self.images
     }
 
     pub(crate) fn states_seen(&self) -> BTreeSet<&'static str> {
@@ -204,6 +218,7 @@ impl World {
             Todo::LeaderEnds(run, exit) => self.leader_ends(run, exit),
             Todo::UnitEnds(run) => self.unit_ends(run),
             Todo::OutputEnds(run) => self.output_ends(run),
+            Todo::NewImage(made) => self.new_image(made),
             Todo::Disturb => self.disturb(),
         }
     }
@@ -323,6 +338,22 @@ impl World {
                 };
                 self.answer(100, run, RunEvent::Sealed(outcome));
             }
+            Action::Snapshot { run, .. } => {
+                let sealed = Sealed::Done { generation: 1, source: Source::Snapshot, bytes: 1 };
+                self.answer(100, run, RunEvent::Snapshot(sealed));
+            }
+            Action::AskState { run, .. } => {
+                checks::may_ask(self, run);
+                if self.dice.percent(70) {
+                    self.answer(50, run, RunEvent::Replaced);
+                }
+            }
+            Action::Reexec { .. } => {
+                checks::may_reexec(self);
+                self.replacing = true;
+                let (ms, made) = (self.dice.upto(300), self.dice.percent(80));
+                self.later(ms, Todo::NewImage(made));
+            }
             Action::Record(record) => self.recorded(&record),
             Action::Exit { code } => self.exited = Some(code),
             Action::Sift { component } => {
@@ -359,7 +390,10 @@ impl World {
             return self.answer(3, run, RunEvent::SpawnFailed { error: "ENOENT".to_owned() });
         }
         self.handed.remove(&run.component);
-        let temper = self.temper();
+        let mut temper = self.temper();
+        if matches!(spec.kind, Kind::Thread { .. }) {
+            (temper.thread, temper.lingers, temper.dies_after, temper.output_held) = (true, false, None, 0);
+        }
         let at = self.dice.upto(3);
         self.later(at, Todo::Tell(Event::Run(run, RunEvent::Spawned { pid: Some(7) })));
         if let Some((ms, exit)) = temper.ends_after.clone() {
@@ -401,6 +435,7 @@ impl World {
                 _ => Some(dice.upto(20)),
             },
             output_held: if wild && dice.percent(10) { dice.upto(8_000) } else { 0 },
+            thread: false,
         }
     }
 
@@ -439,6 +474,35 @@ impl World {
                 self.later(3 + ms, Todo::UnitEnds(run));
             }
             None => self.answer(2, run, RunEvent::Unkillable),
+        }
+    }
+
+    /// The threads of the old image are gone, and the core is what was written out of it.
+    fn new_image(&mut self, made: bool) {
+        self.replacing = false;
+        if !made {
+            return self.tell(Event::ReexecFailed { error: "no room".to_owned() });
+        }
+        self.images += 1;
+        let text = serde_json::to_string(&self.core).unwrap();
+        self.core = serde_json::from_str(&text).unwrap();
+        assert_eq!(text, serde_json::to_string(&self.core).unwrap(), "the core is not what it was");
+        for life in self.lives.values_mut().filter(|life| life.temper.thread && life.unit_alive) {
+            (life.leader_alive, life.unit_alive) = (false, false);
+            // By the new image itself.
+            (life.told_exit, life.told_gone, life.killed, life.kill_by) =
+                (Some(Exit::Signal(Signal::KILL)), true, true, None);
+        }
+        self.tell(Event::Reexeced);
+        let open: Vec<RunId> = self
+            .lives
+            .iter()
+            .filter(|(_, life)| life.temper.thread && life.output_open && !life.unit_alive)
+            .map(|(run, _)| *run)
+            .collect();
+        for run in open {
+            let ms = self.dice.upto(20);
+            self.later(ms, Todo::OutputEnds(run));
         }
     }
 
@@ -482,7 +546,8 @@ impl World {
             }
             68..80 => self.edit(),
             80..88 => self.crash(),
-            88..97 => self.stale(),
+            88..96 => self.stale(),
+            96 => self.tell(Event::Command(Command::Upgrade(PathBuf::from("/new/orch")))),
             _ if self.dice.percent(50) => self.shut(),
             _ => self.tell(Event::Deadline),
         }

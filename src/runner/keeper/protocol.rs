@@ -68,6 +68,7 @@ impl Request {
                     Scope::Group => 0,
                     Scope::Unit => 1,
                     Scope::Escaped => 2,
+                    Scope::Leader => 3,
                 };
                 out.u8(2).u32(unit.0).i32(*signal).u8(scope);
             }
@@ -94,6 +95,7 @@ impl Request {
                     0 => Scope::Group,
                     1 => Scope::Unit,
                     2 => Scope::Escaped,
+                    3 => Scope::Leader,
                     _ => return Err(Malformed),
                 };
                 Self::Signal { unit, signal, scope }

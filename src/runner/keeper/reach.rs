@@ -24,6 +24,8 @@ impl Server {
     pub(super) fn signal(&mut self, unit: UnitId, signal: i32, scope: Scope) {
         match self.units.get(unit) {
             None => {}
+            Some(it) if scope == Scope::Leader && it.reaped.is_some() => {}
+            Some(it) if scope == Scope::Leader => drop(proc::signal_child(it.leader, signal)),
             Some(it) if scope == Scope::Group && it.reaped.is_none() => signal_group(it.leader, signal),
             Some(_) => self.errands.push(Errand::Signal { unit, signal, scope }),
         }
@@ -58,6 +60,7 @@ impl Server {
             let meant = match scope {
                 Scope::Group => in_group,
                 Scope::Escaped => !in_group,
+                Scope::Leader => false,
                 Scope::Unit => !(in_group && group_first),
             };
             if meant && signal_member(member, signal) && signal != libc::SIGKILL {

@@ -31,8 +31,15 @@ fn without_watching_a_watched_component_does_not_keep_it_going() {
     let chosen = project.components.iter().map(|spec| spec.name.clone()).collect();
     let incarnations = BTreeMap::new();
     let project = Arc::new(project);
-    let mut play =
-        Play::setup(Setup { project, chosen, watching: false, incarnations, first_seq: 1, seed: 1 });
+    let mut play = Play::setup(Setup {
+        project,
+        chosen,
+        watching: false,
+        may_reexec: true,
+        incarnations,
+        first_seq: 1,
+        seed: 1,
+    });
     play.tell(Event::Up);
     play.ends("a", 0);
     assert_eq!(play.exit, Some(0));

@@ -6,6 +6,7 @@ mod commands;
 mod edits;
 mod end;
 mod play;
+mod reexec;
 mod restarts;
 mod starting;
 mod stopping;

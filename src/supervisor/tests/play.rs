@@ -18,7 +18,7 @@ pub(super) fn ms(ms: u64) -> Duration {
 }
 
 /// `web: api ready restart, db started; api!; db*`: names, what they depend on, `!` for never restarted by
-/// itself, `?` for one with a readiness probe, `*` for one that is watched.
+/// itself, `?` for one with a readiness probe, `*` for one that is watched, `@` for a thread.
 pub(super) fn project(text: &str) -> Project {
     Project {
         name: "play".to_owned(),
@@ -39,9 +39,13 @@ fn component(text: &str) -> Component {
         restart.policy = RestartPolicy::Never;
     }
     Component {
-        name: name(head.trim_end_matches(['!', '?', '*'])),
+        name: name(head.trim_end_matches(['!', '?', '*', '@'])),
         description: None,
-        kind: Kind::Process(Line::Words(vec!["v1".to_owned()])),
+        kind: if head.contains('@') {
+            Kind::Thread { runner: "ticker".to_owned(), with: serde_yaml::Value::Null }
+        } else {
+            Kind::Process(Line::Words(vec!["v1".to_owned()]))
+        },
         cwd: Arc::new(PathBuf::from("/p")),
         env: Env::default(),
         stdin: Stdin::Null,
@@ -102,6 +106,7 @@ fn setup(project: Project, seed: u64) -> Setup {
         chosen: chosen(&project),
         project: Arc::new(project),
         watching: true,
+        may_reexec: true,
         incarnations,
         first_seq: 1,
         seed,
@@ -137,6 +142,13 @@ impl Play {
     /// As [`Play::of`], after a change of the project.
     pub(super) fn with(text: &str, change: impl FnOnce(&mut Project)) -> Self {
         let mut play = Self::quiet(text, change);
+        play.tell(Event::Up);
+        play
+    }
+
+    /// As [`Play::of`], in a program that does not let orch replace its image.
+    pub(super) fn embedded(text: &str) -> Self {
+        let mut play = Self::setup(Setup { may_reexec: false, ..setup(project(text), 1) });
         play.tell(Event::Up);
         play
     }
@@ -220,7 +232,7 @@ impl Play {
                 format!("spawn {}", spec.name)
             }
             Action::Signal { run, scope: Scope::Group, .. } => format!("stop {}", self.called(run)),
-            Action::Signal { run, scope: Scope::Unit | Scope::Escaped, .. } => {
+            Action::Signal { run, scope: Scope::Unit | Scope::Escaped | Scope::Leader, .. } => {
                 format!("sweep {}", self.called(run))
             }
             Action::Kill { run } => format!("kill {}", self.called(run)),
@@ -230,6 +242,10 @@ impl Play {
                 format!("seal {} {end:?}", spec.name)
             }
             Action::UseState { spec, .. } => format!("use {}", spec.name),
+            Action::Snapshot { spec, .. } => format!("snapshot {}", spec.name),
+            Action::AskState { run, .. } => format!("ask {}", self.called(run)),
+            Action::Reexec { program: None } => "reexec".to_owned(),
+            Action::Reexec { program: Some(program) } => format!("reexec {}", program.display()),
             Action::Exit { code } => {
                 self.exit = Some(code);
                 format!("exit {code}")
@@ -339,6 +355,19 @@ impl Play {
             assert!(self.core.next_deadline().is_none_or(|next| next > self.now), "a busy loop");
         }
         self.now = end;
+    }
+
+    /// A thread does not return, and that was just seen.
+    pub(super) fn hangs(&mut self, of: &str) {
+        self.after(5_000);
+        self.says(of, RunEvent::Unkillable);
+    }
+
+    /// The core goes on in another image: what it is survives being written out and read in.
+    pub(super) fn new_image(&mut self) {
+        let text = serde_json::to_string(&self.core).unwrap();
+        self.core = serde_json::from_str(&text).unwrap();
+        self.tell(Event::Reexeced);
     }
 
     // ── What people do ─────────────────────────────────────────────────────────────────────────────────

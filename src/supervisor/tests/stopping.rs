@@ -168,7 +168,7 @@ fn without_force_kill_it_is_stuck_and_waited_for_until_a_second_down() {
 
 #[test]
 fn a_thread_that_does_not_return_is_stuck() {
-    let mut play = Play::of("api");
+    let mut play = Play::embedded("api");
     play.stop("api");
     play.after(5_000);
     play.says("api", RunEvent::Unkillable);

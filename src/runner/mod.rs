@@ -12,6 +12,8 @@ pub mod thread;
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 pub use crate::types::Scope;
 use crate::types::{Exit, Signal, UnitId};
 
@@ -19,7 +21,7 @@ use crate::types::{Exit, Signal, UnitId};
 pub type ReportSink = Arc<dyn Fn(RunnerReport) + Send + Sync>;
 
 /// What a runner reports.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RunnerReport {
     /// The unit's leader runs.
     Spawned {

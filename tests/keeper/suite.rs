@@ -715,13 +715,13 @@ fn a_killed_keeper_takes_its_units_along_and_each_is_told_of() {
 fn a_keeper_handed_over_goes_on_with_its_units() {
     let mut bench = Bench::new();
     let (unit, pid) = bench.run_ready(&["idle"]);
-    let handover = bench.keeper.take().unwrap().hand_over().unwrap();
+    let Ok((handover, socket)) = bench.keeper.take().unwrap().hand_over() else { panic!("not handed over") };
     assert_eq!(handover.units.len(), 1);
     // Ends while nobody listens.
     assert!(Command::new("kill").arg(pid.to_string()).status().unwrap().success());
     let (sender, reports) = channel();
     let sink = Arc::new(move |report| drop(sender.send(report)));
-    bench.keeper = Some(Keeper::adopt(handover, sink).unwrap());
+    bench.keeper = Some(Keeper::adopt(handover, socket, sink).unwrap());
     bench.reports = reports;
     bench.expect_exit(unit, Exit::Signal(Signal::TERM));
     bench.expect_gone(unit);

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::event::EventfdFlags;
+use serde::{Deserialize, Serialize};
 
 use crate::types::{Signal, UnitId};
 
@@ -59,10 +60,8 @@ pub struct Keeper {
 
 /// What is needed to go on with a running keeper after orch has replaced its own image: see
 /// [`Keeper::hand_over`].
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Handover {
-    /// The socket to the keeper, closed on exec: clear that before the exec.
-    pub socket: OwnedFd,
     /// The keeper's process id.
     pub pid: u32,
     /// Its instance number.
@@ -86,6 +85,9 @@ pub struct ShutDown {
     pub complete: bool,
 }
 
+/// The soft limit on open files that units get: the one that orch was started with.
+static OPEN_FILES: OnceLock<u64> = OnceLock::new();
+
 impl Keeper {
     /// Forks a keeper that holds copies of `hold` open (a locked file stays locked) until all it keeps is
     /// gone. Reports go to `sink`, from a thread of this value's. Makes the calling process a subreaper.
@@ -96,7 +98,6 @@ impl Keeper {
     /// # Errors
     /// When the system refuses a socket, a process or a thread.
     pub fn launch(hold: &[BorrowedFd<'_>], cgroups: Cgroups, sink: ReportSink) -> io::Result<Self> {
-        static OPEN_FILES: OnceLock<u64> = OnceLock::new();
         let open_files = *OPEN_FILES.get_or_init(launch::soft_open_files);
         let instance = tag::new_instance();
         let tree = if cgroups == Cgroups::WherePossible { Tree::make(instance) } else { None };
@@ -105,21 +106,23 @@ impl Keeper {
         let born = forked.inspect_err(|_| tree.iter().for_each(Tree::remove_all))?;
         let socket = born.socket;
         let (pid, units, strays) = (born.pid, Vec::new(), Vec::new());
-        Self::start(Handover { socket, pid, instance, cgroup, open_files, units, strays }, sink)
+        Self::start(Handover { pid, instance, cgroup, open_files, units, strays }, socket, sink)
     }
 
-    /// Goes on with the keeper of a [`Handover`]; what it reported meanwhile is reported now.
+    /// Goes on with the keeper of a [`Handover`], over the socket that came with it; what it reported meanwhile
+    /// is reported now.
     ///
     /// # Errors
     /// When the system refuses a descriptor or a thread; the keeper then ends, and its units with it.
-    pub fn adopt(handover: Handover, sink: ReportSink) -> io::Result<Self> {
-        rustix::io::fcntl_setfd(&handover.socket, rustix::io::FdFlags::CLOEXEC)?;
+    pub fn adopt(handover: Handover, socket: OwnedFd, sink: ReportSink) -> io::Result<Self> {
         rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))?;
-        Self::start(handover, sink)
+        // That of the process is orch's own by now, and higher.
+        OPEN_FILES.get_or_init(|| handover.open_files);
+        Self::start(handover, socket, sink)
     }
 
-    fn start(from: Handover, sink: ReportSink) -> io::Result<Self> {
-        let Handover { socket, pid, instance, cgroup, open_files, units, strays } = from;
+    fn start(from: Handover, socket: OwnedFd, sink: ReportSink) -> io::Result<Self> {
+        let Handover { pid, instance, cgroup, open_files, units, strays } = from;
         let mark = Mark { instance, cgroups: cgroup.and_then(|folder| Tree::at(&folder, instance)) };
         let (socket, ledger) = (Arc::new(socket), Arc::new(Ledger::new(units, strays)));
         let stop = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?);
@@ -202,18 +205,24 @@ impl Keeper {
     /// also when that is called here because the exec failed. Not to be called from the sink.
     ///
     /// # Errors
-    /// When a descriptor can't be duplicated; the keeper then ends, and its units with it.
-    pub fn hand_over(mut self) -> io::Result<Handover> {
-        rustix::io::write(&self.stop, &1_u64.to_ne_bytes())?;
+    /// When a descriptor can't be duplicated; the keeper is as it was.
+    pub fn hand_over(mut self) -> Result<(Handover, OwnedFd), (Self, io::Error)> {
+        let prepared = self.socket.try_clone().and_then(|socket| {
+            rustix::io::write(&self.stop, &1_u64.to_ne_bytes())?;
+            Ok(socket)
+        });
+        let socket = match prepared {
+            Ok(socket) => socket,
+            Err(error) => return Err((self, error)),
+        };
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();
         }
-        let socket = self.socket.try_clone()?;
         self.ledger.enter(Phase::HandedOver);
         let (units, strays) = (self.ledger.units(), self.ledger.strays());
         let (pid, instance, open_files) = (self.pid, self.mark.instance, self.open_files);
         let cgroup = self.cgroup().map(Path::to_path_buf);
-        Ok(Handover { socket, pid, instance, cgroup, open_files, units, strays })
+        Ok((Handover { pid, instance, cgroup, open_files, units, strays }, socket))
     }
 
     fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> io::Result<()> {

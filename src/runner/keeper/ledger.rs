@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::{Exit, Signal, UnitId};
 
 use super::super::RunnerReport;
@@ -26,7 +28,7 @@ pub(super) enum Phase {
 }
 
 /// How far a unit is that is not gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
     /// Its spawn is asked for and not answered.
     Asked,

@@ -2,13 +2,16 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The slot of a component in the supervisor: an index that is not given to another component while orch
 /// lives, also not after an edit has removed it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Cid(pub u32);
 
 /// One run of a component. Every answer of an effect carries it, so that a late one is known as late.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RunId {
     /// Whose run.
     pub component: Cid,
@@ -18,7 +21,8 @@ pub struct RunId {
 
 /// One thing that a runner runs: a component's incarnation, or a helper (an exec probe, a stop command).
 /// Unique over the life of one orch; the runners know no other name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct UnitId(pub u32);
 
 impl Cid {

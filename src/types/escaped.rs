@@ -1,28 +1,29 @@
 //! Bytes as text, losslessly: what is text stays readable, and what is not UTF-8 survives.
+//!
+//! For bytes that are text for the most part: paths, output. Serialised as a string, in which a backslash is
+//! doubled and each byte that is not UTF-8 is `\xNN`. Used as `#[serde(with = "escaped")]`.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serializer};
 
-/// Bytes that are text for the most part: paths, output. Serialised as a string, in which a backslash is
-/// doubled and each byte that is not UTF-8 is `\xNN`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Escaped(pub Vec<u8>);
-
-impl Serialize for Escaped {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&escape(&self.0))
-    }
+/// Serialises the bytes as text.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn serialize<S: Serializer>(bytes: impl AsRef<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&escape(bytes.as_ref()))
 }
 
-impl<'de> Deserialize<'de> for Escaped {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        let bytes = unescape(&text);
-        bytes.map(Self).ok_or_else(|| D::Error::custom("a backslash is followed by neither `\\` nor `xNN`"))
-    }
+/// The bytes that [`serialize`] made a text of.
+///
+/// # Errors
+/// Those of the deserializer, and that nobody wrote such a text.
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let text = Cow::<str>::deserialize(deserializer)?;
+    unescape(&text).ok_or_else(|| D::Error::custom("a backslash is followed by neither `\\` nor `xNN`"))
 }
 
 fn escape(bytes: &[u8]) -> Cow<'_, str> {
@@ -62,7 +63,11 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Escaped, unescape};
+    use super::unescape;
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    #[serde(transparent)]
+    struct Escaped(#[serde(with = "super")] Vec<u8>);
 
     #[test]
     fn every_byte_survives_and_text_stays_readable() {

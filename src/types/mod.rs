@@ -1,7 +1,7 @@
 //! L0, the vocabulary: small values that every layer speaks in. Pure; nothing here does I/O.
 
 mod diagnostic;
-mod escaped;
+pub mod escaped;
 mod exit;
 mod name;
 mod run;
@@ -9,7 +9,6 @@ mod signal;
 mod time;
 
 pub use diagnostic::{Diagnostic, Place, Severity};
-pub use escaped::Escaped;
 pub use exit::Exit;
 pub use name::{InvalidName, Name};
 pub use run::{Cid, RunId, UnitId};

@@ -13,6 +13,8 @@ use std::time::Instant;
 use rustix::event::{Timespec, epoll};
 use rustix::io::{Errno, read};
 
+use super::handover::{CaptureState, Fds, Taken};
+use super::lend::Request;
 use super::log::Logs;
 use super::matcher::Matcher;
 use super::queue::Source;
@@ -40,6 +42,7 @@ pub(super) enum Command {
     Close(UnitId),
     Relog(UnitId, LogSpec),
     Detach(UnitId, Sender<OwnedFd>),
+    HandOver(Request<Capture>),
     Finish,
 }
 
@@ -53,20 +56,39 @@ pub(super) struct Capture {
     sink: ReportSink,
     buffer: Vec<u8>,
     finishing: bool,
+    /// Somebody asks for all this.
+    request: Option<Request<Self>>,
     open_streams: Arc<AtomicUsize>,
 }
 
+/// What ties the thread to the others.
+pub(super) struct Ties {
+    pub(super) wake: Arc<OwnedFd>,
+    pub(super) commands: Receiver<Command>,
+    pub(super) screen: Arc<Screen>,
+    pub(super) sink: ReportSink,
+    pub(super) open_streams: Arc<AtomicUsize>,
+}
+
 impl Capture {
-    pub(super) fn new(
-        wake: Arc<OwnedFd>,
-        commands: Receiver<Command>,
-        screen: Arc<Screen>,
-        sink: ReportSink,
-        open_streams: Arc<AtomicUsize>,
-    ) -> io::Result<Self> {
+    /// Goes on with the streams and logs that were handed over.
+    ///
+    /// # Errors
+    /// The system has no epoll left, or something is missing of what was handed over.
+    pub(super) fn adopt(ties: Ties, state: CaptureState, fds: &mut Taken) -> io::Result<Self> {
+        let Ties { wake, commands, screen, sink, open_streams } = ties;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &*wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
-        let (streams, logs) = (BTreeMap::new(), Logs::default());
+        let mut logs = Logs::adopt(state.logs, fds, Instant::now())?;
+        let paths = logs.paths();
+        let mut streams = BTreeMap::new();
+        for state in state.streams {
+            let unit = state.unit;
+            let stream = Stream::adopt(state, &paths, fds)?;
+            stream.log.iter().for_each(|log| logs.rejoin(log));
+            streams.insert(unit, stream);
+        }
+        open_streams.store(streams.len(), Ordering::Relaxed);
         let buffer = vec![0; TURN];
         Ok(Self {
             epoll,
@@ -78,14 +100,54 @@ impl Capture {
             sink,
             buffer,
             finishing: false,
+            request: None,
             open_streams,
         })
     }
 
-    /// Reads until [`Command::Finish`].
+    /// Leaves the streams and logs to another image.
+    pub(super) fn leave(self, fds: &mut Fds) -> CaptureState {
+        let paths = self.logs.paths();
+        let streams = self.streams.into_iter().map(|(unit, stream)| stream.leave(unit, &paths, fds)).collect();
+        CaptureState { streams, logs: self.logs.leave(fds, Instant::now()) }
+    }
+
+    /// Reads until [`Command::Finish`], or until it is handed over.
     pub(super) fn run(mut self) {
+        self.begin();
+        loop {
+            self.read_on();
+            match self.request.take() {
+                Some(request) => match request.lend(self) {
+                    Some(back) => self = back,
+                    None => return,
+                },
+                None => break,
+            }
+        }
+        let units: Vec<UnitId> = self.streams.keys().copied().collect();
+        for unit in units {
+            self.close(unit);
+        }
+    }
+
+    /// Takes up the streams that it begins with.
+    fn begin(&mut self) {
+        let units: Vec<UnitId> = self.streams.keys().copied().collect();
+        for unit in units {
+            let Some(stream) = self.streams.get(&unit) else { continue };
+            if !stream.pending.is_empty() {
+                self.offer_pending(unit);
+            } else if let Err(error) = self.watch(unit, stream) {
+                self.fail(unit, &error);
+            }
+            self.tell_log_problems(unit);
+        }
+    }
+
+    fn read_on(&mut self) {
         let mut events = Vec::with_capacity(EVENTS);
-        while !self.finishing {
+        while !self.finishing && self.request.is_none() {
             events.clear();
             let timeout = self.logs.next_retry().map(until);
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
@@ -101,10 +163,6 @@ impl Capture {
             }
             self.retry();
         }
-        let units: Vec<UnitId> = self.streams.keys().copied().collect();
-        for unit in units {
-            self.close(unit);
-        }
     }
 
     fn obey(&mut self) {
@@ -116,6 +174,7 @@ impl Capture {
                 Command::Close(unit) => self.close(unit),
                 Command::Relog(unit, spec) => self.relog(unit, &spec),
                 Command::Detach(unit, reply) => self.detach(unit, &reply),
+                Command::HandOver(request) => self.request = Some(request),
                 Command::Finish => self.finishing = true,
             }
         }

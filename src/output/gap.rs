@@ -1,9 +1,10 @@
 //! Lines left out of a stream of bytes: counted, and taken up again only where a line begins.
 
 use memchr::{memchr, memchr_iter};
+use serde::{Deserialize, Serialize};
 
 /// What was left out since the last [`Gap::take`].
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Gap {
     lines: u64,
     /// The last byte left out was not a line's end, so the rest of its line has to be left out as well.

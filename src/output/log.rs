@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use super::LogSpec;
 use super::gap::{self, Gap};
-use super::logfile::LogFile;
+use super::handover::{Fds, Taken};
+use super::logfile::{FileState, LogFile};
 use crate::config::model::Overflow;
 
 /// How long a disk that took no bytes is left alone.
@@ -47,7 +49,50 @@ struct Trouble {
     waits: bool,
 }
 
+/// A log, handed over. Moments travel as what is left until then, or has passed since.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct LogState {
+    file: FileState,
+    blocks: bool,
+    /// When to try again, and whether the streams wait until then.
+    trouble: Option<(Duration, bool)>,
+    sick: bool,
+    told: Option<Duration>,
+    gap: Gap,
+    problems: Vec<String>,
+}
+
 impl Logs {
+    /// Goes on with the logs that were handed over; nobody writes to them yet.
+    ///
+    /// # Errors
+    /// A descriptor is not there.
+    pub(super) fn adopt(states: Vec<LogState>, fds: &mut Taken, now: Instant) -> io::Result<Self> {
+        let mut by_path = BTreeMap::new();
+        for state in states {
+            let log = Log::adopt(state, fds, now)?;
+            by_path.insert(log.file.path().to_owned(), log);
+        }
+        Ok(Self { by_path })
+    }
+
+    /// A stream that was handed over writes to the log of that path, as before.
+    pub(super) fn rejoin(&mut self, path: &Path) {
+        if let Some(log) = self.by_path.get_mut(path) {
+            log.users += 1;
+        }
+    }
+
+    /// Leaves the logs to another image: in the order of their paths.
+    pub(super) fn leave(self, fds: &mut Fds, now: Instant) -> Vec<LogState> {
+        self.by_path.into_values().map(|log| log.leave(fds, now)).collect()
+    }
+
+    /// The paths in the order in which [`Logs::leave`] leaves the logs.
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        self.by_path.keys().cloned().collect()
+    }
+
     /// One more stream writes to the log of that path, from now on by that spec.
     pub(super) fn open(&mut self, spec: &LogSpec, now: Instant) {
         let log = self.by_path.entry(spec.path.clone()).or_insert_with(|| Log::new(spec));
@@ -122,6 +167,33 @@ impl Log {
             told: None,
             gap: Gap::default(),
             problems: Vec::new(),
+        }
+    }
+
+    fn adopt(state: LogState, fds: &mut Taken, now: Instant) -> io::Result<Self> {
+        let trouble = state.trouble.map(|(left, waits)| Trouble { retry_at: now + left, waits });
+        Ok(Self {
+            file: LogFile::adopt(state.file, fds)?,
+            overflow: if state.blocks { Overflow::Block } else { Overflow::Drop },
+            users: 0,
+            trouble,
+            sick: state.sick,
+            told: state.told.and_then(|passed| now.checked_sub(passed)),
+            gap: state.gap,
+            problems: state.problems,
+        })
+    }
+
+    fn leave(self, fds: &mut Fds, now: Instant) -> LogState {
+        let left = |trouble: Trouble| (trouble.retry_at.saturating_duration_since(now), trouble.waits);
+        LogState {
+            file: self.file.leave(fds),
+            blocks: self.overflow == Overflow::Block,
+            trouble: self.trouble.map(left),
+            sick: self.sick,
+            told: self.told.map(|told| now.saturating_duration_since(told)),
+            gap: self.gap,
+            problems: self.problems,
         }
     }
 

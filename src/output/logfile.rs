@@ -1,9 +1,11 @@
 //! One log file: appended, rotated, and followed by its path. It knows files and sizes; what a failure means
 //! for a component is decided in `log.rs`.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,8 +13,11 @@ use std::time::{Duration, Instant};
 use memchr::memrchr;
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, ftruncate, lstat, open};
 use rustix::io::{Errno, write};
+use serde::{Deserialize, Serialize};
 
+use super::handover::{Fds, Taken};
 use super::times::{self, Times};
+use crate::types::escaped;
 
 /// How often, at most, the path is looked at, to see whether it still leads to the open file.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -49,7 +54,63 @@ pub(super) struct Appended {
     pub(super) error: Option<io::Error>,
 }
 
+/// A log file, handed over, open as it is: so there is nothing that could fail, and whatever others do to
+/// the path meanwhile is seen as ever.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct FileState {
+    #[serde(with = "escaped")]
+    path: Vec<u8>,
+    max_size: u64,
+    keep: u32,
+    limit: u64,
+    open: Option<OpenState>,
+    times_torn: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct OpenState {
+    fd: usize,
+    size: u64,
+    line_start: u64,
+}
+
 impl LogFile {
+    /// Goes on with a file that was handed over.
+    ///
+    /// # Errors
+    /// The descriptor is not there.
+    pub(super) fn adopt(state: FileState, fds: &mut Taken) -> io::Result<Self> {
+        let mut file = Self::new(OsString::from_vec(state.path).into(), state.max_size, state.keep);
+        file.limit = state.limit;
+        file.times = Times::adopt(state.times_torn);
+        if let Some(open) = state.open {
+            let fd = fds.take(open.fd)?;
+            let stat = fstat(&fd)?;
+            let (size, line_start) = (open.size, open.line_start);
+            let mut opened = Opened { fd, identity: identity(&stat), size, line_start };
+            opened.set_size(&stat);
+            file.open = Some(opened);
+        }
+        Ok(file)
+    }
+
+    /// Leaves the file to another image.
+    pub(super) fn leave(self, fds: &mut Fds) -> FileState {
+        let open = self.open.map(|open| OpenState {
+            fd: fds.add(open.fd),
+            size: open.size,
+            line_start: open.line_start,
+        });
+        FileState {
+            path: self.path.into_os_string().into_vec(),
+            max_size: self.max_size,
+            keep: self.keep,
+            limit: self.limit,
+            open,
+            times_torn: self.times.is_torn(),
+        }
+    }
+
     /// Nothing is opened before the first byte, or [`LogFile::make`].
     pub(super) fn new(path: PathBuf, max_size: u64, keep: u32) -> Self {
         let mut file = Self {

@@ -2,6 +2,9 @@
 
 use memchr::{memchr, memchr_iter};
 use regex::bytes::Regex;
+use serde::{Deserialize, Serialize};
+
+use crate::types::escaped;
 
 const ESC: u8 = 0x1b;
 
@@ -15,9 +18,33 @@ pub(super) struct Matcher {
     partial: Vec<u8>,
 }
 
+/// A matcher, handed over.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct MatcherState {
+    pattern: String,
+    #[serde(with = "escaped")]
+    partial: Vec<u8>,
+}
+
 impl Matcher {
     pub(super) fn new(regex: Regex) -> Self {
         Self { regex, partial: Vec::new() }
+    }
+
+    /// Goes on where another matcher was left, perhaps in the middle of a line.
+    ///
+    /// # Errors
+    /// The pattern is none.
+    pub(super) fn adopt(state: MatcherState) -> Result<Self, regex::Error> {
+        let regex = Regex::new(&state.pattern)?;
+        // A line that is as long was tried, and is forgotten.
+        let partial = state.partial.into_iter().take(LINE_MAX - 1).collect();
+        Ok(Self { regex, partial })
+    }
+
+    /// Leaves its line to another matcher.
+    pub(super) fn leave(self) -> MatcherState {
+        MatcherState { pattern: self.regex.as_str().to_owned(), partial: self.partial }
     }
 
     /// Whether a line that ends in `bytes` matches.

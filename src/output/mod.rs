@@ -7,12 +7,15 @@
 mod capture;
 mod escape;
 mod gap;
+mod handover;
+mod lend;
 mod log;
 mod logfile;
 mod matcher;
 mod paint;
 mod queue;
 mod screen;
+mod sink;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -25,20 +28,19 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 use crate::config::model::Overflow;
 use crate::types::UnitId;
-use capture::{Capture, Command};
+use capture::Command;
 use queue::Source;
 use screen::Screen;
 
 pub use escape::escape_line;
+pub use handover::{NotHandedOver, OutputHandover};
 
 /// A pipe's size: large enough that a component and the reader rarely wait for each other.
 const PIPE_SIZE: usize = 1 << 20;
@@ -138,21 +140,7 @@ impl Output {
     /// # Errors
     /// When the system has no thread or descriptor left.
     pub fn start(config: OutputConfig, terminal: Terminal, sink: ReportSink) -> io::Result<Self> {
-        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let open_streams = Arc::new(AtomicUsize::new(0));
-        let (commands, received) = mpsc::channel();
-        let (alive, reader) = mpsc::channel();
-        let screen = Screen::start(config, terminal)?;
-        let capture =
-            Capture::new(Arc::clone(&wake), received, Arc::clone(&screen), sink, Arc::clone(&open_streams));
-        let run = capture.and_then(|capture| {
-            thread::Builder::new().name("orch-output".to_owned()).spawn(move || {
-                let _alive: Sender<()> = alive;
-                capture.run();
-            })
-        });
-        run.inspect_err(|_| screen.close_all())?;
-        Ok(Self { commands, wake, screen, reader: Mutex::new(reader), open_streams })
+        Self::adopt(config, terminal, sink, OutputHandover::default(), Vec::new())
     }
 
     /// Makes the pipe for a unit's output, and gives its write end, which closes on exec. Whatever comes of

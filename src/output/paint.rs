@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use memchr::memchr_iter;
+use serde::{Deserialize, Serialize};
 
 use super::escape::{self, SGR_MAX, escape_line};
-use crate::types::UnitId;
+use crate::types::{UnitId, escaped};
 
 /// A longer line is shown in pieces of at most so many bytes, so that one without an end costs no memory.
 pub(super) const PIECE_MAX: usize = 16 << 10;
@@ -39,10 +40,51 @@ struct Source {
     partial: Vec<u8>,
 }
 
+/// A painter, handed over.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct PainterState {
+    width: usize,
+    slots: BTreeMap<String, usize>,
+    sources: Vec<SourceState>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SourceState {
+    unit: UnitId,
+    label: String,
+    #[serde(with = "escaped")]
+    partial: Vec<u8>,
+}
+
 impl Painter {
     pub(super) fn new(color: bool, width: usize) -> Self {
         let width = width.min(WIDTH_MAX);
         Self { color, width, slots: BTreeMap::new(), sources: BTreeMap::new() }
+    }
+
+    /// Goes on where another painter was left: in the middle of lines, and with the same colours.
+    pub(super) fn adopt(color: bool, width: usize, state: PainterState) -> Self {
+        let mut painter = Self::new(color, width.max(state.width));
+        painter.slots = state.slots;
+        painter.slots.retain(|_, slot| *slot < PALETTE.len());
+        for source in state.sources {
+            painter.open(source.unit, &source.label);
+            if let Some(opened) = painter.sources.get_mut(&source.unit) {
+                opened.partial = source.partial;
+            }
+        }
+        painter
+    }
+
+    /// Leaves what it has seen to another painter.
+    pub(super) fn leave(self) -> PainterState {
+        let source = |(unit, source): (UnitId, Source)| SourceState {
+            unit,
+            label: source.label,
+            partial: source.partial,
+        };
+        let sources = self.sources.into_iter().map(source).collect();
+        PainterState { width: self.width, slots: self.slots, sources }
     }
 
     /// What `unit` writes comes from `label`.

@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use memchr::memrchr;
+use serde::{Deserialize, Serialize};
 
 use super::gap::Gap;
-use crate::types::UnitId;
+use crate::types::{UnitId, escaped};
 
 /// Bytes that wait at most; what does not fit is not shown, but counted.
 pub(super) const CAPACITY: usize = 8 << 20;
@@ -15,19 +16,19 @@ pub(super) const CAPACITY: usize = 8 << 20;
 const MERGE_MAX: usize = 64 << 10;
 
 /// Whose bytes: a unit's, or orch's own messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Source {
     Orch,
     Unit(UnitId),
 }
 
 /// Something to be shown.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Item {
     /// From now on there is a unit with that label.
     Open(UnitId, String),
     /// Bytes of a source, in order.
-    Bytes(Source, Vec<u8>),
+    Bytes(Source, #[serde(with = "escaped")] Vec<u8>),
     /// So many lines of the source are left out here.
     Omitted(Source, u64),
     /// The unit's output has ended.
@@ -42,6 +43,14 @@ struct Share {
     gap: Gap,
 }
 
+/// The queue, handed over. What follows from the items is left out.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct QueueState {
+    items: Vec<Item>,
+    shares: Vec<(Source, u32, Gap)>,
+    gaps: Vec<Source>,
+}
+
 /// The queue itself; whoever shares it locks it.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -52,10 +61,39 @@ pub(super) struct Queue {
     gaps: Vec<Source>,
 }
 
+impl Default for Queue {
+    fn default() -> Self {
+        Self::adopt(QueueState::default())
+    }
+}
+
 impl Queue {
-    pub(super) fn new() -> Self {
-        let shares = BTreeMap::from([(Source::Orch, Share::default())]);
-        Self { items: VecDeque::new(), free: CAPACITY, shares, gaps: Vec::new() }
+    /// Goes on where another queue was left.
+    pub(super) fn adopt(state: QueueState) -> Self {
+        let shares = state.shares.into_iter();
+        let shares = shares.map(|(source, opened, gap)| (source, Share { opened, used: 0, gap }));
+        let mut queue = Self {
+            items: state.items.into(),
+            free: CAPACITY,
+            shares: BTreeMap::from([(Source::Orch, Share::default())]),
+            gaps: state.gaps,
+        };
+        queue.shares.extend(shares);
+        for item in &queue.items {
+            let Item::Bytes(source, bytes) = item else { continue };
+            queue.free = queue.free.saturating_sub(bytes.len());
+            if let Some(share) = queue.shares.get_mut(source) {
+                share.used += bytes.len();
+            }
+        }
+        queue
+    }
+
+    /// Leaves all that waits to another queue.
+    pub(super) fn leave(self) -> QueueState {
+        let shares = self.shares.into_iter();
+        let shares = shares.map(|(source, share)| (source, share.opened, share.gap)).collect();
+        QueueState { items: self.items.into(), shares, gaps: self.gaps }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -159,7 +197,7 @@ mod tests {
     const B: Source = Source::Unit(UnitId(2));
 
     fn queue() -> Queue {
-        let mut queue = Queue::new();
+        let mut queue = Queue::default();
         queue.open(UnitId(1), "a".to_owned());
         queue.open(UnitId(2), "b".to_owned());
         queue.pop();

@@ -7,22 +7,28 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::{Errno, write};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::{read, write};
 use rustix::process::setpriority_process;
+use serde::{Deserialize, Serialize};
 
 use super::escape::escape_line;
 use super::gap;
+use super::lend::{self, Lent, Request};
 use super::paint::Painter;
 use super::queue::{Item, Queue, Source};
+use super::sink::Sink;
 use super::{OutputConfig, Terminal};
-use crate::types::UnitId;
+use crate::types::{UnitId, escaped};
 
 /// So many painted bytes are written at once.
 const BATCH: usize = 64 << 10;
 
 /// Under load, reading the components' output comes before showing it.
 const NICENESS: i32 = 10;
+
+/// How long the thread has to stop; it never waits for the terminal without hearing of it.
+const WRITER_LIMIT: Duration = Duration::from_secs(5);
 
 /// The queue to the thread, for all who have something to show.
 #[derive(Debug)]
@@ -32,6 +38,8 @@ pub(super) struct Screen {
     filled: Condvar,
     /// All is shown, or the thread has ended.
     drained: Condvar,
+    /// Can be read while somebody asks for the thread's work: a wait for the terminal ends then.
+    stop: OwnedFd,
 }
 
 #[derive(Debug)]
@@ -41,22 +49,76 @@ struct State {
     busy: bool,
     closing: bool,
     ended: bool,
+    /// Somebody asks for the thread's work.
+    request: Option<Request<Writer>>,
+}
+
+/// What the thread holds between two items.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// What waits to be shown.
+    pub(super) queue: Queue,
+    /// The components' output, and orch's own messages after it.
+    pub(super) sinks: [Unwritten; 2],
+}
+
+/// What is painted, and the terminal did not take yet.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Unwritten {
+    #[serde(with = "escaped")]
+    pub(super) painted: Vec<u8>,
+    /// The terminal is gone.
+    pub(super) dead: bool,
 }
 
 impl Screen {
-    pub(super) fn start(config: OutputConfig, terminal: Terminal) -> io::Result<Arc<Self>> {
-        let state = State { queue: Queue::new(), busy: false, closing: false, ended: false };
-        let screen =
-            Arc::new(Self { state: Mutex::new(state), filled: Condvar::new(), drained: Condvar::new() });
+    /// Starts the thread, going on with `held`.
+    pub(super) fn start(
+        config: OutputConfig,
+        terminal: Terminal,
+        painter: Painter,
+        held: Held,
+    ) -> io::Result<Arc<Self>> {
+        let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let [out, err] = held.sinks;
+        let busy = !(out.painted.is_empty() && err.painted.is_empty());
+        let state = State { queue: held.queue, busy, closing: false, ended: false, request: None };
+        let (filled, drained) = (Condvar::new(), Condvar::new());
+        let screen = Arc::new(Self { state: Mutex::new(state), filled, drained, stop });
         let writer = Writer {
             screen: Arc::clone(&screen),
-            painter: Painter::new(config.color, config.prefix_width),
+            painter,
             color_messages: config.color_messages,
-            stdout: Sink { fd: terminal.stdout, dead: false, painted: Vec::new() },
-            stderr: Sink { fd: terminal.stderr, dead: false, painted: Vec::new() },
+            stdout: Sink::new(terminal.stdout, out),
+            stderr: Sink::new(terminal.stderr, err),
         };
         thread::Builder::new().name("orch-terminal".to_owned()).spawn(move || writer.run())?;
         Ok(screen)
+    }
+
+    /// Stops the thread when all is shown, or after `patience`. `None`: it does not stop, and goes on.
+    pub(super) fn hand_over(&self, patience: Duration) -> Option<(Painter, Held)> {
+        self.flush(patience);
+        let (request, asked) = lend::ask();
+        let mut state = self.lock();
+        state.request = Some(request);
+        // An eventfd takes that much.
+        let _ = write(&self.stop, &1_u64.to_ne_bytes());
+        self.filled.notify_one();
+        drop(state);
+        let Some(writer) = asked.wait(WRITER_LIMIT).map(Lent::keep) else {
+            self.take_request(&mut self.lock());
+            return None;
+        };
+        let queue = std::mem::take(&mut self.lock().queue);
+        let sinks = [writer.stdout.leave(), writer.stderr.leave()];
+        Some((writer.painter, Held { queue, sinks }))
+    }
+
+    fn take_request(&self, state: &mut State) -> Option<Request<Writer>> {
+        let request = state.request.take()?;
+        let _ = read(&self.stop, &mut [0; 8]);
+        Some(request)
     }
 
     pub(super) fn open(&self, unit: UnitId, label: String) {
@@ -114,11 +176,11 @@ struct Writer {
     stderr: Sink,
 }
 
-struct Sink {
-    fd: OwnedFd,
-    /// Nobody reads it any more; what would go there is dropped.
-    dead: bool,
-    painted: Vec<u8>,
+/// What the thread does next.
+enum Next {
+    Show(Item),
+    Lend(Request<Writer>),
+    End,
 }
 
 /// Tells the others that the thread is gone, by whatever way.
@@ -136,33 +198,47 @@ impl Writer {
         let _guard = EndGuard(Arc::clone(&self.screen));
         // Without the right to it, the thread is as important as any.
         let _ = setpriority_process(None, NICENESS);
-        while let Some(item) = self.next() {
-            self.show(item);
-            if self.stdout.painted.len() >= BATCH {
-                self.stdout.write();
+        loop {
+            match self.next() {
+                Next::Show(item) => {
+                    self.show(item);
+                    if self.stdout.painted.len() >= BATCH {
+                        self.write();
+                    }
+                }
+                Next::Lend(request) => match request.lend(self) {
+                    Some(back) => self = back,
+                    None => return,
+                },
+                Next::End => return,
             }
         }
     }
 
-    /// The next item; writes what is painted before it waits for one.
-    fn next(&mut self) -> Option<Item> {
+    /// What to do next; writes what is painted before it waits for something.
+    fn next(&mut self) -> Next {
         let screen = Arc::clone(&self.screen);
         let mut state = screen.lock();
         loop {
-            if let Some(item) = state.queue.pop() {
-                state.busy = true;
-                return Some(item);
+            if let Some(request) = screen.take_request(&mut state) {
+                return Next::Lend(request);
             }
-            if !self.stdout.painted.is_empty() {
+            // What orch says comes before all that follows it.
+            let item = if self.stderr.painted.is_empty() { state.queue.pop() } else { None };
+            if let Some(item) = item {
+                state.busy = true;
+                return Next::Show(item);
+            }
+            if !(self.stdout.painted.is_empty() && self.stderr.painted.is_empty()) {
                 drop(state);
-                self.stdout.write();
+                self.write();
                 state = screen.lock();
                 continue;
             }
             state.busy = false;
             screen.drained.notify_all();
             if state.closing {
-                return None;
+                return Next::End;
             }
             state = screen.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -183,40 +259,22 @@ impl Writer {
 
     /// orch's own lines, after all that came before them.
     fn say(&mut self, text: &[u8]) {
-        self.stdout.write();
         for line in text.strip_suffix(b"\n").unwrap_or(text).split(|byte| *byte == b'\n') {
             escape_line(line, self.color_messages, &mut self.stderr.painted);
             self.stderr.painted.push(b'\n');
         }
-        self.stderr.write();
+        self.write();
+    }
+
+    /// Writes what is painted: on stderr only when all is written on stdout. A request ends it early.
+    fn write(&mut self) {
+        self.stdout.write(&self.screen.stop);
+        if self.stdout.painted.is_empty() {
+            self.stderr.write(&self.screen.stop);
+        }
     }
 }
 
 fn omitted(count: u64) -> String {
     format!("[orch: {} not shown]", gap::lines(count))
-}
-
-impl Sink {
-    fn write(&mut self) {
-        let mut rest = self.painted.as_slice();
-        while !rest.is_empty() && !self.dead {
-            match write(&self.fd, rest) {
-                Ok(count) => rest = &rest[count..],
-                Err(Errno::INTR) => {}
-                // Others who have the same terminal open may have made it non-blocking.
-                Err(Errno::AGAIN) => self.dead = wait_writable(&self.fd).is_err(),
-                Err(_) => self.dead = true,
-            }
-        }
-        self.painted.clear();
-    }
-}
-
-fn wait_writable(fd: &OwnedFd) -> rustix::io::Result<()> {
-    loop {
-        match poll(&mut [PollFd::new(fd, PollFlags::OUT)], None) {
-            Err(Errno::INTR) => {}
-            other => return other.map(drop),
-        }
-    }
 }

@@ -6,9 +6,12 @@ use std::path::PathBuf;
 
 use rustix::fs::{FileType, fstat};
 use rustix::io::{Errno, read};
+use serde::{Deserialize, Serialize};
 
 use super::StreamSpec;
-use super::matcher::Matcher;
+use super::handover::{Fds, Taken};
+use super::matcher::{Matcher, MatcherState};
+use crate::types::{UnitId, escaped};
 
 /// What a read has brought.
 #[derive(Debug)]
@@ -34,7 +37,47 @@ pub(super) struct Stream {
     pub(super) pending: Vec<u8>,
 }
 
+/// A stream, handed over. A stream whose end was seen is none any more.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct StreamState {
+    pub(super) unit: UnitId,
+    fd: usize,
+    label: String,
+    /// The log's place among those handed over.
+    log: Option<usize>,
+    /// `None` also if it has matched.
+    matcher: Option<MatcherState>,
+    show: bool,
+    #[serde(with = "escaped")]
+    pending: Vec<u8>,
+}
+
 impl Stream {
+    /// Goes on with a stream that was handed over, together with the logs at `logs`.
+    ///
+    /// # Errors
+    /// The descriptor or the log is not there, or the pattern is none.
+    pub(super) fn adopt(state: StreamState, logs: &[PathBuf], fds: &mut Taken) -> io::Result<Self> {
+        let missing = || io::Error::new(io::ErrorKind::InvalidData, "a stream's log was not handed over");
+        let log = state.log.map(|at| logs.get(at).cloned().ok_or_else(missing)).transpose()?;
+        let matcher = state.matcher.map(Matcher::adopt).transpose().map_err(io::Error::other)?;
+        let (label, show, pending) = (state.label, state.show, state.pending);
+        Ok(Self { fd: fds.take(state.fd)?, label, log, matcher, show, pending })
+    }
+
+    /// Leaves the stream to another image, together with the logs at `logs`.
+    pub(super) fn leave(self, unit: UnitId, logs: &[PathBuf], fds: &mut Fds) -> StreamState {
+        StreamState {
+            unit,
+            fd: fds.add(self.fd),
+            label: self.label,
+            log: self.log.and_then(|log| logs.binary_search(&log).ok()),
+            matcher: self.matcher.map(Matcher::leave),
+            show: self.show,
+            pending: self.pending,
+        }
+    }
+
     pub(super) fn new(fd: OwnedFd, spec: StreamSpec) -> Self {
         Self {
             fd,

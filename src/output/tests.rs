@@ -17,6 +17,8 @@ use super::{LogSpec, Output, OutputConfig, OutputReport, ReportSink, StreamSpec,
 use crate::config::model::Overflow;
 use crate::types::UnitId;
 
+mod handover;
+
 /// Nothing takes as long, unless it is broken.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -29,8 +31,15 @@ struct Rig {
     /// The reading thread's id, known from its first report on.
     reader: Arc<AtomicI32>,
     folder: tempfile::TempDir,
+    /// What the hand writes to, for another hand that goes on.
+    ends: Terminal,
     stdout: Option<OwnedFd>,
     stderr: JoinHandle<Vec<u8>>,
+}
+
+fn twin(terminal: &Terminal) -> Terminal {
+    let Terminal { stdout, stderr } = terminal;
+    Terminal { stdout: stdout.try_clone().unwrap(), stderr: stderr.try_clone().unwrap() }
 }
 
 fn pipe() -> (OwnedFd, OwnedFd) {
@@ -60,10 +69,10 @@ impl Rig {
         let reports = Reports::default();
         let reader = Arc::new(AtomicI32::new(0));
         let sink = sink(&reports, &reader);
-        let terminal = Terminal { stdout: out, stderr: err };
-        let output = Output::start(OutputConfig::default(), terminal, sink).unwrap();
+        let ends = Terminal { stdout: out, stderr: err };
+        let output = Output::start(OutputConfig::default(), twin(&ends), sink).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        Self { output, reports, reader, folder, stdout: Some(stdout), stderr: read_all(stderr) }
+        Self { output, reports, reader, folder, ends, stdout: Some(stdout), stderr: read_all(stderr) }
     }
 
     fn log(&self) -> LogSpec {
@@ -92,6 +101,7 @@ impl Rig {
     fn finish(mut self) -> (String, String) {
         let stdout = self.stdout.take().map(read_all);
         assert!(self.output.finish(LIMIT));
+        drop(self.ends);
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (stdout.map_or_else(String::new, |out| text(out.join().unwrap())), text(self.stderr.join().unwrap()))
     }
@@ -120,6 +130,16 @@ fn random(len: usize) -> Vec<u8> {
         (seed >> 56) as u8
     };
     (0..len).map(|_| next()).collect()
+}
+
+fn pseudo_terminal() -> (OwnedFd, OwnedFd) {
+    let (mut master, mut slave) = (-1, -1);
+    let null = std::ptr::null_mut();
+    // SAFETY: both places are writable, and the other arguments may be null.
+    let opened = unsafe { libc::openpty(&raw mut master, &raw mut slave, null, null.cast(), null.cast()) };
+    assert_eq!(opened, 0);
+    // SAFETY: `openpty` has just made both descriptors, and nobody else owns them.
+    unsafe { (OwnedFd::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) }
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -374,13 +394,7 @@ fn a_stream_that_can_not_be_read_is_closed_and_told() {
 #[test]
 fn a_pseudo_terminal_ends_when_its_last_holder_closes_it() {
     let rig = Rig::new();
-    let (mut master, mut slave) = (-1, -1);
-    let null = std::ptr::null_mut();
-    // SAFETY: both places are writable, and the other arguments may be null.
-    let opened = unsafe { libc::openpty(&raw mut master, &raw mut slave, null, null.cast(), null.cast()) };
-    assert_eq!(opened, 0);
-    // SAFETY: `openpty` has just made both descriptors, and nobody else owns them.
-    let (master, slave) = unsafe { (OwnedFd::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) };
+    let (master, slave) = pseudo_terminal();
     rig.output.attach(UnitId(1), spec(Some(rig.log())), master).unwrap();
     let mut slave = File::from(slave);
     writeln!(slave, "line").unwrap();
@@ -416,7 +430,8 @@ fn a_terminal_that_others_made_non_blocking_is_waited_for() {
     rustix::fs::fcntl_setfl(&out, rustix::fs::OFlags::NONBLOCK).unwrap();
     let sink = sink(&rig.reports, &rig.reader);
     let terminal = Terminal { stdout: out, stderr: err };
-    rig.output = Output::start(OutputConfig::default(), terminal, sink).unwrap();
+    rig.output = Output::start(OutputConfig::default(), twin(&terminal), sink).unwrap();
+    rig.ends = terminal;
     rig.stdout = Some(stdout);
     rig.open(1, shown("a")).write_all(&b"line\n".repeat(100_000)).unwrap();
     rig.wait_ended(1);

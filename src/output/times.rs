@@ -33,6 +33,16 @@ pub(super) fn path(log: &Path) -> PathBuf {
 }
 
 impl Times {
+    /// Goes on with the index of a log that was handed over; `torn`: its last entry is not whole.
+    pub(super) fn adopt(torn: bool) -> Self {
+        Self { torn, ..Self::default() }
+    }
+
+    /// Whether the last entry is not whole.
+    pub(super) fn is_torn(&self) -> bool {
+        self.torn
+    }
+
     /// Bytes come at `offset` of the log file `log`, at the moment `now`.
     pub(super) fn mark(&mut self, log: &Path, offset: u64, now: Instant) {
         let too_soon = self.last.is_some_and(|last| now.saturating_duration_since(last) < DISTANCE);

@@ -1,6 +1,7 @@
 //! L0, the vocabulary: small values that every layer speaks in. Pure; nothing here does I/O.
 
 mod diagnostic;
+pub mod escaped;
 mod exit;
 mod name;
 mod run;

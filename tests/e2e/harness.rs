@@ -244,6 +244,23 @@ const STATES: [&str; 12] = [
     "stuck",
 ];
 
+impl Project {
+    /// The folder of the units' cgroups, by the lock's note; `None` where there are none.
+    pub(crate) fn cgroup(&self) -> Option<PathBuf> {
+        let note = self.read(".orch/lock");
+        note.trim_end().splitn(4, ' ').nth(3).filter(|folder| folder.starts_with('/')).map(PathBuf::from)
+    }
+
+    /// What was killed together with its keeper leaves that to the next orch, and there is none any more.
+    fn remove_cgroup(&self) {
+        let Some(folder) = self.cgroup() else { return };
+        for unit in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            drop(fs::remove_dir(unit.path()));
+        }
+        drop(fs::remove_dir(folder));
+    }
+}
+
 impl Drop for Project {
     /// Ends what is left, and, of a test that fails, shows what is known.
     fn drop(&mut self) {
@@ -268,6 +285,7 @@ impl Drop for Project {
             left.into_iter().for_each(kill_9);
             std::thread::sleep(LOOK);
         }
+        self.remove_cgroup();
         drop(fs::remove_dir_all(&self.dir));
     }
 }

@@ -901,6 +901,14 @@ fn names(output: impl std::io::Read) -> (u32, u32, Option<PathBuf>) {
     (instance.parse().unwrap(), keeper.parse().unwrap(), cgroup)
 }
 
+impl Drop for Play {
+    /// A failing test leaves nothing either: the keeper ends with its orch.
+    fn drop(&mut self) {
+        let _ = self.orch.kill();
+        let _ = self.orch.wait();
+    }
+}
+
 impl Play {
     /// Kills orch and its keeper in one moment.
     pub(crate) fn kill_both(&mut self) {

@@ -61,7 +61,7 @@ fn image() {
     let file = folder.join("left");
     let terminal = || rustix::stdio::stderr().try_clone_to_owned().unwrap();
     let terminal = Terminal { stdout: terminal(), stderr: terminal() };
-    let mut reports = File::options().append(true).create(true).open(folder.join("reports")).unwrap();
+    let reports = File::options().append(true).create(true).open(folder.join("reports")).unwrap();
     let sink: ReportSink = Arc::new(move |report| writeln!(&reports, "{report:?}").unwrap());
     let (output, image) = match fs::read(&file) {
         Ok(left) => {

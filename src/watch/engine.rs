@@ -7,13 +7,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::gitignore::GitRules;
+use super::handover::Specs;
 use super::judge::{Entry, Pending};
 use super::native::{Backlog, Native, Refusal, silent_file_system};
 use super::places::{Owner, Places};
 use super::report::Reports;
 use super::rules::Rules;
 use super::timers::Timers;
-use super::{Message, Sink, WatchKey};
+use super::{Message, Sink, WatchHandover, WatchKey};
 use crate::config::model::Poll;
 
 /// Messages taken in one round at most, so that the first change of a flood is not reported after it.
@@ -50,6 +51,8 @@ pub(super) struct Engine {
     pub(super) native: Native,
     pub(super) places: Places,
     pub(super) rules: BTreeMap<WatchKey, Arc<Rules>>,
+    /// What the rules were made of.
+    pub(super) specs: Specs,
     pub(super) git: GitRules,
     /// Every watched file, by the path that the user knows it by.
     pub(super) files: BTreeMap<PathBuf, Entry>,
@@ -121,6 +124,7 @@ impl Engine {
             native,
             places: Places::default(),
             rules: BTreeMap::new(),
+            specs: Specs::default(),
             git: GitRules::default(),
             files: BTreeMap::new(),
             timers: Timers::default(),
@@ -135,8 +139,12 @@ impl Engine {
         }
     }
 
-    /// Works until told to end. `trouble` says why the system gives no events.
-    pub(super) fn run(mut self, trouble: Option<String>) {
+    /// Works until told to end, going on with what another watcher left. `trouble` says why the system gives no
+    /// events.
+    pub(super) fn run(mut self, left: Option<WatchHandover>, trouble: Option<String>) {
+        if let Some(left) = left {
+            self.take_over(left);
+        }
         if let Some(trouble) = trouble {
             let advice = "end other watching programs, or raise fs.inotify.max_user_instances";
             self.reports.problem(
@@ -154,6 +162,12 @@ impl Engine {
             for _ in 0..ROUND {
                 match next {
                     Some(Message::End) => return,
+                    Some(Message::HandOver(to)) => {
+                        // Who does not wait any more is not handed anything, and all goes on.
+                        if to.send(self.leave()).is_ok() {
+                            return;
+                        }
+                    }
                     Some(message) => self.take(message),
                     None => break,
                 }
@@ -171,19 +185,19 @@ impl Engine {
         match message {
             Message::Happened(happenings) => happenings.into_iter().for_each(|it| self.happened(&it)),
             Message::Lost => self.is_lost = true,
-            Message::Set(key, spec) => self.set(key, &spec),
+            Message::Set(key, spec) => self.set(key, *spec),
             Message::Remove(key) => self.remove(key),
             Message::Rebase(key) => self.rebase(key),
             Message::Sift(key) => {
                 self.catch_up();
                 self.reports.sifted(key);
             }
-            Message::End => {}
+            Message::HandOver(_) | Message::End => {}
         }
     }
 
     /// Acts upon all that was learned: looks where names moved, judges what is due, reports.
-    fn round(&mut self, idle: bool) {
+    pub(super) fn round(&mut self, idle: bool) {
         if self.inbox.backlog.take_lost() || std::mem::take(&mut self.is_lost) {
             self.look_everywhere();
         }
@@ -214,7 +228,7 @@ impl Engine {
     }
 
     /// Takes in all that has happened up to now.
-    fn catch_up(&mut self) {
+    pub(super) fn catch_up(&mut self) {
         self.native.barrier();
         while let Some(message) = self.inbox.arrived() {
             match message {

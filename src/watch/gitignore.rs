@@ -1,11 +1,13 @@
 //! What git ignores: every `.gitignore` from the repository's top to a file, and `info/exclude`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
+
+use super::print::Stamp;
 
 /// The rules of folders, read when first asked for.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +46,14 @@ impl GitRules {
         false
     }
 
+    /// The files that hold the rules known so far, as they are now.
+    pub(super) fn stamps(&self) -> BTreeMap<PathBuf, Stamp> {
+        let files = self.levels.iter().flat_map(|(folder, level)| {
+            sources(folder, level.top.as_ref() == Some(folder))
+        });
+        files.filter_map(|file| Stamp::at(&file).map(|stamp| (file, stamp))).collect()
+    }
+
     /// The top of the repository that `folder` is in. Afterwards the rules of all its parents are known.
     pub(super) fn top(&mut self, folder: &Path) -> Option<PathBuf> {
         let unknown: Vec<PathBuf> = folder
@@ -62,13 +72,17 @@ impl GitRules {
 
 impl Level {
     fn read(folder: &Path, above: Option<PathBuf>) -> Self {
-        let mut files = vec![folder.join(".gitignore")];
-        let git = folder.join(".git");
-        let is_top = fs::symlink_metadata(&git).is_ok();
-        files.extend(is_top.then(|| exclude(&git)));
-        let rules = files.iter().filter_map(|file| rules(folder, file)).collect();
+        let is_top = fs::symlink_metadata(folder.join(".git")).is_ok();
+        let rules = sources(folder, is_top).iter().filter_map(|file| rules(folder, file)).collect();
         Self { rules, top: if is_top { Some(folder.to_owned()) } else { above } }
     }
+}
+
+/// The files that may hold rules that count from `folder` on; `is_top`: it is a repository's.
+fn sources(folder: &Path, is_top: bool) -> Vec<PathBuf> {
+    let mut files = vec![folder.join(".gitignore")];
+    files.extend(is_top.then(|| exclude(&folder.join(".git"))));
+    files
 }
 
 /// The rules of `file`, which count from `folder` on. A line that git would not understand is passed over.

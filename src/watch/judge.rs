@@ -27,7 +27,7 @@ pub(super) struct Entry {
     pub(super) print: Print,
     pub(super) owners: BTreeSet<Owner>,
     /// It is known to be away, and is awaited.
-    is_away: bool,
+    pub(super) is_away: bool,
 }
 
 /// For whom something is pending, so that they are told again and again until it is judged.
@@ -46,6 +46,11 @@ struct Sign {
 impl Entry {
     pub(super) fn new(print: Print, owner: Owner) -> Self {
         Self { print, owners: BTreeSet::from([owner]), is_away: false }
+    }
+
+    /// A file that another watcher has left, for whom is yet to be found.
+    pub(super) fn left(print: Print) -> Self {
+        Self { print, owners: BTreeSet::new(), is_away: false }
     }
 
     pub(super) fn is_of(&self, key: WatchKey) -> bool {
@@ -93,12 +98,18 @@ impl Engine {
             Some(planned) if is_new && what != What::Touched => planned.min(now + wait),
             _ => now + wait,
         };
+        self.judge_at(path, at);
+    }
+
+    /// Has the known file `path` judged at that moment, and those told that watch it.
+    pub(super) fn judge_at(&mut self, path: &Path, at: Instant) {
         self.timers.set(path, at);
-        if at > now {
-            for key in keys {
-                let settle = self.rules.get(&key).map(|rules| rules.settle).unwrap_or_default();
-                self.pending.add(key, at, settle);
-            }
+        let Some(entry) = self.files.get(path).filter(|_| at > Instant::now()) else {
+            return;
+        };
+        for key in entry.keys() {
+            let settle = self.rules.get(&key).map(|rules| rules.settle).unwrap_or_default();
+            self.pending.add(key, at, settle);
         }
     }
 

@@ -8,9 +8,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Sender, SyncSender};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::config::model::Poll;
 use crate::types::Cid;
@@ -18,6 +20,7 @@ use crate::types::Cid;
 mod dispatch;
 mod engine;
 mod gitignore;
+mod handover;
 mod judge;
 mod native;
 mod places;
@@ -31,8 +34,10 @@ mod trace;
 #[cfg(test)]
 mod tests;
 
+pub use handover::{NotHandedOver, WatchHandover};
+
 /// Whose files are watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum WatchKey {
     /// The files of one component's `watch` section.
     Component(Cid),
@@ -108,6 +113,7 @@ enum Message {
     Remove(WatchKey),
     Rebase(WatchKey),
     Sift(WatchKey),
+    HandOver(SyncSender<WatchHandover>),
     End,
 }
 
@@ -125,16 +131,16 @@ impl Watcher {
     /// # Errors
     /// The thread can't be started.
     pub fn start(sink: Arc<dyn Fn(WatchReport) + Send + Sync>) -> io::Result<Self> {
-        Self::start_with(sink, native::Native::start)
+        Self::start_with(sink, native::Native::start, None)
     }
 
-    fn start_with(sink: Sink, native: StartNative) -> io::Result<Self> {
+    fn start_with(sink: Sink, native: StartNative, left: Option<WatchHandover>) -> io::Result<Self> {
         let (inbox, messages) = mpsc::channel();
         let backlog = Arc::new(native::Backlog::default());
         let (native, trouble) = native(inbox.clone(), Arc::clone(&backlog));
         let engine =
             engine::Engine::new(sink, engine::Inbox::new(messages, VecDeque::new(), backlog), native);
-        let thread = Builder::new().name("watch".into()).spawn(move || engine.run(trouble))?;
+        let thread = Builder::new().name("watch".into()).spawn(move || engine.run(left, trouble))?;
         Ok(Self { inbox, thread: Some(thread) })
     }
 

@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Larger files are judged by size and time alone (contract, section 3). Bytes.
@@ -16,7 +17,8 @@ const QUICK: u64 = 1 << 20;
 const TICK: Duration = Duration::from_millis(20);
 
 /// What `stat` says of one content. Equal stamps mean equal bytes, unless the stamp is `Print::fresh`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "StampState", into = "StampState")]
 pub(super) struct Stamp {
     device: u64,
     inode: u64,
@@ -25,8 +27,11 @@ pub(super) struct Stamp {
     changed: (i64, i64),
 }
 
+/// A stamp, handed over; there may be tens of thousands.
+type StampState = (u64, u64, u64, (i64, i64), (i64, i64));
+
 /// One content of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Print {
     /// There is no such file.
     Absent,
@@ -34,13 +39,38 @@ pub(super) enum Print {
     Present {
         stamp: Stamp,
         /// `None`: not read yet, too large, or not readable.
+        #[serde(with = "hex")]
         digest: Option<[u8; 32]>,
         /// The file was written so shortly before the look that another write may leave the same stamp.
         fresh: bool,
     },
 }
 
+impl From<StampState> for Stamp {
+    fn from((device, inode, size, modified, changed): StampState) -> Self {
+        Self { device, inode, size, modified, changed }
+    }
+}
+
+impl From<Stamp> for StampState {
+    fn from(stamp: Stamp) -> Self {
+        (stamp.device, stamp.inode, stamp.size, stamp.modified, stamp.changed)
+    }
+}
+
 impl Stamp {
+    /// That of the regular file at `path`.
+    pub(super) fn at(path: &Path) -> Option<Self> {
+        std::fs::metadata(path).ok().filter(Metadata::is_file).as_ref().map(Self::of)
+    }
+
+    /// Whether the name or the bytes came at `moment`, since the epoch, or later, as far as clocks tell.
+    pub(super) fn is_since(&self, moment: Duration) -> bool {
+        let (seconds, nanoseconds) = self.changed;
+        let changed = Duration::new(seconds.try_into().unwrap_or(0), nanoseconds.try_into().unwrap_or(0));
+        changed + TICK >= moment
+    }
+
     fn of(meta: &Metadata) -> Self {
         Self {
             device: meta.dev(),
@@ -177,5 +207,25 @@ fn digest(mut file: &File) -> io::Result<[u8; 32]> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Digests as text.
+mod hex {
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde calls it so")]
+    pub(super) fn serialize<S: Serializer>(digest: &Option<[u8; 32]>, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = digest.map(|digest| digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        text.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[u8; 32]>, D::Error> {
+        let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+        let byte = |at: usize| u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok();
+        let bytes: Option<Vec<u8>> = (0..32).map(byte).collect();
+        let digest = bytes.and_then(|bytes| bytes.try_into().ok());
+        digest.map(Some).ok_or_else(|| D::Error::custom("a digest is 64 hexadecimal digits"))
     }
 }

@@ -75,6 +75,16 @@ impl Reports {
         }
     }
 
+    /// The problems that were said.
+    pub(super) fn said(&self) -> Vec<(Option<WatchKey>, String)> {
+        self.problems.iter().cloned().collect()
+    }
+
+    /// These problems were said, by another watcher.
+    pub(super) fn recall(&mut self, said: Vec<(Option<WatchKey>, String)>) {
+        self.problems.extend(said);
+    }
+
     /// Forgets what was said to `key`: it is gone.
     pub(super) fn forget(&mut self, key: WatchKey) {
         self.problems.retain(|(about, _)| *about != Some(key));

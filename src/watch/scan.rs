@@ -41,10 +41,11 @@ impl Covered {
 }
 
 impl Engine {
-    pub(super) fn set(&mut self, key: WatchKey, spec: &WatchSpec) {
+    pub(super) fn set(&mut self, key: WatchKey, spec: WatchSpec) {
         self.look_again();
         self.reports.forget(key);
-        let (rules, problems) = Rules::new(spec);
+        let (rules, problems) = Rules::new(&spec);
+        self.specs.keep(key, spec);
         for problem in problems {
             self.reports.problem(Some(key), problem);
         }
@@ -57,6 +58,7 @@ impl Engine {
     pub(super) fn remove(&mut self, key: WatchKey) {
         self.disown(key);
         self.rules.remove(&key);
+        self.specs.remove(key);
         self.polls.remove(&key);
         self.reports.forget(key);
         self.files.retain(|_, entry| !entry.owners.is_empty());
@@ -108,7 +110,7 @@ impl Engine {
     }
 
     /// `owner` watches `path` from now on; `is_new`: the file has come since it was last looked for.
-    fn begin(&mut self, owner: Owner, path: &Path, is_new: bool) {
+    pub(super) fn begin(&mut self, owner: Owner, path: &Path, is_new: bool) {
         if let Some(entry) = self.files.get_mut(path) {
             entry.owners.insert(owner);
             return;
@@ -222,7 +224,7 @@ impl Engine {
 
     /// Marks, watches and lists what `owner` covers, below `path` or in all. Every folder is watched before it
     /// is listed, so nothing that is made meanwhile is missed.
-    fn find(&mut self, owner: Owner, path: Option<&Path>) -> BTreeSet<PathBuf> {
+    pub(super) fn find(&mut self, owner: Owner, path: Option<&Path>) -> BTreeSet<PathBuf> {
         let Some(rules) = self.rules.get(&owner.key).cloned() else {
             return BTreeSet::new();
         };

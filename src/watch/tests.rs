@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::native::Native;
-use super::{StartNative, WatchKey, WatchReport, WatchSpec, Watcher};
+use super::{Sink, StartNative, WatchKey, WatchReport, WatchSpec, Watcher};
 use crate::config::model::Poll;
 use crate::types::Cid;
+
+mod handover;
 
 /// Longer than anything here takes on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -24,6 +26,7 @@ const B: WatchKey = WatchKey::Component(Cid(2));
 struct Bench {
     folder: TempDir,
     watcher: Watcher,
+    sink: Sink,
     reports: Receiver<WatchReport>,
     /// The watcher's thread, once it has reported.
     thread: Arc<OnceLock<i32>>,
@@ -39,12 +42,12 @@ impl Bench {
         let sink = std::sync::Mutex::new(sink);
         let thread = Arc::new(OnceLock::new());
         let seen = Arc::clone(&thread);
-        let sink = Arc::new(move |report| {
+        let sink: Sink = Arc::new(move |report| {
             seen.get_or_init(|| rustix::thread::gettid().as_raw_nonzero().get());
             let _ = sink.lock().unwrap().send(report);
         });
-        let watcher = Watcher::start_with(sink, native).unwrap();
-        let bench = Self { folder: tempfile::tempdir().unwrap(), watcher, reports, thread };
+        let watcher = Watcher::start_with(Arc::clone(&sink), native, None).unwrap();
+        let bench = Self { folder: tempfile::tempdir().unwrap(), watcher, sink, reports, thread };
         bench.write("sentinels/0", "0");
         bench
     }

@@ -9,6 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::Seal;
 use super::clock::{Clock, SystemClock};
 use super::error::{Attempt, StateError};
 use super::generation::{self, file_name};
@@ -20,7 +21,6 @@ use super::seal::{NEW_GENERATION, Spot};
 use super::shelf::{Durability, Memory, NEW_LEDGER, QUARANTINE, Shelf, open_or_make};
 use super::store::FOLDER;
 use super::vfs::{Kind, Os, Vfs};
-use super::Seal;
 use crate::types::Name;
 
 /// Which file is the component's own.
@@ -198,7 +198,9 @@ fn forgetful(old: &Ledger, file: Option<&Path>) -> Ledger {
 fn own_file<V: Vfs>(shelf: &Shelf<'_, V>, own: OwnFile<'_>) -> Option<PathBuf> {
     match own {
         OwnFile::Declared(file) => Some(file.to_owned()),
-        OwnFile::AsRecorded { .. } => Some(PathBuf::from(&shelf.ledger.file)).filter(|file| file.is_absolute()),
+        OwnFile::AsRecorded { .. } => {
+            Some(PathBuf::from(&shelf.ledger.file)).filter(|file| file.is_absolute())
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use super::generation::{self, Flaw};
 use super::header::Header;
 use super::ledger::{Ledger, MAX_LEDGER};
 use super::reason::Reason;
-use super::shelf::{Memory, QUARANTINE, Shelf, LEDGER};
+use super::shelf::{LEDGER, Memory, QUARANTINE, Shelf};
 use super::store::FOLDER;
 use super::vfs::{Os, Vfs};
 use super::{Handed, WrongAge};
@@ -105,6 +105,24 @@ pub enum Fate {
     PassedOver(WrongAge),
     /// It fails a check, or can't be read; the next start that comes to it sets it aside.
     Flawed(Reason),
+}
+
+impl Fate {
+    /// The word for it in `orch state list --json`.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Next(_) => "next",
+            Self::Kept => "kept",
+            Self::Used => "used",
+            Self::Poisoned => "poisoned",
+            Self::LaidAside => "laid-aside",
+            Self::PassedOver(WrongAge::TooOld { .. }) => "too-old",
+            Self::PassedOver(WrongAge::Future) => "future",
+            Self::Flawed(Reason::Unreadable(_)) => "unreadable",
+            Self::Flawed(_) => "damaged",
+        }
+    }
 }
 
 /// Something in quarantine.
@@ -240,8 +258,7 @@ impl<V: Vfs> Inspector<V> {
     pub fn components(&self) -> Result<Vec<Name>, StateError> {
         let Some(base) = &self.base else { return Ok(Vec::new()) };
         let names = self.vfs.list(base).attempt("list", &self.path)?;
-        let mut names: Vec<Name> =
-            names.iter().filter_map(|name| Name::new(name.to_str()?).ok()).collect();
+        let mut names: Vec<Name> = names.iter().filter_map(|name| Name::new(name.to_str()?).ok()).collect();
         names.sort();
         Ok(names)
     }
@@ -287,7 +304,9 @@ impl<V: Vfs> Inspector<V> {
         spec: Option<&State>,
         wanted: Option<u64>,
     ) -> Result<Payload<V>, NoPayload> {
-        let Some((mut shelf, numbers)) = self.shelf(name)? else { return Err(NoPayload::Missing(Vec::new())) };
+        let Some((mut shelf, numbers)) = self.shelf(name)? else {
+            return Err(NoPayload::Missing(Vec::new()));
+        };
         let next = spec.and_then(|spec| {
             survey::next(&mut shelf, spec, &numbers, |shelf, generation| self.check(shelf, generation))
         });
@@ -332,15 +351,11 @@ impl<V: Vfs> Inspector<V> {
     }
 
     /// Checks a generation whole. `None`: it is no longer there.
-    fn check<'a>(
-        &self,
-        shelf: &Shelf<'a, ReadOnly<V>>,
-        generation: u64,
-    ) -> Option<Result<Header, Reason>> {
+    fn check<'a>(&self, shelf: &Shelf<'a, ReadOnly<V>>, generation: u64) -> Option<Result<Header, Reason>> {
         let opened = generation::open(&self.vfs, &shelf.dir, generation);
         let identity = (shelf.component.as_str(), generation);
-        let checked = opened
-            .and_then(|(file, meta)| generation::verify(&self.vfs, (&file, &meta), identity, None));
+        let checked =
+            opened.and_then(|(file, meta)| generation::verify(&self.vfs, (&file, &meta), identity, None));
         match checked {
             Ok(header) => Some(Ok(header)),
             Err(Flaw::Damaged(how)) => Some(Err(Reason::Damaged(how))),

@@ -107,7 +107,9 @@ impl<V: Vfs> Inspector<V> {
         };
         match generation::peek(&self.vfs, &shelf.dir, generation) {
             None => flawed("its header is malformed"),
-            Some(header) if header.generation != generation || header.component != shelf.component.as_str() => {
+            Some(header)
+                if header.generation != generation || header.component != shelf.component.as_str() =>
+            {
                 flawed("its header is another generation's")
             }
             Some(header) if meta.size != header.line().len() as u64 + header.payload_len => {
@@ -118,18 +120,11 @@ impl<V: Vfs> Inspector<V> {
     }
 
     /// What bears the state file's name.
-    fn in_place(
-        &self,
-        spec: &State,
-        recognise: impl Fn(&crate::state::vfs::Meta) -> Option<u64>,
-    ) -> InPlace {
+    fn in_place(&self, spec: &State, recognise: impl Fn(&crate::state::vfs::Meta) -> Option<u64>) -> InPlace {
         let path = spec.file.clone();
         let folder = path.parent().unwrap_or(Path::new("/"));
         let name = path.file_name().unwrap_or_default();
-        let looked = self
-            .vfs
-            .open_path(folder)
-            .and_then(|dir| inspect(&self.vfs, &dir, name, spec.max_size));
+        let looked = self.vfs.open_path(folder).and_then(|dir| inspect(&self.vfs, &dir, name, spec.max_size));
         let what = match looked {
             Ok(Present::Absent) => What::Absent,
             Ok(Present::Refused(reason)) => What::Refused(reason),

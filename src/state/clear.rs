@@ -2,9 +2,6 @@
 //! generations had are not given out again, and the component's own file, which may be the only copy of
 //! something, is moved to quarantine rather than deleted.
 
-#[cfg(test)]
-mod tests;
-
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};

@@ -4,8 +4,6 @@
 
 mod read_only;
 mod survey;
-#[cfg(test)]
-mod tests;
 
 use std::ffi::OsString;
 use std::io;

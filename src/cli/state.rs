@@ -1,5 +1,6 @@
 //! `orch state`.
 
+mod json;
 mod render;
 
 use std::io::{self, IsTerminal as _, Write};
@@ -60,11 +61,8 @@ fn list(states: &SavedStates, name: Option<&Name>, json: bool) -> Result<Exit, E
             Err(error) => exit = complain(&error),
         }
     }
-    let text = if json {
-        pretty(&render::list_json(states, &inventories))
-    } else {
-        render::list(states, &inventories)
-    };
+    let text =
+        if json { pretty(&json::list(states, &inventories)) } else { render::list(states, &inventories) };
     Ok(worse(print(&text), exit))
 }
 
@@ -72,7 +70,7 @@ fn show(states: &SavedStates, name: &Name, generation: Option<u64>, json: bool) 
     states.known(name).map_err(|error| failed(&error))?;
     let payload = states.payload(name, generation).map_err(|error| complain(&error))?;
     if json {
-        return Ok(print(&pretty(&render::header_json(&payload))));
+        return Ok(print(&pretty(&json::header(&payload))));
     }
     tell(&render::header(&payload));
     Ok(pour(states, &payload))
@@ -124,7 +122,7 @@ fn verify(states: &SavedStates, name: Option<&Name>, json: bool) -> Result<Exit,
         results.push((name, result));
     }
     let report = render::Report::of(&results);
-    let text = if json { pretty(&report.json()) } else { report.text() };
+    let text = if json { pretty(&json::report(&report)) } else { report.text() };
     Ok(worse(print(&text), if report.is_sound() { Exit::Done } else { Exit::Failed }))
 }
 

@@ -1,10 +1,8 @@
-//! What `orch state` prints. The JSON shapes are described in docs/state.md.
+//! What `orch state` tells people.
 
 use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
-
-use serde_json::{Value, json};
 
 use crate::runtime::states::{
     Cleared, Entry, Fate, FlawFound, Handed, Header, InPlace, Inventory, Payload, Record, SavedStates,
@@ -117,83 +115,6 @@ fn table(rows: Vec<[String; 7]>) -> String {
     text
 }
 
-/// All that is saved, for programs.
-pub(super) fn list_json(states: &SavedStates, inventories: &[Inventory]) -> Value {
-    let components: Vec<Value> = inventories.iter().map(inventory_json).collect();
-    json!({
-        "project": states.project(),
-        "state_dir": states.state_dir().to_string_lossy(),
-        "components": components,
-    })
-}
-
-fn inventory_json(inventory: &Inventory) -> Value {
-    let generations: Vec<Value> = inventory.generations.iter().map(entry_json).collect();
-    let aside = inventory.quarantine.iter().map(|aside| {
-        json!({ "name": aside.name.to_string_lossy(), "path": aside.path.to_string_lossy(), "bytes": aside.bytes })
-    });
-    let record = match inventory.record {
-        Record::None => "none",
-        Record::Sound => "sound",
-        Record::Lost => "lost",
-    };
-    json!({
-        "name": inventory.component.as_str(),
-        "declared": inventory.file.is_some(),
-        "record": record,
-        "running": inventory.running,
-        "given": inventory.given,
-        "file": inventory.file.as_ref().map(file_json),
-        "generations": generations,
-        "quarantine": aside.collect::<Vec<Value>>(),
-    })
-}
-
-fn file_json(file: &InPlace) -> Value {
-    let (is, generation, bytes, modified, reason) = match &file.what {
-        What::Absent => ("absent", None, None, None, None),
-        What::Known { generation, bytes } => ("sealed", Some(*generation), Some(*bytes), None, None),
-        What::Changed { bytes, modified } => {
-            ("unsealed", None, Some(*bytes), modified.map(|modified| format!("{modified:.6}")), None)
-        }
-        What::Refused(reason) => ("refused", None, None, None, Some(reason.to_string())),
-    };
-    json!({
-        "path": file.path.to_string_lossy(),
-        "is": is,
-        "generation": generation,
-        "bytes": bytes,
-        "modified": modified,
-        "reason": reason,
-    })
-}
-
-fn entry_json(entry: &Entry) -> Value {
-    let header = entry.header.as_ref();
-    let restored_as = match &entry.fate {
-        Fate::Next(handed) => Some(handed.as_str()),
-        _ => None,
-    };
-    let reason = match &entry.fate {
-        Fate::Flawed(reason) => Some(reason.to_string()),
-        _ => None,
-    };
-    json!({
-        "generation": entry.generation,
-        "source": header.map(|header| header.source.as_str()),
-        "incarnation": header.map(|header| header.incarnation),
-        "time": header.map(|header| format!("{:.6}", header.timestamp)),
-        "age_s": entry.age.map(|age| age.as_secs_f64()),
-        "bytes": header.map(|header| header.payload_len),
-        "is": entry.fate.as_str(),
-        "restored_as": restored_as,
-        "offers": entry.offers,
-        "reason": reason,
-        "checked": entry.checked,
-        "path": entry.path.to_string_lossy(),
-    })
-}
-
 /// What a payload is, in a line.
 pub(super) fn header(payload: &Payload) -> String {
     let header = &payload.header;
@@ -212,28 +133,14 @@ pub(super) fn header(payload: &Payload) -> String {
     )
 }
 
-/// The same for programs: the keys of the generation's own header, and what it is now.
-pub(super) fn header_json(payload: &Payload) -> Value {
-    let header = &payload.header;
-    json!({
-        "component": header.component,
-        "incarnation": header.incarnation,
-        "generation": header.generation,
-        "source": header.source.as_str(),
-        "time": format!("{:.6}", header.timestamp),
-        "bytes": header.payload_len,
-        "restored_as": payload.next.map(Handed::as_str),
-    })
-}
-
 /// What `verify` has found.
 pub(super) struct Report<'r> {
-    generations: u64,
-    records: u64,
-    bytes: u64,
-    flaws: Vec<(&'r Name, &'r FlawFound)>,
+    pub(super) generations: u64,
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    pub(super) flaws: Vec<(&'r Name, &'r FlawFound)>,
     /// Components whose folders can't be read.
-    failures: Vec<(&'r Name, &'r str)>,
+    pub(super) failures: Vec<(&'r Name, &'r str)>,
 }
 
 impl<'r> Report<'r> {
@@ -277,27 +184,6 @@ impl<'r> Report<'r> {
         };
         let (generations, records) = (count(self.generations, "generation"), count(self.records, "ledger"));
         text + &format!("read {} bytes: {generations}, {records}: {verdict}\n", self.bytes)
-    }
-
-    pub(super) fn json(&self) -> Value {
-        let flaws = self.flaws.iter().map(|(name, flaw)| {
-            json!({
-                "component": name.as_str(),
-                "generation": flaw.generation,
-                "path": flaw.path.to_string_lossy(),
-                "reason": flaw.reason.to_string(),
-            })
-        });
-        let failures = self.failures.iter().map(|(name, error)| {
-            json!({ "component": name.as_str(), "generation": null, "path": null, "reason": error })
-        });
-        json!({
-            "sound": self.is_sound(),
-            "generations": self.generations,
-            "ledgers": self.records,
-            "bytes": self.bytes,
-            "flaws": flaws.chain(failures).collect::<Vec<Value>>(),
-        })
     }
 }
 

@@ -258,6 +258,39 @@ fn a_large_generation_is_listed_unread_and_verified_whole() {
 }
 
 #[test]
+fn beside_a_store_at_work_nothing_is_ever_flawed() {
+    use std::sync::atomic::AtomicBool;
+    let mut world = World::new();
+    world.spec.keep = 1;
+    world.hand_over("first");
+    let (done, looks) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (folder, name, spec) = (world.folder.path().join(".orch"), world.name.clone(), world.spec.clone());
+    let clock = world.clock.clone();
+    std::thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let inspector = Inspector::with(Os, Box::new(clock.clone()), &folder).unwrap();
+            while !done.load(Ordering::Relaxed) {
+                let verified = inspector.verify(&name).unwrap();
+                assert_eq!((verified.records, verified.flaws), (1, vec![]));
+                let inventory = inspector.look(&name, Some(&spec)).unwrap();
+                assert_eq!(inventory.record, Record::Sound);
+                for entry in inventory.generations {
+                    assert!(matches!(entry.fate, Fate::Next(_) | Fate::Kept | Fate::Used), "{entry:?}");
+                }
+                looks.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        // So many looks, and so many runs beside them.
+        let mut runs = 0_u32;
+        while !looking.is_finished() && (looks.load(Ordering::Relaxed) < 300 || runs < 300) {
+            world.hand_over("more");
+            runs += 1;
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
 fn where_there_is_nothing_there_is_nothing_to_tell() {
     let world = World::new();
     let nowhere = world.folder.path().join("nowhere");

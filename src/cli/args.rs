@@ -38,6 +38,38 @@ with 1 if something has failed or is blocked, else with 0.";
 const AFTER_VALIDATE: &str = "\
 Ends with 0 if the file is valid, warnings or not, and with 2 if it isn't.";
 
+const AFTER_STATE: &str = "\
+Examples:
+  orch state list                      what there is, and what the next starts would be given
+  orch state show api > state.json     the bytes that api would be given
+  orch state show api --generation 16  an older copy
+  orch state verify                    reads everything, and checks it
+  orch state clear api                 api starts afresh next time
+
+list, show and verify change nothing, and work while orch runs.";
+
+const AFTER_LIST: &str = "\
+What a generation is now:
+  next         the next start is given it, unless something newer is sealed before
+  kept         sound, behind that one
+  used         the component was ready with it or a newer one; stands in for a damaged one
+  poisoned     given twice, and the component was not ready either time
+  laid aside   by --no-restore or `orch state clear`
+  too old      older than max_age
+  from the future, damaged, unreadable";
+
+const AFTER_SHOW: &str = "\
+Without --generation, it is the one that the next start would be given, else the newest that is sound.
+What fails its checksum is not shown.";
+
+const AFTER_VERIFY: &str = "\
+Ends with 0 if everything is sound, and with 1 if anything isn't.";
+
+const AFTER_CLEAR: &str = "\
+Removes the generations. The component's own state file is not deleted, but moved to
+STATE_DIR/state/NAME/quarantine; to have it back, stop orch and move it back.
+Ends with 3 while orch runs the project.";
+
 const AFTER_GRAPH: &str = "\
 Examples:
   orch graph                            a list, in the order in which things start
@@ -76,6 +108,9 @@ pub(super) enum Command {
     /// Show who depends on whom, as text or as a picture
     #[command(after_long_help = AFTER_GRAPH)]
     Graph(GraphArgs),
+    /// Show, check or clear the states that components carry over restarts; works when nothing runs, too
+    #[command(after_long_help = AFTER_STATE)]
+    State(StateArgs),
     /// Print the JSON schema of the YAML file, by which editors complete and check it
     Schema,
     /// Write a commented devmode.yaml to begin with; a file that is there is left alone
@@ -164,6 +199,65 @@ impl From<Drawing> for GraphFormat {
             Drawing::Json => Self::Json,
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StateArgs {
+    #[command(subcommand)]
+    pub(super) command: StateCommand,
+    /// The YAML file; without it, devmode.yaml or orch.yaml here, or in the nearest folder above
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    /// Where orch keeps its own files [default: .orch beside the YAML file] [env: ORCH_STATE_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(super) state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StateCommand {
+    /// List the saved copies (generations) of each component's state, and what was set aside
+    #[command(after_long_help = AFTER_LIST)]
+    List {
+        /// Only this component
+        #[arg(value_parser = name)]
+        name: Option<Name>,
+        /// As one JSON object, for programs (docs/state.md)
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a saved state, byte for byte; what it is goes to stderr
+    #[command(after_long_help = AFTER_SHOW)]
+    Show {
+        /// Whose
+        #[arg(value_parser = name)]
+        name: Name,
+        /// Which copy, by its number in `orch state list`
+        #[arg(long, value_name = "N")]
+        generation: Option<u64>,
+        /// Print what it is, as one JSON object, in place of its bytes
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read every saved copy and check it against its checksum
+    #[command(after_long_help = AFTER_VERIFY)]
+    Verify {
+        /// Only this component
+        #[arg(value_parser = name)]
+        name: Option<Name>,
+        /// As one JSON object, for programs (docs/state.md)
+        #[arg(long)]
+        json: bool,
+    },
+    /// Forget the states of components, so that they start afresh; only while orch does not run
+    #[command(after_long_help = AFTER_CLEAR)]
+    Clear {
+        /// Which components
+        #[arg(value_name = "NAME", value_parser = name, required_unless_present = "all")]
+        names: Vec<Name>,
+        /// All of them, also those that the file does not declare any more
+        #[arg(long, conflicts_with = "names")]
+        all: bool,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! `orch validate`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::args::{ReportFormat, ValidateArgs};
@@ -16,7 +16,7 @@ pub(super) fn validate(args: &ValidateArgs) -> Exit {
         Ok(file) => file,
         Err(exit) => return exit,
     };
-    let loaded = read(&file);
+    let loaded = read(&file, state_dir());
     let printed = match args.format {
         ReportFormat::Json => print(&pretty(&render::json(&loaded.diagnostics))),
         ReportFormat::Human => print(&human(&file, &loaded)),
@@ -24,10 +24,10 @@ pub(super) fn validate(args: &ValidateArgs) -> Exit {
     if loaded.project.is_some() { printed } else { Exit::Usage }
 }
 
-/// Loads a file as `orch up` would.
-pub(super) fn read(file: &Path) -> Loaded {
+/// Loads a file as `orch up` would, with this state directory.
+pub(super) fn read(file: &Path, state_dir: Option<PathBuf>) -> Loaded {
     let options = LoadOptions {
-        state_dir: state_dir(),
+        state_dir,
         environment: std::env::vars_os().collect(),
         threads: Some(threads(&Arc::new(Registry::builtin()))),
     };

@@ -2,7 +2,7 @@
 
 use super::args::GraphArgs;
 use super::exit::Exit;
-use super::{check, colors, file, print, tell};
+use super::{check, colors, file, print, state_dir, tell};
 use crate::config::render;
 use crate::plan::render_graph;
 
@@ -11,7 +11,7 @@ pub(super) fn graph(args: &GraphArgs) -> Exit {
         Ok(file) => file,
         Err(exit) => return exit,
     };
-    let loaded = check::read(&file);
+    let loaded = check::read(&file, state_dir());
     let Some(project) = &loaded.project else {
         tell(&render::human(&loaded.diagnostics, &loaded.sources, colors(&std::io::stderr())));
         return Exit::Usage;

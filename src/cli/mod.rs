@@ -6,6 +6,7 @@ mod check;
 mod exit;
 mod graph;
 mod init;
+mod state;
 mod up;
 
 use std::io::Write as _;
@@ -34,6 +35,7 @@ pub fn main() -> ExitCode {
         Command::Up(args) => up::up(&args),
         Command::Validate(args) => check::validate(&args),
         Command::Graph(args) => graph::graph(&args),
+        Command::State(args) => state::state(&args),
         Command::Schema => print(&pretty(&crate::config::schema())),
         Command::Init(args) => init::init(&args),
         Command::Completions { shell } => {

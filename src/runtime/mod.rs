@@ -16,6 +16,7 @@ mod journal;
 mod prepare;
 mod reload;
 mod spawn;
+pub mod states;
 mod up;
 
 pub use up::{UpError, UpOptions, threads, up};

@@ -178,7 +178,7 @@ fn read_exact<V: Vfs>(vfs: &V, file: &V::File, into: &mut [u8], at: u64) -> io::
 }
 
 /// Hands up to `limit` bytes on in pieces, each with its offset; gives how many there were.
-fn stream<E>(
+pub(crate) fn stream<E>(
     limit: u64,
     mut read: impl FnMut(u64, &mut [u8]) -> Result<usize, E>,
     mut write: impl FnMut(u64, &[u8]) -> Result<(), E>,

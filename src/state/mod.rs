@@ -7,11 +7,13 @@
 //! How it stands up to crashes is told in `docs/design/state.md`.
 
 mod arrival;
+pub mod clear;
 pub mod clock;
 mod error;
 mod generation;
 mod header;
 mod incarnations;
+pub mod inspect;
 mod ledger;
 mod present;
 mod reason;

@@ -28,6 +28,8 @@ pub enum Reason {
     },
     /// The state file's generation is no longer there, and the component starts afresh.
     TakenAway,
+    /// The user wants the component to start afresh.
+    Cleared,
 }
 
 impl Reason {
@@ -44,6 +46,7 @@ impl Reason {
             Self::ForeignOwner => "foreign-owner",
             Self::TooLarge { .. } => "too-large",
             Self::TakenAway => "taken-away",
+            Self::Cleared => "cleared",
         }
     }
 }
@@ -67,6 +70,7 @@ impl fmt::Display for Reason {
             Self::ForeignOwner => f.write_str("the state file belongs to another user"),
             Self::TooLarge { limit } => write!(f, "the state file is larger than max_size ({limit} bytes)"),
             Self::TakenAway => f.write_str("its generation is no longer there"),
+            Self::Cleared => f.write_str("cleared by `orch state clear`"),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::vfs::{Meta, Vfs};
 use super::{Handed, PassedOver, Rejected, Restored, WrongAge};
 use crate::config::model::State;
 
-const TEMPORARY: &str = ".restore.new";
+pub(super) const TEMPORARY: &str = ".restore.new";
 /// So often a generation is offered to incarnations that don't become ready with it.
 const MOST_OFFERS: u32 = 2;
 
@@ -29,7 +29,7 @@ pub(crate) struct Search {
 }
 
 /// What became of one generation.
-enum Offer {
+pub(super) enum Offer {
     Placed(Restored),
     Rejected(Reason),
     PassedOver(WrongAge),
@@ -53,17 +53,20 @@ impl<V: Vfs> Shelf<'_, V> {
                 return Ok(search);
             }
         }
-        // A damaged one is stood in for by the newest sound one before it, used up or not.
-        let (damaged, laid_aside) = (self.ledger.damaged, self.ledger.laid_aside);
-        let before = |g: &u64| *g < damaged && *g > laid_aside && !self.ledger.is_candidate(*g, spec.once);
-        let stand_ins: Vec<u64> = generations.iter().rev().copied().filter(before).collect();
-        for generation in stand_ins {
+        for generation in self.stand_ins(&generations, spec.once) {
             if self.try_one(spec, spot, generation, &mut search)? {
                 return Ok(search);
             }
         }
         self.ledger.offered = None;
         Ok(search)
+    }
+
+    /// A damaged one is stood in for by the newest sound one before it, used up or not.
+    pub(super) fn stand_ins(&self, generations: &[u64], once: bool) -> Vec<u64> {
+        let (damaged, laid_aside) = (self.ledger.damaged, self.ledger.laid_aside);
+        let before = |g: &u64| *g < damaged && *g > laid_aside && !self.ledger.is_candidate(*g, once);
+        generations.iter().rev().copied().filter(before).collect()
     }
 
     /// Offers none of those that there are, now and later.
@@ -75,7 +78,7 @@ impl<V: Vfs> Shelf<'_, V> {
 
     /// Those that may be offered, the best first: what a stop handed over and was not used yet, then the
     /// newest.
-    fn in_order(&self, generations: &[u64], once: bool) -> Vec<u64> {
+    pub(super) fn in_order(&self, generations: &[u64], once: bool) -> Vec<u64> {
         let candidate = |g: &u64| self.ledger.is_candidate(*g, once);
         let mut order: Vec<u64> = generations.iter().rev().copied().filter(candidate).collect();
         let handed_over = |g: &u64| {
@@ -232,7 +235,7 @@ impl<V: Vfs> Shelf<'_, V> {
     }
 
     /// Whether what a header says admits that its state is used; gives the age.
-    fn judge(&self, spec: &State, header: &Header) -> Result<Duration, Offer> {
+    pub(super) fn judge(&self, spec: &State, header: &Header) -> Result<Duration, Offer> {
         if spec.once && self.ledger.offers(header.generation) >= MOST_OFFERS {
             return Err(Offer::Rejected(Reason::Poisoned));
         }
@@ -256,7 +259,7 @@ impl<V: Vfs> Shelf<'_, V> {
         self.save(Durability::Certain)
     }
 
-    fn restored(&self, header: &Header, age: Duration) -> Restored {
+    pub(super) fn restored(&self, header: &Header, age: Duration) -> Restored {
         let source = match header.source {
             _ if self.ledger.damaged > header.generation => Handed::Backup,
             Source::Restart => Handed::Restart,

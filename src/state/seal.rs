@@ -17,7 +17,7 @@ use super::vfs::{Kind, Meta, Vfs};
 use super::{Seal, Sealed};
 use crate::config::model::State;
 
-const NEW_GENERATION: &str = ".generation.new";
+pub(super) const NEW_GENERATION: &str = ".generation.new";
 
 /// A component's state file: the open folder that it is in, and its name there.
 pub(crate) struct Spot<V: Vfs> {

@@ -12,9 +12,9 @@ use super::reason::Reason;
 use super::vfs::{Kind, Vfs};
 use crate::types::Name;
 
-const LEDGER: &str = "ledger";
-const NEW_LEDGER: &str = ".ledger.new";
-const QUARANTINE: &str = "quarantine";
+pub(super) const LEDGER: &str = "ledger";
+pub(super) const NEW_LEDGER: &str = ".ledger.new";
+pub(super) const QUARANTINE: &str = "quarantine";
 /// The bounds of a quarantine: so many things, so many bytes on the disk.
 const QUARANTINE_FILES: usize = 10;
 const QUARANTINE_BYTES: u64 = 256 << 20;

@@ -22,7 +22,7 @@ use super::{Ending, Rejected, Restore, Seal};
 use crate::config::model::State;
 use crate::types::Name;
 
-const FOLDER: &str = "state";
+pub(super) const FOLDER: &str = "state";
 
 /// The states of all components of one state directory. The caller holds the project's lock: there is one
 /// store for a state directory at a time.

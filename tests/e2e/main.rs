@@ -14,6 +14,7 @@ mod output;
 mod ready;
 mod reload;
 mod state;
+mod state_command;
 mod stop;
 mod units;
 mod up;

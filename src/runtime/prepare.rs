@@ -116,7 +116,7 @@ fn restored(store: &Store, spec: &Component, run: RunId, allow: bool) -> RunEven
         Ok(found) => found,
         Err(error) => return RunEvent::PrepareFailed { error: why(&error) },
     };
-    if let Err(error) = store.track(&spec.name, state) {
+    if let Err(error) = store.track(&spec.name, state, run.incarnation) {
         tracing::warn!(component = %spec.name, error = why(&error), "its state file can't be observed");
     }
     if state.required && found.lost {

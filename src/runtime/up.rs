@@ -96,7 +96,8 @@ pub fn up(options: &UpOptions) -> Result<u8, UpError> {
     }
     let events = home.dir().join("events.ndjson");
     let journal = Journal::open(&events).map_err(|error| failed("open", &events, &error))?;
-    let store = Store::open(&project.state_dir).map_err(|error| UpError::Failed(why(&error)))?;
+    let store =
+        Store::open(&project.state_dir, Arc::new(|_, _| {})).map_err(|error| UpError::Failed(why(&error)))?;
     let watcher = if options.watch { Some(watcher(&inbox)?) } else { None };
     let core = Supervisor::new(Setup {
         project: Arc::clone(&project),

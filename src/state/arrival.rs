@@ -1,5 +1,7 @@
 //! How the present state file came to bear its name, told from the events of its folder. Pure.
 
+use serde::{Deserialize, Serialize};
+
 /// Something that happened to the name of the state file, in the order in which it happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -18,7 +20,7 @@ pub(crate) enum Event {
 }
 
 /// How the present file came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) enum Arrival {
     /// It was there when observation began; nothing has happened since.
     Still,

@@ -79,6 +79,13 @@ impl Stamp {
         }
     }
 
+    /// When a file was complete that a run has left: at its modification time, but not later than now, since
+    /// the wall clock may have been set back in between.
+    pub(crate) fn of_file(clock: &dyn Clock, mtime_ns: i128) -> Self {
+        let stamp = Self::at_mtime(clock, mtime_ns);
+        if stamp.age(clock).is_some() { stamp } else { Self::now(clock) }
+    }
+
     /// How long ago this moment is; `None` if it lies in the future.
     pub(crate) fn age(&self, clock: &dyn Clock) -> Option<std::time::Duration> {
         let same_boot = !self.boot_id.is_empty() && self.boot_id == clock.boot_id();

@@ -118,7 +118,14 @@ pub(crate) fn verify<V: Vfs>(
 
 /// Writes a generation with what is in `from`, and makes it durable; the digits go in last, being known last.
 /// Gives `UnexpectedEof` or `InvalidData` where the file is not as long as the header says.
-pub(crate) fn write<V: Vfs>(vfs: &V, into: &V::File, header: &Header, from: &V::File) -> io::Result<()> {
+/// `go_on` is asked before each piece.
+pub(crate) fn write<V: Vfs>(
+    vfs: &V,
+    into: &V::File,
+    header: &Header,
+    from: &V::File,
+    go_on: &dyn Fn() -> io::Result<()>,
+) -> io::Result<()> {
     let line = header.line();
     write_all(vfs, into, line.as_bytes(), 0)?;
     let mut hasher = Sha256::new();
@@ -127,7 +134,7 @@ pub(crate) fn write<V: Vfs>(vfs: &V, into: &V::File, header: &Header, from: &V::
     let limit = header.payload_len.saturating_add(1);
     let copied = stream(
         limit,
-        |at, buffer| vfs.read_at(from, buffer, at),
+        |at, buffer| go_on().and_then(|()| vfs.read_at(from, buffer, at)),
         |at, bytes| {
             hasher.update(bytes);
             write_all(vfs, into, bytes, line.len() as u64 + at)

@@ -50,6 +50,11 @@ impl<V: Vfs> Incarnations<V> {
         self.last.get(name).copied().unwrap_or(0)
     }
 
+    /// The numbers of all components.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&Name, &u64)> {
+        self.last.iter()
+    }
+
     /// Notes that numbers up to this one are given out.
     pub(crate) fn note(
         &mut self,

@@ -23,15 +23,24 @@ pub(crate) struct Known {
     inode: u64,
     size: u64,
     mtime_ns: String,
+    /// It was sealed while its component ran: an ordered stop still makes a `restart` of it.
+    #[serde(default)]
+    pub(crate) while_running: bool,
 }
 
 impl Known {
     pub(crate) fn new(generation: u64, meta: &Meta) -> Self {
-        Self { generation, inode: meta.inode, size: meta.size, mtime_ns: meta.mtime_ns.to_string() }
+        let mtime_ns = meta.mtime_ns.to_string();
+        Self { generation, inode: meta.inode, size: meta.size, mtime_ns, while_running: false }
+    }
+
+    /// A file that was sealed while its component ran.
+    pub(crate) fn saved(generation: u64, meta: &Meta) -> Self {
+        Self { while_running: true, ..Self::new(generation, meta) }
     }
 
     fn is(&self, meta: &Meta) -> bool {
-        *self == Self::new(self.generation, meta)
+        (self.inode, self.size) == (meta.inode, meta.size) && self.mtime_ns == meta.mtime_ns.to_string()
     }
 }
 
@@ -99,9 +108,9 @@ impl Ledger {
         serde_json::from_slice(body).ok()
     }
 
-    /// The generation whose bytes this file has, if orch knows the file.
-    pub(crate) fn recognise(&self, meta: &Meta) -> Option<u64> {
-        self.known.iter().rev().find(|known| known.is(meta)).map(|known| known.generation)
+    /// What orch knows of this file, if it does.
+    pub(crate) fn recognise(&self, meta: &Meta) -> Option<&Known> {
+        self.known.iter().rev().find(|known| known.is(meta))
     }
 
     /// Forgets the files other than this one.
@@ -146,7 +155,12 @@ impl Ledger {
         if damaged {
             self.damaged = self.damaged.max(generation);
         }
-        self.offers.remove(&generation);
+    }
+
+    /// Forgets how often generations were offered that are not there any more. As long as one is there, its
+    /// count stands, or a poisoned one would be offered again.
+    pub(crate) fn keep_offers_of(&mut self, generations: &[u64]) {
+        self.offers.retain(|generation, _| generations.contains(generation));
     }
 
     /// A run has ended. One that was ended on purpose before it was ready says nothing against the state

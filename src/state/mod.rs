@@ -11,6 +11,7 @@ pub mod clear;
 pub mod clock;
 mod error;
 mod generation;
+mod handover;
 mod header;
 mod incarnations;
 pub mod inspect;
@@ -20,23 +21,36 @@ mod reason;
 mod restore;
 mod seal;
 mod shelf;
+mod snapshot;
 mod store;
 mod tracker;
+mod tracks;
 pub mod vfs;
 
 #[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use crate::types::Name;
+
 pub use error::StateError;
+pub use handover::StoreHandover;
 pub use header::{Header, Source};
 pub use reason::Reason;
 pub use store::Store;
 
+/// Told, outside of any lock, that the state file of a running incarnation was replaced by rename or link:
+/// the component and the incarnation that it was tracked with. It must not block. After it was told of a
+/// component, it is not told of it again until [`Store::snapshot`] was called for that.
+pub type ReplacedSink = Arc<dyn Fn(Name, u64) + Send + Sync>;
+
 /// How an incarnation has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ending {
     /// It was asked to stop, and did.
     Ordered,

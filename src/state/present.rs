@@ -5,6 +5,7 @@ use std::io;
 
 use super::arrival::Arrival;
 use super::header::Source;
+use super::ledger::Known;
 use super::reason::Reason;
 use super::vfs::{Kind, Meta, Vfs};
 
@@ -79,6 +80,8 @@ pub(crate) enum Standing {
 pub(crate) enum Content {
     /// It is the file that orch has sealed or put there itself.
     Untouched,
+    /// It is the file that orch has sealed while the component ran.
+    Saved,
     /// It came whole, by rename or link.
     Whole,
     /// It may be torn.
@@ -86,14 +89,19 @@ pub(crate) enum Content {
 }
 
 impl Content {
-    /// What the way in which the file came says. `known`: it is the file that orch knows, by its identity.
-    pub(crate) fn of(arrival: Arrival, known: bool) -> Self {
+    /// What the way in which the file came says. `known`: what orch knows of it, by its identity.
+    pub(crate) fn of(arrival: Arrival, known: Option<&Known>) -> Self {
         match (arrival, known) {
             (Arrival::InPlace, _) => Self::Doubtful,
-            (_, true) => Self::Untouched,
-            (Arrival::Whole | Arrival::Linked, false) => Self::Whole,
-            (Arrival::Still | Arrival::Absent | Arrival::Unknown, false) => Self::Doubtful,
+            (_, Some(known)) => Self::of_known(known),
+            (Arrival::Whole | Arrival::Linked, None) => Self::Whole,
+            (Arrival::Still | Arrival::Absent | Arrival::Unknown, None) => Self::Doubtful,
         }
+    }
+
+    /// What orch's knowledge of the file says.
+    pub(crate) fn of_known(known: &Known) -> Self {
+        if known.while_running { Self::Saved } else { Self::Untouched }
     }
 }
 
@@ -112,9 +120,12 @@ pub(crate) enum Verdict {
 pub(crate) fn verdict(content: Content, standing: Standing, vouched: bool) -> Verdict {
     match (content, standing) {
         (Content::Untouched, _) => Verdict::Leave,
+        (Content::Saved, standing) if standing != Standing::Ordered => Verdict::Leave,
         (_, Standing::Ordered) => Verdict::Seal(Source::Restart),
         (_, Standing::Found(source)) => Verdict::Seal(source),
-        (Content::Whole, Standing::Crashed | Standing::Orphaned) => Verdict::Seal(Source::Snapshot),
+        (Content::Whole | Content::Saved, Standing::Crashed | Standing::Orphaned) => {
+            Verdict::Seal(Source::Snapshot)
+        }
         (Content::Doubtful, Standing::Crashed | Standing::Orphaned) if vouched => {
             Verdict::Seal(Source::Snapshot)
         }
@@ -151,14 +162,30 @@ mod tests {
         for standing in [Standing::Ordered, Standing::Crashed, Standing::Orphaned] {
             assert_eq!(verdict(Content::Untouched, standing, true), Verdict::Leave);
         }
+        assert_eq!(verdict(Content::Saved, Standing::Ordered, false), Verdict::Seal(Source::Restart));
+        for standing in [Standing::Crashed, Standing::Orphaned, Standing::Found(Source::Restart)] {
+            assert_eq!(verdict(Content::Saved, standing, true), Verdict::Leave);
+        }
     }
 
     #[test]
     fn a_known_file_is_untouched_unless_it_was_written_to() {
-        assert_eq!(Content::of(Arrival::Still, true), Content::Untouched);
-        assert_eq!(Content::of(Arrival::Unknown, true), Content::Untouched);
-        assert_eq!(Content::of(Arrival::InPlace, true), Content::Doubtful);
-        assert_eq!(Content::of(Arrival::Still, false), Content::Doubtful);
-        assert_eq!(Content::of(Arrival::Linked, false), Content::Whole);
+        let meta = Meta {
+            kind: Kind::File,
+            device: 1,
+            inode: 2,
+            size: 3,
+            allocated: 512,
+            mode: 0o600,
+            owner: 0,
+            mtime_ns: 4,
+        };
+        let (placed, saved) = (Known::new(1, &meta), Known::saved(1, &meta));
+        assert_eq!(Content::of(Arrival::Still, Some(&placed)), Content::Untouched);
+        assert_eq!(Content::of(Arrival::Unknown, Some(&placed)), Content::Untouched);
+        assert_eq!(Content::of(Arrival::Whole, Some(&saved)), Content::Saved);
+        assert_eq!(Content::of(Arrival::InPlace, Some(&saved)), Content::Doubtful);
+        assert_eq!(Content::of(Arrival::Still, None), Content::Doubtful);
+        assert_eq!(Content::of(Arrival::Linked, None), Content::Whole);
     }
 }

@@ -48,6 +48,7 @@ impl<V: Vfs> Shelf<'_, V> {
     pub(crate) fn offer_best(&mut self, spec: &State, spot: &Spot<V>) -> Result<Search, StateError> {
         let mut search = Search::default();
         let generations = self.generations()?;
+        self.ledger.keep_offers_of(&generations);
         for generation in self.in_order(&generations, spec.once) {
             if self.try_one(spec, spot, generation, &mut search)? {
                 return Ok(search);

@@ -12,7 +12,7 @@ use super::header::{Header, Source};
 use super::ledger::Known;
 use super::present::{Content, Present, Standing, Verdict, inspect, verdict};
 use super::reason::Reason;
-use super::shelf::Shelf;
+use super::shelf::{Durability, Memory, Shelf};
 use super::vfs::{Kind, Meta, Vfs};
 use super::{Seal, Sealed};
 use crate::config::model::State;
@@ -59,6 +59,18 @@ fn split(file: &Path) -> Result<(&Path, &OsStr), StateError> {
     })
 }
 
+/// Asked after a generation is written and before it gets its name: whether it may.
+pub(crate) type MayPublish<'a> = &'a dyn Fn() -> io::Result<()>;
+
+/// What becomes a generation.
+pub(crate) struct Draft<'a, V: Vfs> {
+    pub(crate) file: &'a V::File,
+    pub(crate) meta: &'a Meta,
+    pub(crate) source: Source,
+    pub(crate) incarnation: u64,
+    pub(crate) stamp: Stamp,
+}
+
 impl<V: Vfs> Shelf<'_, V> {
     /// Looks at the state file and does what the contract says. The ledger in memory knows of it afterwards;
     /// the caller saves it.
@@ -77,30 +89,48 @@ impl<V: Vfs> Shelf<'_, V> {
             Present::File(file, meta) => (file, meta),
         };
         self.ledger.mode = Some(meta.mode);
-        let known = self.ledger.recognise(&meta);
-        let mut content = Content::of(arrival, known.is_some());
-        if content == Content::Doubtful && known.is_some() && self.same_as_known(&file, &meta)?.is_some() {
-            content = Content::Untouched;
-        }
-        match verdict(content, standing, spec.atomic) {
+        match verdict(self.content(arrival, (&file, &meta))?, standing, spec.atomic) {
             Verdict::Leave => {
                 self.ledger.know_only(&meta);
                 Ok(Seal::Untouched)
             }
-            Verdict::Seal(source) => self.seal(spot, (&file, &meta), source, (standing, incarnation)),
-            Verdict::Reject(reason) => match self.same_as_known(&file, &meta)? {
-                Some(generation) => {
-                    self.ledger.known = vec![Known::new(generation, &meta)];
-                    Ok(Seal::Untouched)
+            Verdict::Seal(source) => {
+                if let Some(twin) = self.unrecorded_twin((&file, &meta), (standing, source))? {
+                    return Ok(self.is_known_as(twin, &meta));
                 }
+                let stamp = match standing {
+                    Standing::Found(_) => Stamp::at_mtime(self.clock, meta.mtime_ns),
+                    Standing::Crashed | Standing::Orphaned => Stamp::of_file(self.clock, meta.mtime_ns),
+                    Standing::Ordered => Stamp::now(self.clock),
+                };
+                self.seal(spot, &Draft { file: &file, meta: &meta, source, incarnation, stamp })
+            }
+            Verdict::Reject(reason) => match self.same_as_known((&file, &meta))? {
+                Some(generation) => Ok(self.is_known_as(generation, &meta)),
                 None => self.quarantine(spot, Some((&file, &meta)), reason),
             },
         }
     }
 
+    fn content(&self, arrival: Arrival, file: (&V::File, &Meta)) -> Result<Content, StateError> {
+        let known = self.ledger.recognise(file.1);
+        let content = Content::of(arrival, known);
+        match known {
+            Some(known) if content == Content::Doubtful && self.same_as_known(file)?.is_some() => {
+                Ok(Content::of_known(known))
+            }
+            _ => Ok(content),
+        }
+    }
+
+    fn is_known_as(&mut self, generation: u64, meta: &Meta) -> Seal {
+        self.ledger.known = vec![Known::new(generation, meta)];
+        Seal::Untouched
+    }
+
     /// The generation that has the same bytes, among the newest and those whose files orch knows. It tells a
     /// file that was only touched, or sealed just before orch was killed.
-    fn same_as_known(&self, file: &V::File, meta: &Meta) -> Result<Option<u64>, StateError> {
+    fn same_as_known(&self, (file, meta): (&V::File, &Meta)) -> Result<Option<u64>, StateError> {
         let newest = self.generations()?.last().copied();
         let known = self.ledger.known.iter().map(|known| known.generation);
         let same =
@@ -108,49 +138,69 @@ impl<V: Vfs> Shelf<'_, V> {
         Ok(newest.into_iter().chain(known).find(same))
     }
 
-    fn seal(
-        &mut self,
-        spot: &Spot<V>,
-        present: (&V::File, &Meta),
-        source: Source,
-        (standing, incarnation): (Standing, u64),
-    ) -> Result<Seal, StateError> {
-        let stamp = match standing {
-            Standing::Found(_) => Stamp::at_mtime(self.clock, present.1.mtime_ns),
-            _ => Stamp::now(self.clock),
-        };
-        let write = |shelf: &mut Self| shelf.write_generation(present, source, incarnation, &stamp);
-        // A failed write or fsync is not repeated on the same file: the system may have dropped the pages.
-        // A fresh file may do better; once.
-        let generation = write(self).or_else(|_| write(self)).attempt("seal the state file", &spot.path)?;
-        self.ledger.known = vec![Known::new(generation, present.1)];
-        self.ledger.high = generation;
-        Ok(Seal::Sealed(Sealed { generation, source, bytes: present.1.size }))
-    }
-
-    fn write_generation(
+    /// The generation that was made of this very file, and that the ledger does not tell of, since a crash
+    /// came between the two. Sealed once more, it could be used twice. What a stop hands over is a `restart`
+    /// whatever was saved before.
+    fn unrecorded_twin(
         &self,
         (file, meta): (&V::File, &Meta),
-        source: Source,
-        incarnation: u64,
-        stamp: &Stamp,
-    ) -> io::Result<u64> {
+        (standing, source): (Standing, Source),
+    ) -> Result<Option<u64>, StateError> {
+        let unrecorded = self.generations()?.into_iter().rev().filter(|number| *number > self.recorded);
+        Ok(unrecorded.into_iter().find(|number| {
+            let header = generation::peek(self.vfs, &self.dir, *number);
+            header.is_some_and(|header| standing != Standing::Ordered || header.source == source)
+                && generation::same_payload(self.vfs, &self.dir, *number, (file, meta.size))
+        }))
+    }
+
+    fn seal(&mut self, spot: &Spot<V>, draft: &Draft<'_, V>) -> Result<Seal, StateError> {
+        let known = Known::new(self.publish(spot, draft, &|| Ok(()))?, draft.meta);
+        let generation = known.generation;
+        self.ledger.known = vec![known];
+        Ok(Seal::Sealed(Sealed { generation, source: draft.source, bytes: draft.meta.size }))
+    }
+
+    /// Makes a new generation, durably; gives its number.
+    pub(crate) fn publish(
+        &mut self,
+        spot: &Spot<V>,
+        draft: &Draft<'_, V>,
+        may: MayPublish<'_>,
+    ) -> Result<u64, StateError> {
+        if self.memory == Memory::None {
+            // Generations without a ledger mean that one was lost.
+            self.save(Durability::Certain)?;
+        }
+        // A failed write or fsync is not repeated on the same file: the system may have dropped the pages.
+        // A fresh file may do better; once.
+        let written = self.write_generation(draft, may).or_else(|error| match error.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::Interrupted => Err(error),
+            _ => self.write_generation(draft, may),
+        });
+        let generation = written.attempt("seal the state file", &spot.path)?;
+        self.ledger.high = generation;
+        Ok(generation)
+    }
+
+    fn write_generation(&self, draft: &Draft<'_, V>, may: MayPublish<'_>) -> io::Result<u64> {
         let newest = self.vfs.list(&self.dir)?.iter().filter_map(|name| generation::number(name)).max();
         let number = self.ledger.high.max(newest.unwrap_or(0)) + 1;
         let header = Header {
             component: self.component.to_string(),
-            incarnation,
+            incarnation: draft.incarnation,
             generation: number,
-            source,
-            timestamp: stamp.timestamp,
-            boot_id: stamp.boot_id.clone(),
-            boottime_ns: stamp.boottime_ns,
-            payload_len: meta.size,
+            source: draft.source,
+            timestamp: draft.stamp.timestamp,
+            boot_id: draft.stamp.boot_id.clone(),
+            boottime_ns: draft.stamp.boottime_ns,
+            payload_len: draft.meta.size,
         };
         let temporary = OsStr::new(NEW_GENERATION);
         let written = self.create(temporary, 0o600).and_then(|new| {
-            generation::write(self.vfs, &new, &header, file)?;
-            self.still_the_same(file, meta)
+            generation::write(self.vfs, &new, &header, draft.file, may)?;
+            self.still_the_same(draft.file, draft.meta)?;
+            may()
         });
         if let Err(error) = written {
             // It gives back the space that the failure may be about; if that fails, the next seal does it.

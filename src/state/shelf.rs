@@ -10,6 +10,7 @@ use super::generation::{self, file_name};
 use super::ledger::{Ledger, MAX_LEDGER};
 use super::reason::Reason;
 use super::vfs::{Kind, Vfs};
+use crate::config::model::State;
 use crate::types::Name;
 
 pub(super) const LEDGER: &str = "ledger";
@@ -41,6 +42,8 @@ pub(crate) struct Shelf<'a, V: Vfs> {
     pub(crate) dir: V::Dir,
     pub(crate) path: PathBuf,
     pub(crate) ledger: Ledger,
+    /// The highest generation that the ledger's file tells of.
+    pub(crate) recorded: u64,
     pub(crate) memory: Memory,
 }
 
@@ -65,7 +68,8 @@ impl<'a, V: Vfs> Shelf<'a, V> {
         let path = base_path.join(name);
         let dir = open_or_make(vfs, base, name).attempt("open the state folder", &path)?;
         let ledger = Ledger::default();
-        let mut shelf = Self { vfs, clock, component, dir, path, ledger, memory: Memory::Sound };
+        let (recorded, memory) = (0, Memory::Sound);
+        let mut shelf = Self { vfs, clock, component, dir, path, ledger, recorded, memory };
         shelf.load().attempt("read the state ledger in", &shelf.path)?;
         Ok(shelf)
     }
@@ -90,7 +94,10 @@ impl<'a, V: Vfs> Shelf<'a, V> {
             Err(error) => return Err(error),
         };
         match Ledger::decode(&bytes) {
-            Some(ledger) => self.ledger = ledger,
+            Some(ledger) => {
+                self.recorded = ledger.high;
+                self.ledger = ledger;
+            }
             None => {
                 let reason = Reason::Damaged("the ledger is not what was written");
                 let moved_to = self.set_aside(LEDGER.as_ref(), &reason)?;
@@ -117,6 +124,7 @@ impl<'a, V: Vfs> Shelf<'a, V> {
         self.clock.boot_id().clone_into(&mut self.ledger.boot);
         self.write_ledger(durability).attempt("write the state ledger in", &self.path)?;
         self.memory = Memory::Sound;
+        self.recorded = self.ledger.high;
         Ok(())
     }
 
@@ -159,6 +167,8 @@ impl<'a, V: Vfs> Shelf<'a, V> {
         let (quarantine, new) = self.quarantine_place(label, reason)?;
         self.vfs.rename_new(from, name, &quarantine, new.as_ref())?;
         self.vfs.sync_dir(&quarantine)?;
+        // Or the next boot could find it at both places.
+        self.vfs.sync_dir(from)?;
         self.bound(&quarantine);
         Ok(self.path.join(QUARANTINE).join(new))
     }
@@ -182,6 +192,8 @@ impl<'a, V: Vfs> Shelf<'a, V> {
     /// Opens the quarantine and chooses a name in it. Names begin with a rising number.
     fn quarantine_place(&self, label: &OsStr, reason: &Reason) -> io::Result<(V::Dir, String)> {
         let quarantine = open_or_make(self.vfs, &self.dir, QUARANTINE.as_ref())?;
+        // Whoever made it may have been killed before it was durable.
+        self.vfs.sync_dir(&self.dir)?;
         let last = self.vfs.list(&quarantine)?.iter().filter_map(|name| order(name)).max().unwrap_or(0);
         let label = label.to_string_lossy();
         let short: String = label.chars().filter(|c| !c.is_control()).take(40).collect();
@@ -210,14 +222,16 @@ impl<'a, V: Vfs> Shelf<'a, V> {
     }
 
     /// Removes the oldest generations beyond `keep`, but for those that are still to be used.
-    pub(crate) fn prune(&self, keep: u32) -> Result<(), StateError> {
+    pub(crate) fn prune(&self, State { keep, once, .. }: &State) -> Result<(), StateError> {
         let numbers = self.generations()?;
         let unused_restart = numbers.iter().rev().copied().filter(|g| self.ledger.is_unused(*g)).find(|g| {
             generation::peek(self.vfs, &self.dir, *g).is_some_and(|h| h.source == super::Source::Restart)
         });
-        let keep = usize::try_from(keep.max(1)).unwrap_or(usize::MAX);
+        let keep = usize::try_from((*keep).max(1)).unwrap_or(usize::MAX);
         for number in numbers.iter().rev().skip(keep).copied() {
-            if Some(number) != unused_restart && self.ledger.offers(number) == 0 {
+            // Only with `once` does it matter how often one was offered.
+            let on_offer = *once && self.ledger.offers(number) > 0;
+            if Some(number) != unused_restart && !on_offer {
                 self.vfs
                     .unlink(&self.dir, &file_name(number))
                     .attempt("remove an old state in", &self.path)?;
@@ -232,12 +246,12 @@ fn order(name: &OsStr) -> Option<u64> {
     name.to_str()?.split('-').next()?.parse().ok()
 }
 
-/// Opens a folder of the store; makes it, durably, if it is not there.
+/// Opens a folder of the store; makes it if it is not there. The caller makes it durable by an fsync of the
+/// folder that it is in, also where it was there: whoever made it may have been killed before.
 pub(crate) fn open_or_make<V: Vfs>(vfs: &V, at: &V::Dir, name: &OsStr) -> io::Result<V::Dir> {
     match vfs.open_dir(at, name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             vfs.make_dir(at, name)?;
-            vfs.sync_dir(at)?;
             vfs.open_dir(at, name)
         }
         opened => opened,

@@ -1,6 +1,6 @@
 //! The store itself: one state directory, all its components.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,9 +16,10 @@ use super::present::{Present, Standing, inspect};
 use super::reason::Reason;
 use super::seal::Spot;
 use super::shelf::{Durability, Memory, Shelf, open_or_make};
-use super::tracker::{FolderId, Tracker};
+use super::tracker::Tracker;
+use super::tracks::FolderId;
 use super::vfs::{Os, Vfs};
-use super::{Ending, Rejected, Restore, Seal};
+use super::{Ending, Rejected, ReplacedSink, Restore, Seal};
 use crate::config::model::State;
 use crate::types::Name;
 
@@ -27,23 +28,30 @@ pub(super) const FOLDER: &str = "state";
 /// The states of all components of one state directory. The caller holds the project's lock: there is one
 /// store for a state directory at a time.
 pub struct Store<V: Vfs = Os> {
-    vfs: V,
-    clock: Box<dyn Clock>,
+    pub(super) vfs: V,
+    pub(super) clock: Box<dyn Clock>,
     base: V::Dir,
     path: PathBuf,
-    tracker: Tracker,
-    incarnations: Mutex<Incarnations<V>>,
+    pub(super) tracker: Tracker,
+    pub(super) incarnations: Mutex<Incarnations<V>>,
     /// Ends whose seal has failed; it is tried again before the next start.
-    unsealed: Mutex<BTreeMap<Name, (u64, Ending)>>,
+    pub(super) unsealed: Mutex<BTreeMap<Name, (u64, Ending)>>,
+    /// Uses that could not be written down; it is tried again with the next call.
+    pub(super) unnoted: Mutex<BTreeMap<Name, u64>>,
+    /// The runs of which no snapshot shall be taken any more.
+    pub(super) given_up: Mutex<BTreeMap<Name, u64>>,
+    /// Components whose folder is known to be durable.
+    durable: Mutex<BTreeSet<Name>>,
 }
 
 impl Store {
-    /// Opens `<state_dir>/state`, and makes it with mode 0700 if it is not there.
+    /// Opens `<state_dir>/state`, and makes it with mode 0700 if it is not there. `replaced` is told when a
+    /// running component has replaced its file.
     ///
     /// # Errors
     /// When it can't be made or opened, or belongs to another user.
-    pub fn open(state_dir: &Path) -> Result<Self, StateError> {
-        Self::with(Os, Box::new(SystemClock::new()), state_dir)
+    pub fn open(state_dir: &Path, replaced: ReplacedSink) -> Result<Self, StateError> {
+        Self::with(Os, Box::new(SystemClock::new()), state_dir, replaced)
     }
 }
 
@@ -52,11 +60,17 @@ impl<V: Vfs> Store<V> {
     ///
     /// # Errors
     /// As [`Store::open`].
-    pub fn with(vfs: V, clock: Box<dyn Clock>, state_dir: &Path) -> Result<Self, StateError> {
+    pub fn with(
+        vfs: V,
+        clock: Box<dyn Clock>,
+        state_dir: &Path,
+        replaced: ReplacedSink,
+    ) -> Result<Self, StateError> {
         let path = state_dir.join(FOLDER);
         vfs.make_path(state_dir, true).attempt("make the state directory", state_dir)?;
         let parent = vfs.open_path(state_dir).attempt("open the state directory", state_dir)?;
         let base = open_or_make(&vfs, &parent, FOLDER.as_ref()).attempt("open the state folder", &path)?;
+        make_durable(&vfs, &parent, state_dir).attempt("make the state folder durable in", state_dir)?;
         let owner = vfs.dir_meta(&base).attempt("look at the state folder", &path)?.owner;
         if owner != rustix::process::geteuid().as_raw() {
             let foreign = io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to another user");
@@ -64,8 +78,18 @@ impl<V: Vfs> Store<V> {
         }
         let incarnations = Incarnations::open(&vfs, &base, clock.boot_id());
         let incarnations = Mutex::new(incarnations.attempt("read the incarnations' numbers in", &path)?);
-        let (tracker, unsealed) = (Tracker::default(), Mutex::default());
-        Ok(Self { vfs, clock, base, path, tracker, incarnations, unsealed })
+        Ok(Self {
+            vfs,
+            clock,
+            base,
+            path,
+            tracker: Tracker::new(replaced),
+            incarnations,
+            unsealed: Mutex::default(),
+            unnoted: Mutex::default(),
+            given_up: Mutex::default(),
+            durable: Mutex::default(),
+        })
     }
 
     /// The number of a component's next incarnation. It is given out: the next call gives the next number,
@@ -109,17 +133,19 @@ impl<V: Vfs> Store<V> {
         }
     }
 
-    /// Begins to observe the state file, before the spawn, so that [`Store::seal`] can tell whether its bytes
-    /// came whole, by rename or link, or were written in place. Makes the file's folder.
+    /// Begins to observe the state file of a run, before its spawn, so that [`Store::seal`] can tell whether its bytes
+    /// came whole, by rename or link, or were written in place. From then on the store's [`ReplacedSink`] is
+    /// told when the file was replaced whole. Makes the file's folder.
     ///
     /// # Errors
     /// When the folder can't be made or observed. The component may start all the same: after a crash, its
     /// file will then count only with `atomic: true`.
-    pub fn track(&self, name: &Name, spec: &State) -> Result<(), StateError> {
+    pub fn track(&self, name: &Name, spec: &State, incarnation: u64) -> Result<(), StateError> {
         let spot = Spot::make(&self.vfs, &spec.file)?;
         let folder = spec.file.parent().unwrap_or(Path::new("/"));
         let id = self.folder_id(&spot)?;
-        self.tracker.track(name, (folder, id), &spot.name).attempt("observe the folder", folder)?;
+        let tracked = self.tracker.track(name, (folder, id), &spot.name, incarnation);
+        tracked.attempt("observe the folder", folder)?;
         let present =
             inspect(&self.vfs, &spot.dir, &spot.name, spec.max_size).attempt("look at", &spot.path)?;
         let known = match present {
@@ -137,6 +163,8 @@ impl<V: Vfs> Store<V> {
     pub fn forget(&self, name: &Name) {
         self.tracker.forget(name);
         lock(&self.unsealed).remove(name);
+        lock(&self.unnoted).remove(name);
+        lock(&self.given_up).remove(name);
     }
 
     /// Seals the state file of an incarnation, all of whose processes are gone. `spec` is the one that it ran
@@ -167,6 +195,7 @@ impl<V: Vfs> Store<V> {
         ending: Ending,
     ) -> Result<Seal, StateError> {
         let mut shelf = self.shelf(name)?;
+        self.tracker.ended(name);
         let settled = match Spot::open(&self.vfs, &spec.file)? {
             Some(spot) => {
                 let arrival = self.arrival(name, &spot)?;
@@ -180,7 +209,7 @@ impl<V: Vfs> Store<V> {
             warn_of(name, shelf.save(Durability::Either));
         }
         if matches!(settled, Ok(Seal::Sealed(_))) {
-            warn_of(name, shelf.prune(spec.keep));
+            warn_of(name, shelf.prune(spec));
         }
         settled
     }
@@ -190,8 +219,24 @@ impl<V: Vfs> Store<V> {
     /// stays, but is not offered any more.
     ///
     /// # Errors
-    /// When the store or the file's folder can't be read or written. No state is lost by it.
+    /// When the store or the file's folder can't be read or written. No state is lost by it, and nothing
+    /// counts as offered.
     pub fn restore(
+        &self,
+        name: &Name,
+        spec: &State,
+        next_incarnation: u64,
+        allow: bool,
+    ) -> Result<Restore, StateError> {
+        let restored = self.try_restore(name, spec, next_incarnation, allow);
+        if restored.is_err() {
+            // Nothing runs now whose end could be missed.
+            self.take_back(name, next_incarnation).ok();
+        }
+        restored
+    }
+
+    fn try_restore(
         &self,
         name: &Name,
         spec: &State,
@@ -216,6 +261,7 @@ impl<V: Vfs> Store<V> {
             Seal::Absent | Seal::Untouched => {}
         }
         shelf.ledger.running = Some(next_incarnation);
+        shelf.ledger.offered = None;
         shelf.ledger.incarnation = shelf.ledger.incarnation.max(next_incarnation);
         shelf.ledger.file = spec.file.to_string_lossy().into_owned();
         let covered = is_covered(&shelf, &found)?;
@@ -228,7 +274,7 @@ impl<V: Vfs> Store<V> {
         restore.rejected.extend(search.rejected);
         restore.passed_over = search.passed_over;
         if restore.sealed_aside.is_some() {
-            warn_of(name, shelf.prune(spec.keep));
+            warn_of(name, shelf.prune(spec));
         }
         self.tracker.reset(name, Arrival::Still);
         Ok(restore)
@@ -253,9 +299,18 @@ impl<V: Vfs> Store<V> {
     /// The component has become ready with this generation: with `once`, a `restart` is used up now, durably.
     ///
     /// # Errors
-    /// When that can't be written down.
+    /// When that can't be written down. It is tried again with the next call for the component, and before
+    /// anything is offered to it.
     pub fn used(&self, name: &Name, generation: u64) -> Result<(), StateError> {
-        let mut shelf = self.shelf(name)?;
+        let noted = self.open_shelf(name).and_then(|mut shelf| self.note_used(&mut shelf, generation));
+        match noted {
+            Ok(()) => lock(&self.unnoted).remove(name),
+            Err(_) => lock(&self.unnoted).insert(name.clone(), generation),
+        };
+        noted
+    }
+
+    fn note_used(&self, shelf: &mut Shelf<'_, V>, generation: u64) -> Result<(), StateError> {
         let offered = shelf.ledger.offered.filter(|given| given.generation == generation);
         let given = offered.unwrap_or_else(|| {
             let header = generation::peek(&self.vfs, &shelf.dir, generation);
@@ -274,11 +329,32 @@ impl<V: Vfs> Store<V> {
         closed.attempt("write the incarnations' numbers in", &self.path)
     }
 
-    fn shelf<'a>(&'a self, name: &'a Name) -> Result<Shelf<'a, V>, StateError> {
-        Shelf::open(&self.vfs, &*self.clock, (&self.base, &self.path), name)
+    /// Opens a component's folder, and makes up for a use that could not be written down.
+    pub(super) fn shelf<'a>(&'a self, name: &'a Name) -> Result<Shelf<'a, V>, StateError> {
+        let mut shelf = self.open_shelf(name)?;
+        let unnoted = lock(&self.unnoted).get(name).copied();
+        if let Some(generation) = unnoted {
+            if shelf.ledger.is_unused(generation) {
+                // Should it fail again: what is in memory holds for this call, and is written by it.
+                warn_of(name, self.note_used(&mut shelf, generation));
+            } else {
+                lock(&self.unnoted).remove(name);
+            }
+        }
+        Ok(shelf)
     }
 
-    fn folder_id(&self, spot: &Spot<V>) -> Result<FolderId, StateError> {
+    fn open_shelf<'a>(&'a self, name: &'a Name) -> Result<Shelf<'a, V>, StateError> {
+        let shelf = Shelf::open(&self.vfs, &*self.clock, (&self.base, &self.path), name)?;
+        if !lock(&self.durable).contains(name) {
+            // Whoever made it, this call or an orch that was killed, may not have come to this.
+            self.vfs.sync_dir(&self.base).attempt("make durable", &self.path)?;
+            lock(&self.durable).insert(name.clone());
+        }
+        Ok(shelf)
+    }
+
+    pub(super) fn folder_id(&self, spot: &Spot<V>) -> Result<FolderId, StateError> {
         let meta = self.vfs.dir_meta(&spot.dir).attempt("look at the folder of", &spot.path)?;
         Ok(FolderId::of(&meta))
     }
@@ -302,6 +378,9 @@ impl<V: Vfs> Store<V> {
                 shelf.settle(spec, spot, standing_after(ending), (arrival, incarnation))?
             }
             None => {
+                if shelf.memory == Memory::None {
+                    shelf.ledger.file = spec.file.to_string_lossy().into_owned();
+                }
                 let incarnation = shelf.ledger.running.unwrap_or(shelf.ledger.incarnation);
                 let standing = standing_before_start(shelf, spec);
                 shelf.settle(spec, spot, standing, (Arrival::Unknown, incarnation))?
@@ -364,6 +443,10 @@ fn standing_before_start<V: Vfs>(shelf: &Shelf<'_, V>, spec: &State) -> Standing
     match shelf.memory {
         Memory::None => Standing::Found(Source::Snapshot),
         Memory::Lost { .. } => Standing::Orphaned,
+        // It has never run.
+        Memory::Sound if ledger.incarnation == 0 && ledger.running.is_none() => {
+            Standing::Found(Source::Snapshot)
+        }
         // A file that the component has never run with.
         Memory::Sound if ledger.file != spec.file.to_string_lossy() => Standing::Found(Source::Snapshot),
         Memory::Sound if ledger.running.is_some() || !same_boot => Standing::Orphaned,
@@ -372,13 +455,24 @@ fn standing_before_start<V: Vfs>(shelf: &Shelf<'_, V>, spec: &State) -> Standing
     }
 }
 
-fn warn_of(name: &Name, result: Result<(), StateError>) {
+/// Makes the state directory's entries durable, and its own in the folder that it is in, which is a courtesy:
+/// it may be a folder that this user can't read.
+fn make_durable<V: Vfs>(vfs: &V, dir: &V::Dir, path: &Path) -> io::Result<()> {
+    vfs.sync_dir(dir)?;
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if let Err(error) = vfs.open_path(above).and_then(|above| vfs.sync_dir(&above)) {
+        tracing::debug!(%error, "the folder of the state directory can't be synced");
+    }
+    Ok(())
+}
+
+pub(super) fn warn_of(name: &Name, result: Result<(), StateError>) {
     if let Err(error) = result {
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         tracing::warn!(component = %name, %error, cause, "the state store");
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,6 +8,7 @@ mod odd;
 mod provenance;
 mod restoring;
 mod sealing;
+mod snapshots;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -233,7 +234,7 @@ impl World {
     fn start(&mut self) -> Restore {
         self.incarnation = self.store.next_incarnation(&self.name);
         let restore = self.store.restore(&self.name, &self.spec, self.incarnation, true).unwrap();
-        self.store.track(&self.name, &self.spec).unwrap();
+        self.store.track(&self.name, &self.spec, self.incarnation).unwrap();
         restore
     }
 
@@ -291,7 +292,8 @@ impl World {
 }
 
 fn open(vfs: &Faulty, clock: &FakeClock, folder: &TempDir) -> Store<Faulty> {
-    Store::with(vfs.clone(), Box::new(clock.clone()), &folder.path().join(".orch")).unwrap()
+    let sink = Arc::new(|_, _| {});
+    Store::with(vfs.clone(), Box::new(clock.clone()), &folder.path().join(".orch"), sink).unwrap()
 }
 
 fn names_in(folder: &Path) -> Vec<String> {

@@ -1,9 +1,11 @@
 //! Observes the folders of state files while components run, so that it is known afterwards whether a file
 //! came whole. One inotify instance serves all folders. Events are queued inside the very system call that
 //! causes them; so when the processes are gone, one drain tells all.
+//!
+//! While a component runs, its owner is told when its file was replaced whole. That is told one drain later,
+//! and only if nothing was written since: some programs rename first and flush afterwards.
 
-use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -13,69 +15,59 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
-use super::arrival::{Arrival, Event};
-use super::vfs::Meta;
+use super::ReplacedSink;
+use super::arrival::Arrival;
+use super::tracks::{FolderId, Notice, Seen, Track, TrackRecord, Tracks};
 use crate::types::Name;
 
 /// Between two drains while events keep coming, so that a busy folder costs little. The kernel's queue holds
 /// 16,384 events.
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
-
-/// Which folder it is, whatever its path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FolderId(u64, u64);
-
-impl FolderId {
-    pub(crate) fn of(meta: &Meta) -> Self {
-        Self(meta.device, meta.inode)
-    }
-}
+const NONE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// The observer of all state files.
-#[derive(Default)]
 pub(crate) struct Tracker {
+    sink: ReplacedSink,
     running: Mutex<Option<Running>>,
 }
 
 /// What there is once the first file is observed.
 struct Running {
     shared: Arc<Shared>,
-    stop: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
 }
 
 struct Shared {
     inotify: OwnedFd,
+    /// Wakes the thread, because somebody else took events in that it has to tell of.
+    wake: OwnedFd,
+    /// Ends the thread, also in its pause.
+    stop: OwnedFd,
     tracks: Mutex<Tracks>,
-}
-
-#[derive(Default)]
-struct Tracks {
-    /// By watch and file name, so that an event finds its component whatever their number.
-    names: BTreeMap<(i32, OsString), Name>,
-    files: BTreeMap<Name, Track>,
-}
-
-struct Track {
-    watch: i32,
-    file: OsString,
-    folder: FolderId,
-    arrival: Arrival,
+    sink: ReplacedSink,
 }
 
 impl Tracker {
+    pub(crate) fn new(sink: ReplacedSink) -> Self {
+        Self { sink, running: Mutex::default() }
+    }
+
     /// Begins to observe a component's file, as if nothing had happened to it yet.
-    pub(crate) fn track(&self, name: &Name, folder: (&Path, FolderId), file: &OsStr) -> io::Result<()> {
+    pub(crate) fn track(
+        &self,
+        name: &Name,
+        folder: (&Path, FolderId),
+        file: &OsStr,
+        incarnation: u64,
+    ) -> io::Result<()> {
         let shared = self.shared()?;
         let watch = inotify::add_watch(&shared.inotify, folder.0, interest())?;
-        let mut tracks = shared.drain();
+        let mut tracks = shared.drain_beside();
         let old = tracks.forget(name);
-        tracks.names.insert((watch, file.to_owned()), name.clone());
-        let track = Track { watch, file: file.to_owned(), folder: folder.1, arrival: Arrival::Still };
-        tracks.files.insert(name.clone(), track);
+        tracks.insert(name, Track::new(watch, file, folder.1, Some(incarnation)));
         shared.release(&tracks, old);
         Ok(())
     }
@@ -83,29 +75,101 @@ impl Tracker {
     /// What happened before this moment is forgotten: `arrival` holds from now on.
     pub(crate) fn reset(&self, name: &Name, arrival: Arrival) {
         if let Some(shared) = self.started()
-            && let Some(track) = shared.drain().files.get_mut(name)
+            && let Some(track) = shared.drain_beside().files.get_mut(name)
         {
             track.arrival = arrival;
+            track.notice = Notice::None;
         }
     }
 
     /// How the component's file came, by all events up to now. `folder` is the one that it is in now.
     pub(crate) fn arrival(&self, name: &Name, folder: FolderId, file: &OsStr) -> Arrival {
         let Some(shared) = self.started() else { return Arrival::Unknown };
-        let tracks = shared.drain();
-        match tracks.files.get(name) {
-            Some(track) if track.folder == folder && track.file == file => track.arrival,
-            _ => Arrival::Unknown,
+        let tracks = shared.drain_beside();
+        tracks
+            .files
+            .get(name)
+            .filter(|track| track.is_at((folder, file)))
+            .map_or(Arrival::Unknown, |t| t.arrival)
+    }
+
+    /// The run that wrote the file is gone: nobody is told of replacements any more.
+    pub(crate) fn ended(&self, name: &Name) {
+        if let Some(shared) = self.started()
+            && let Some(track) = shared.drain_beside().files.get_mut(name)
+        {
+            track.incarnation = None;
+            track.notice = Notice::None;
         }
+    }
+
+    /// As [`Tracker::look`]; it answers what the owner was told, who may be told of the next replacement then.
+    pub(crate) fn answer(
+        &self,
+        name: &Name,
+        place: (FolderId, &OsStr),
+        incarnation: u64,
+    ) -> Option<(Arrival, Seen)> {
+        let shared = self.started()?;
+        let mut tracks = shared.drain_beside();
+        let track = tracks.files.get_mut(name).filter(|track| track.is_of(place, incarnation))?;
+        track.notice = Notice::None;
+        Some((track.arrival, track.seen))
+    }
+
+    /// How the file of a run came, and how much has happened to it. `None`: the run is not observed, or no
+    /// longer.
+    pub(crate) fn look(
+        &self,
+        name: &Name,
+        place: (FolderId, &OsStr),
+        incarnation: u64,
+    ) -> Option<(Arrival, Seen)> {
+        let shared = self.started()?;
+        let tracks = shared.drain_beside();
+        let track = tracks.files.get(name).filter(|track| track.is_of(place, incarnation))?;
+        Some((track.arrival, track.seen))
     }
 
     /// Observes a component's file no longer.
     pub(crate) fn forget(&self, name: &Name) {
         if let Some(shared) = self.started() {
-            let mut tracks = shared.drain();
+            let mut tracks = shared.drain_beside();
             let old = tracks.forget(name);
             shared.release(&tracks, old);
         }
+    }
+
+    /// Ends the thread, and gives what another image needs to go on: nothing that happens from now on is
+    /// lost, since the kernel keeps the events.
+    pub(crate) fn hand_over(self) -> (Option<OwnedFd>, Vec<TrackRecord>) {
+        let running = self.running.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut running) = running else { return (None, Vec::new()) };
+        running.end();
+        let records =
+            lock(&running.shared.tracks).files.iter().map(|(name, track)| track.record(name)).collect();
+        // The thread was the only other one that held it; should it not have ended, a second descriptor of
+        // the same instance does as well.
+        (running.shared.inotify.try_clone().ok(), records)
+    }
+
+    /// Goes on where [`Tracker::hand_over`] has stopped.
+    pub(crate) fn adopt(
+        sink: ReplacedSink,
+        inotify: Option<OwnedFd>,
+        records: Vec<TrackRecord>,
+    ) -> io::Result<Self> {
+        let tracker = Self::new(sink);
+        if let Some(inotify) = inotify {
+            let mut tracks = Tracks::default();
+            for record in records {
+                if let Some((name, track)) = record.track() {
+                    tracks.insert(&name, track);
+                }
+            }
+            *lock(&tracker.running) = Some(tracker.run(inotify, tracks)?);
+        }
+        Ok(tracker)
     }
 
     fn started(&self) -> Option<Arc<Shared>> {
@@ -118,40 +182,82 @@ impl Tracker {
             return Ok(Arc::clone(&running.shared));
         }
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        let shared = Arc::new(Shared { inotify, tracks: Mutex::default() });
-        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+        let started = self.run(inotify, Tracks::default())?;
+        Ok(Arc::clone(&running.insert(started).shared))
+    }
+
+    fn run(&self, inotify: OwnedFd, tracks: Tracks) -> io::Result<Running> {
+        let counter = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        let (wake, stop) = (counter()?, counter()?);
+        let (tracks, sink) = (Mutex::new(tracks), Arc::clone(&self.sink));
+        let shared = Arc::new(Shared { inotify, wake, stop, tracks, sink });
         let thread = std::thread::Builder::new().name("state-events".into()).spawn({
-            let (shared, stop) = (Arc::clone(&shared), Arc::clone(&stop));
-            move || keep_draining(&shared, &stop)
+            let shared = Arc::clone(&shared);
+            move || keep_draining(&shared)
         })?;
-        *running = Some(Running { shared: Arc::clone(&shared), stop, thread: Some(thread) });
-        Ok(shared)
+        Ok(Running { shared, thread: Some(thread) })
+    }
+
+    /// As if these events had been seen, without a folder that is watched.
+    #[cfg(test)]
+    pub(crate) fn pretend(&self, name: &Name, place: (FolderId, &OsStr), incarnation: u64, arrival: Arrival) {
+        let shared = self.shared().unwrap();
+        let mut tracks = lock(&shared.tracks);
+        tracks.forget(name);
+        let mut track = Track::new(-1, place.1, place.0, Some(incarnation));
+        track.arrival = arrival;
+        tracks.insert(name, track);
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        let told = rustix::io::write(&*self.stop, &1_u64.to_ne_bytes());
-        if let (Ok(_), Some(thread)) = (told, self.thread.take()) {
+impl Running {
+    fn end(&mut self) {
+        if let (true, Some(thread)) = (raise(&self.shared.stop), self.thread.take()) {
             drop(thread.join());
         }
     }
 }
 
-/// Empties the queue as it fills, so that a long run in a busy folder doesn't overflow it.
-fn keep_draining(shared: &Shared, stop: &OwnedFd) {
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Empties the queue as it fills, so that a long run in a busy folder doesn't overflow it, and tells of what
+/// was replaced.
+fn keep_draining(shared: &Shared) {
     loop {
-        let mut ready = [PollFd::new(&shared.inotify, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
-        match poll(&mut ready, None) {
+        // What is to be told waits for one pause, and not for the next event.
+        let patience = shared.drain().has_notice().then_some(NONE);
+        let mut ready =
+            [&shared.inotify, &shared.wake, &shared.stop].map(|fd| PollFd::new(fd, PollFlags::IN));
+        match poll(&mut ready, patience.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(_) => return,
         }
-        drop(shared.drain());
-        let mut stopped = [PollFd::new(stop, PollFlags::IN)];
-        if poll(&mut stopped, Some(&PAUSE)).is_ok_and(|count| count > 0) {
+        rustix::io::read(&shared.wake, &mut [0; 8]).ok();
+        let told = shared.drain().ripen();
+        if has_ended(shared, &NONE) {
+            return;
+        }
+        for (name, incarnation) in told {
+            (shared.sink)(name, incarnation);
+        }
+        if has_ended(shared, &PAUSE) {
             return;
         }
     }
+}
+
+fn has_ended(shared: &Shared, patience: &Timespec) -> bool {
+    let mut stopped = [PollFd::new(&shared.stop, PollFlags::IN)];
+    poll(&mut stopped, Some(patience)).is_ok_and(|count| count > 0)
+}
+
+/// Raises an event's counter; tells whether that has worked. A counter that is full is raised already.
+fn raise(counter: &OwnedFd) -> bool {
+    matches!(rustix::io::write(counter, &1_u64.to_ne_bytes()), Ok(_) | Err(Errno::AGAIN))
 }
 
 fn interest() -> WatchFlags {
@@ -168,6 +274,15 @@ fn interest() -> WatchFlags {
 }
 
 impl Shared {
+    /// As [`Shared::drain`], for those who are not the thread, which must be told of what there is to tell.
+    fn drain_beside(&self) -> MutexGuard<'_, Tracks> {
+        let tracks = self.drain();
+        if tracks.has_notice() {
+            raise(&self.wake);
+        }
+        tracks
+    }
+
     /// Takes in all that is queued, and gives what is known then.
     fn drain(&self) -> MutexGuard<'_, Tracks> {
         let mut tracks = lock(&self.tracks);
@@ -198,48 +313,6 @@ impl Shared {
             inotify::remove_watch(&self.inotify, watch).ok();
         }
     }
-}
-
-impl Tracks {
-    fn forget(&mut self, name: &Name) -> Option<i32> {
-        let track = self.files.remove(name)?;
-        self.names.remove(&(track.watch, track.file));
-        Some(track.watch)
-    }
-
-    fn take(&mut self, watch: i32, what: ReadFlags, file: Option<&OsStr>) {
-        if what.contains(ReadFlags::QUEUE_OVERFLOW) {
-            return self.lose(None);
-        }
-        let gone = ReadFlags::IGNORED | ReadFlags::UNMOUNT | ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF;
-        if what.intersects(gone) {
-            return self.lose(Some(watch));
-        }
-        let (Some(file), Some(event)) = (file, event_of(what)) else { return };
-        let Some(name) = self.names.get(&(watch, file.to_owned())) else { return };
-        if let Some(track) = self.files.get_mut(name) {
-            track.arrival = track.arrival.after(event);
-        }
-    }
-
-    /// Events are missing: of one folder, or of all.
-    fn lose(&mut self, watch: Option<i32>) {
-        for track in self.files.values_mut().filter(|track| watch.is_none_or(|watch| watch == track.watch)) {
-            track.arrival = track.arrival.after(Event::Lost);
-        }
-    }
-}
-
-fn event_of(what: ReadFlags) -> Option<Event> {
-    let table = [
-        (ReadFlags::MOVED_TO, Event::MovedTo),
-        (ReadFlags::CREATE, Event::Created),
-        (ReadFlags::MODIFY, Event::Modified),
-        (ReadFlags::CLOSE_WRITE, Event::ClosedAfterWrite),
-        (ReadFlags::MOVED_FROM, Event::Removed),
-        (ReadFlags::DELETE, Event::Removed),
-    ];
-    table.into_iter().find(|(flag, _)| what.contains(*flag)).map(|(_, event)| event)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

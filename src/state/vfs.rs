@@ -114,7 +114,7 @@ impl Vfs for Os {
     }
 
     fn make_dir(&self, at: &OwnedFd, name: &OsStr) -> io::Result<()> {
-        Ok(fs::mkdirat(at, name, Mode::RWXU)?)
+        Ok(retry_on_intr(|| fs::mkdirat(at, name, Mode::RWXU))?)
     }
 
     fn list(&self, dir: &OwnedFd) -> io::Result<Vec<OsString>> {
@@ -148,7 +148,7 @@ impl Vfs for Os {
         let mode = Mode::from_raw_mode(mode);
         let file = retry_on_intr(|| fs::openat(at, name, flags, mode))?;
         // The umask has no say in a file that replaces one of a known mode.
-        fs::fchmod(&file, mode)?;
+        retry_on_intr(|| fs::fchmod(&file, mode))?;
         Ok(file)
     }
 
@@ -173,11 +173,11 @@ impl Vfs for Os {
     }
 
     fn rename(&self, from: &OwnedFd, name: &OsStr, to: &OwnedFd, new: &OsStr) -> io::Result<()> {
-        Ok(fs::renameat(from, name, to, new)?)
+        Ok(retry_on_intr(|| fs::renameat(from, name, to, new))?)
     }
 
     fn rename_new(&self, from: &OwnedFd, name: &OsStr, to: &OwnedFd, new: &OsStr) -> io::Result<()> {
-        match fs::renameat_with(from, name, to, new, RenameFlags::NOREPLACE) {
+        match retry_on_intr(|| fs::renameat_with(from, name, to, new, RenameFlags::NOREPLACE)) {
             // The file system can't do it in one step. Nobody else writes in this folder, so looking first
             // is as good.
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => match self.stat(to, new) {
@@ -190,7 +190,7 @@ impl Vfs for Os {
     }
 
     fn unlink(&self, at: &OwnedFd, name: &OsStr) -> io::Result<()> {
-        Ok(fs::unlinkat(at, name, AtFlags::empty())?)
+        Ok(retry_on_intr(|| fs::unlinkat(at, name, AtFlags::empty()))?)
     }
 
     fn remove_tree(&self, at: &OwnedFd, name: &OsStr) -> io::Result<()> {

@@ -220,12 +220,12 @@ fn a_new_observer_takes_up_where_nothing_is_in_doubt() {
     world.hand_over("sealed");
     world.start();
     world.reopen();
-    world.store.track(&world.name, &world.spec).unwrap();
+    world.store.track(&world.name, &world.spec, world.incarnation).unwrap();
     assert_eq!(world.end(Ending::Crashed), Seal::Untouched);
     world.start();
     world.replace("unseen");
     world.reopen();
-    world.store.track(&world.name, &world.spec).unwrap();
+    world.store.track(&world.name, &world.spec, world.incarnation).unwrap();
     let seal = world.end(Ending::Crashed);
     assert!(matches!(seal, Seal::Quarantined { reason: Reason::WrittenInPlace, .. }), "{seal:?}");
 }
@@ -250,7 +250,7 @@ fn it_does_not_matter_whether_observation_begins_before_the_restore() {
     let mut world = World::on_disk();
     world.hand_over("sealed");
     world.incarnation = world.store.next_incarnation(&world.name);
-    world.store.track(&world.name, &world.spec).unwrap();
+    world.store.track(&world.name, &world.spec, world.incarnation).unwrap();
     let restore = world.store.restore(&world.name, &world.spec, world.incarnation, true).unwrap();
     assert_eq!(from(&restore), Some((Handed::Restart, 1)));
     // The store's own rename must not count as the component's. Both times at once give no event of a write.

@@ -164,7 +164,7 @@ fn components_are_sealed_in_parallel() {
                     let restore = world.store.restore(&name, &spec, round, true).unwrap();
                     let expected = (round > 1).then_some((Handed::Restart, round - 1));
                     assert_eq!(from(&restore), expected);
-                    world.store.track(&name, &spec).unwrap();
+                    world.store.track(&name, &spec, round).unwrap();
                     std::fs::write(&file, format!("{number} {round}")).unwrap();
                     let seal = world.store.seal(&name, &spec, round, Ending::Ordered).unwrap();
                     assert!(matches!(seal, Seal::Sealed(_)), "{seal:?}");
@@ -178,16 +178,16 @@ fn components_are_sealed_in_parallel() {
 fn the_machines_own_clock_and_disk_serve() {
     let world = World::on_disk();
     let (api, state_dir) = (&world.name, world.folder.path().join("own"));
-    let store = Store::open(&state_dir).unwrap();
+    let store = Store::open(&state_dir, Arc::new(|_, _| {})).unwrap();
     let number = store.next_incarnation(api);
     assert!(store.restore(api, &world.spec, number, true).unwrap().from.is_none());
-    store.track(api, &world.spec).unwrap();
+    store.track(api, &world.spec, number).unwrap();
     world.replace(vec![b'x'; 1 << 20]);
     let seal = store.seal(api, &world.spec, number, Ending::Crashed).unwrap();
     assert_eq!(seal, sealed(1, Source::Snapshot, 1 << 20));
     store.close().unwrap();
     drop(store);
-    let store = Store::open(&state_dir).unwrap();
+    let store = Store::open(&state_dir, Arc::new(|_, _| {})).unwrap();
     let number = store.next_incarnation(api);
     let restored = store.restore(api, &world.spec, number, true).unwrap().from.unwrap();
     assert_eq!((number, restored.source, restored.incarnation), (2, Handed::Snapshot, 1));

@@ -108,6 +108,7 @@ pub fn up(options: &UpOptions) -> Result<u8, UpError> {
     });
     let reports = inbox.clone();
     let sink = Arc::new(move |report| drop(reports.send(Message::Runner(report))));
+    ThreadRunner::hook_panics();
     let threads = ThreadRunner::start(sink, registry);
     let parts = Parts {
         core,

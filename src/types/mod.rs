@@ -5,6 +5,7 @@ mod exit;
 mod name;
 mod run;
 mod signal;
+mod source;
 mod time;
 
 pub use diagnostic::{Diagnostic, Place, Severity};
@@ -12,4 +13,5 @@ pub use exit::Exit;
 pub use name::{InvalidName, Name};
 pub use run::{Cid, RunId, UnitId};
 pub use signal::{Scope, Signal};
+pub use source::Source;
 pub use time::Time;

@@ -62,6 +62,7 @@ impl Driver {
                     self.parts.output.say(&line);
                 }
                 self.parts.journal.add(&record);
+                self.clients.tell(record);
             }
             Action::Exit { code } => self.exit = Some(code),
         }

@@ -7,6 +7,7 @@
 mod act;
 mod announce;
 mod baseline;
+mod clients;
 mod clock;
 mod driver;
 mod helpers;
@@ -18,4 +19,6 @@ mod reload;
 mod spawn;
 mod up;
 
-pub use up::{UpError, UpOptions, threads, up};
+pub use clients::{Control, Unmet};
+pub use clock::wall;
+pub use up::{Assembled, Left, UpError, UpOptions, assemble, check, threads, up};

@@ -19,9 +19,12 @@ pub(super) fn up(args: &UpArgs) -> Exit {
         state_dir: args.state_dir.clone().or_else(state_dir),
         cgroups: std::env::var_os("ORCH_CGROUPS").is_none_or(|value| value != "off"),
         no_color: no_color(),
+        foreground: true,
+        signals: true,
+        reexec: true,
     };
     match run(&options) {
-        Ok(0) => Exit::Done,
+        Ok(left) if left.code == 0 => Exit::Done,
         Ok(_) => Exit::Failed,
         Err(UpError::Invalid(report)) => {
             tell(&report);

@@ -86,8 +86,12 @@ pub enum RunnerReport {
 
 /// What both kinds of runner can be told about a unit that was spawned.
 pub trait Runner {
-    /// Sends `signal`, then SIGCONT. To a thread, any signal means: set the stop token.
+    /// Sends `signal`, then SIGCONT. A thread gets no signals.
     fn signal(&self, unit: UnitId, signal: Signal, scope: Scope);
+    /// Asks the unit to stop: a process by `signal`, as [`Runner::signal`] does; a thread by its stop token.
+    fn stop(&self, unit: UnitId, signal: Signal, scope: Scope) {
+        self.signal(unit, signal, scope);
+    }
     /// Ends every process of the unit by SIGKILL, and goes on until none is left.
     fn kill(&self, unit: UnitId);
 }

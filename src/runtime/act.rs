@@ -15,7 +15,7 @@ use crate::config::model::{Command, Component, Kind, Probe, Project, Stdin};
 use crate::output::{LogSpec, StreamSpec};
 use crate::probe::{self, Baseline};
 use crate::runner::keeper::ProcessSpec;
-use crate::runner::thread::ThreadSpec;
+use crate::runner::thread::{ThreadSpec, ThreadState};
 use crate::runner::{Runner, Scope};
 use crate::supervisor::{Action, Event, RunEvent, Source, State};
 use crate::types::{Cid, Exit, Name, RunId, Signal, UnitId};
@@ -67,6 +67,7 @@ impl Driver {
                     self.parts.output.say(&line);
                 }
                 self.parts.journal.add(&record);
+                self.clients.tell(record);
             }
             Action::Exit { code } => self.exit = Some(code),
         }
@@ -81,14 +82,24 @@ impl Driver {
         if thread { &self.parts.threads } else { &self.parts.keeper }
     }
 
+    /// A signal is either the request to stop, or means what `watch.action` makes of it: that is told by the
+    /// component's state, for the core has moved on already when it asks for a stop.
     fn signal(&mut self, run: RunId, signal: Signal, scope: Scope) {
-        let starting = self.parts.core.state(run.component) == Some(State::Starting);
-        if let Some(life) = self.lives.get_mut(&run) {
-            // What is asked to stop is not asked whether it is ready; a signal may mean something else, too.
-            if !starting {
-                life.probe = None;
-            }
-            let (unit, thread) = (life.unit, life.thread);
+        let state = self.parts.core.state(run.component);
+        let stays = matches!(state, Some(State::Starting | State::Ready | State::Unhealthy));
+        let Some(life) = self.lives.get_mut(&run) else { return };
+        // What is asked to stop is not asked whether it is ready; a signal may mean something else, too.
+        if state != Some(State::Starting) {
+            life.probe = None;
+        }
+        let (unit, thread) = (life.unit, life.thread);
+        if !stays {
+            self.runner(thread).stop(unit, signal, scope);
+        } else if thread {
+            let name = &life.spec.name;
+            let text = format!("{name}: a thread gets no {signal}; use `watch.action: restart`, or none");
+            self.say(Paint::Warn, &text);
+        } else {
             self.runner(thread).signal(unit, signal, scope);
         }
     }
@@ -113,7 +124,7 @@ impl Driver {
         let unit = self.new_unit(Purpose::Run(run));
         let started = match &spec.kind {
             Kind::Process(command) => self.spawn_process(unit, run, &spec, command, restored),
-            Kind::Thread { runner, with } => self.spawn_thread(unit, &spec, runner, with, restored.is_some()),
+            Kind::Thread { runner, with } => self.spawn_thread(unit, run, &spec, (runner, with), restored),
         };
         match started {
             Ok(life) => {
@@ -194,10 +205,10 @@ impl Driver {
     fn spawn_thread(
         &mut self,
         unit: UnitId,
+        run: RunId,
         spec: &Arc<Component>,
-        runner: &str,
-        with: &serde_yaml::Value,
-        restored: bool,
+        (runner, with): (&str, &serde_yaml::Value),
+        restored: Option<Source>,
     ) -> Result<Life, String> {
         let life = Life::new(unit, true, spec);
         let output = self.open_output(unit, spec, true)?;
@@ -206,8 +217,12 @@ impl Driver {
             runner: runner.to_owned(),
             with: with.clone(),
             output,
-            state_file: spec.state.as_ref().map(|state| state.file.clone()),
-            restored,
+            incarnation: run.incarnation,
+            state: spec.state.as_ref().map(|state| ThreadState {
+                file: state.file.clone(),
+                max_size: state.max_size,
+                restored,
+            }),
         };
         self.parts.threads.spawn(unit, thread);
         Ok(life)

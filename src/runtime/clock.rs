@@ -16,3 +16,10 @@ pub(crate) fn boot_id() -> String {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     text.trim().to_owned()
 }
+
+/// What a wall clock would have shown at `then`, as the wall clock stands now. For people; nothing is decided by it.
+#[must_use]
+pub fn wall(then: Time) -> std::time::SystemTime {
+    let ago = now().since(then);
+    std::time::SystemTime::now().checked_sub(ago).unwrap_or(std::time::SystemTime::UNIX_EPOCH)
+}

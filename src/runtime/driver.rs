@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::announce::{Announcer, Paint};
 use super::baseline::Baselines;
+use super::clients::Clients;
 use super::clock;
 use super::home::Home;
 use super::inbox::{Inbox, Message};
@@ -46,6 +47,8 @@ pub(crate) struct Parts {
     pub(crate) home: Home,
     pub(crate) environment: Environment,
     pub(crate) restore: bool,
+    /// Whether the process's signals are orch's to answer.
+    pub(crate) signals: bool,
     pub(crate) inbox: Inbox,
 }
 
@@ -64,6 +67,7 @@ pub(crate) struct Driver {
     /// What is never watched, as of the project that is declared.
     pub(crate) excluded: Vec<PathBuf>,
     pub(crate) excluded_for: Option<Arc<Project>>,
+    pub(crate) clients: Clients,
     pub(crate) exit: Option<u8>,
     /// A new image is to take over.
     pub(crate) reexec: Option<Option<PathBuf>>,
@@ -105,6 +109,7 @@ impl Driver {
             baselines: Baselines::default(),
             excluded: Vec::new(),
             excluded_for: None,
+            clients: Clients::default(),
             exit: None,
             reexec: None,
         }
@@ -112,7 +117,7 @@ impl Driver {
 
     /// Runs until the core says that the project has ended.
     pub(crate) async fn run(&mut self, mut messages: mpsc::UnboundedReceiver<Message>) -> u8 {
-        let mut signals = Signals::listen();
+        let mut signals = if self.parts.signals { Signals::listen() } else { Signals::default() };
         self.watch_project();
         self.step(Event::Up);
         loop {
@@ -173,6 +178,7 @@ impl Driver {
         if let Some(news) = self.parts.journal.write() {
             self.say(Paint::Bad, &news);
         }
+        self.answer_clients();
     }
 
     fn take(&mut self, message: Message) {
@@ -185,6 +191,10 @@ impl Driver {
             Message::Help { ticket, run, command, reply } => self.help(ticket, run, &command, reply),
             Message::EndHelp { ticket } => self.end_help(ticket),
             Message::Reloaded(loaded) => self.reloaded(loaded),
+            Message::Command { command, reply } => self.commanded(command, reply),
+            Message::Shutdown { force } => self.shut_down(force),
+            Message::Views { reply } => self.show(reply),
+            Message::Subscribe { after, subscriber } => self.subscribed(after, subscriber),
         }
     }
 
@@ -373,7 +383,8 @@ enum Signalled {
     Reload,
 }
 
-/// The signals that orch answers. One that orch was started with as ignored (nohup) stays so.
+/// The signals that orch answers; none by default. One that orch was started with as ignored (nohup) stays so.
+#[derive(Default)]
 struct Signals {
     interrupt: Option<Stream>,
     terminate: Option<Stream>,

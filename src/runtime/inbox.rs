@@ -2,12 +2,13 @@
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::clients::{Reply, Subscriber, Unmet};
 use crate::config::Loaded;
 use crate::config::model::Command;
 use crate::output::OutputReport;
 use crate::probe::ProbeReport;
 use crate::runner::RunnerReport;
-use crate::supervisor::Event;
+use crate::supervisor::{self, Event, View};
 use crate::types::{Exit, RunId};
 use crate::watch::WatchReport;
 
@@ -39,6 +40,30 @@ pub(crate) enum Message {
     EndHelp {
         /// Which.
         ticket: u64,
+    },
+    /// Somebody commands, and wants to know when it is done, or can't be any more.
+    Command {
+        /// What; not the shutdown, which has a message of its own.
+        command: supervisor::Command,
+        /// Where that is told; dropped untold when the project has ended.
+        reply: Reply<Result<(), Unmet>>,
+    },
+    /// The project is to end. Unlike a second Ctrl-C, a second request in order changes nothing.
+    Shutdown {
+        /// Whether everything is to be force-killed.
+        force: bool,
+    },
+    /// Somebody wants to see every component.
+    Views {
+        /// Where they are told.
+        reply: Reply<Vec<View>>,
+    },
+    /// Somebody wants to hear of what happens from now on, and of what is remembered.
+    Subscribe {
+        /// Only of records with higher numbers.
+        after: u64,
+        /// Who.
+        subscriber: Subscriber,
     },
     /// The file was read again; `None`: reading it broke.
     Reloaded(Option<Box<Loaded>>),

@@ -7,6 +7,7 @@
 mod act;
 mod announce;
 mod baseline;
+mod clients;
 mod clock;
 mod driver;
 mod helpers;
@@ -19,4 +20,6 @@ mod spawn;
 pub mod states;
 mod up;
 
-pub use up::{UpError, UpOptions, threads, up};
+pub use clients::{Control, Unmet};
+pub use clock::wall;
+pub use up::{Assembled, Left, UpError, UpOptions, assemble, check, threads, up};

@@ -1,8 +1,9 @@
-//! `orch up`: everything is made, in the one right order, then runs, then is taken apart.
+//! A project, from its file to its end: everything is made, in the one right order, then runs, then is taken
+//! apart. For `orch up` and for embedding programs.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::announce::Announcer;
+use super::clients::Control;
 use super::driver::{Driver, Parts};
 use super::home::{Home, HomeError};
 use super::inbox::{Inbox, Message};
@@ -17,20 +19,20 @@ use super::journal::Journal;
 use super::prepare::{States, why};
 use super::reload::Reloader;
 use crate::config::model::Project;
-use crate::config::{LoadOptions, Loaded, Threads, render};
+use crate::config::{LoadOptions, Loaded, Threads, load, render};
 use crate::output::{Output, OutputConfig, Terminal};
 use crate::plan::chosen;
 use crate::runner::keeper::{Cgroups, Keeper};
 use crate::runner::thread::{Registry, ThreadRunner};
 use crate::state::Store;
-use crate::supervisor::{Setup, Supervisor};
+use crate::supervisor::{Setup, Supervisor, View};
 use crate::types::{Name, Severity};
 use crate::watch::Watcher;
 
 /// How long the end may take when all units are gone.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What `orch up` was asked for.
+/// How a project is to be run.
 #[derive(Debug, Clone, Default)]
 pub struct UpOptions {
     /// The YAML file.
@@ -49,6 +51,29 @@ pub struct UpOptions {
     pub cgroups: bool,
     /// Whether the user wants no colours.
     pub no_color: bool,
+    /// Whether orch is what the process is for: it shows output and messages on the process's stdout and stderr,
+    /// has a panic of a thread printed to that thread's output, and raises the limit on open files. Else all
+    /// that stays as it is.
+    pub foreground: bool,
+    /// Whether orch answers the process's SIGINT, SIGTERM and SIGHUP.
+    pub signals: bool,
+    /// Whether a thread that does not return may be ended by a re-exec of the process.
+    pub reexec: bool,
+}
+
+/// A project that is ours: everything is made, nothing is started.
+pub struct Assembled {
+    parts: Parts,
+    messages: mpsc::UnboundedReceiver<Message>,
+}
+
+/// What was left when a project had ended.
+#[derive(Debug, Clone, Default)]
+pub struct Left {
+    /// The exit code of `orch up`.
+    pub code: u8,
+    /// The components, as they were in the end.
+    pub views: Vec<View>,
 }
 
 /// Why nothing was started.
@@ -64,15 +89,34 @@ pub enum UpError {
     Failed(String),
 }
 
-/// Runs a project until it ends; gives the exit code.
+/// Runs a project until it ends, as `orch up` does.
 ///
-/// Has to be called while the process has one thread: it forks the keeper.
+/// Best called while the process has one thread: it forks the keeper.
 ///
 /// # Errors
 /// When it can't begin. Nothing has been started then.
-pub fn up(options: &UpOptions) -> Result<u8, UpError> {
-    let registry = Arc::new(Registry::builtin());
-    let color = !options.no_color && std::io::stderr().is_terminal();
+pub fn up(options: &UpOptions) -> Result<Left, UpError> {
+    assemble(options, Arc::new(Registry::builtin()))?.run()
+}
+
+/// Reads the file as [`assemble`] does, and starts nothing. Gives the warnings, rendered.
+///
+/// # Errors
+/// [`UpError::Invalid`] and [`UpError::Unknown`].
+pub fn check(options: &UpOptions, registry: &Arc<Registry>) -> Result<String, UpError> {
+    let loaded = load(&options.file, &load_options(options, registry));
+    let report = render::human(&loaded.diagnostics, &loaded.sources, false);
+    let Some(project) = loaded.project else { return Err(UpError::Invalid(report)) };
+    chosen(&project, &options.profiles, &options.only).map_err(UpError::Unknown)?;
+    Ok(report)
+}
+
+/// Makes everything that it takes to run a project.
+///
+/// # Errors
+/// When it can't begin.
+pub fn assemble(options: &UpOptions, registry: Arc<Registry>) -> Result<Assembled, UpError> {
+    let color = options.foreground && !options.no_color && std::io::stderr().is_terminal();
     let reloader = Reloader::new(options, load_options(options, &registry), color);
     let loaded = reloader.read();
     let report = render::human(&loaded.diagnostics, &loaded.sources, color);
@@ -89,7 +133,10 @@ pub fn up(options: &UpOptions) -> Result<u8, UpError> {
     let cgroups = if options.cgroups { Cgroups::WherePossible } else { Cgroups::Never };
     let keeper = keeper(&home, cgroups, &inbox).map_err(UpError::Failed)?;
     home.note(&keeper).map_err(|error| failed("write the lock in", home.dir(), &error))?;
-    raise_open_files();
+    if options.foreground {
+        raise_open_files();
+        ThreadRunner::hook_panics();
+    }
     let output = output(options, &project, &inbox)?;
     if warned {
         output.say(report.trim_end());
@@ -125,9 +172,10 @@ pub fn up(options: &UpOptions) -> Result<u8, UpError> {
         home,
         environment: std::env::vars_os().collect(),
         restore: options.restore,
+        signals: options.signals,
         inbox,
     };
-    run(parts, messages)
+    Ok(Assembled { parts, messages })
 }
 
 /// What a load is told, beside the file.
@@ -147,19 +195,34 @@ pub fn threads(registry: &Arc<Registry>) -> Threads {
     Threads { names, check: Arc::new(move |name, with| registry.check(name, with)) }
 }
 
-fn run(parts: Parts, messages: mpsc::UnboundedReceiver<Message>) -> Result<u8, UpError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| UpError::Failed(format!("can't start the event loop: {error}")))?;
-    let mut driver = Driver::new(parts);
-    let code = runtime.block_on(async {
-        let code = driver.run(messages).await;
-        driver.parts.states.settled(PATIENCE).await;
-        code
-    });
-    // A worker that hangs on a dead disk must not keep orch.
-    runtime.shutdown_timeout(PATIENCE);
-    driver.finish(PATIENCE);
-    Ok(code)
+impl Assembled {
+    /// The way into it, for the time that it runs.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        Control::new(&self.parts.inbox)
+    }
+
+    /// Runs it until it ends.
+    ///
+    /// # Errors
+    /// When the event loop can't be made. Nothing has been started then.
+    pub fn run(self) -> Result<Left, UpError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime =
+            runtime.map_err(|error| UpError::Failed(format!("can't start the event loop: {error}")))?;
+        let mut driver = Driver::new(self.parts);
+        let code = runtime.block_on(async {
+            let code = driver.run(self.messages).await;
+            driver.clients.end();
+            driver.parts.states.settled(PATIENCE).await;
+            code
+        });
+        // A worker that hangs on a dead disk must not keep orch.
+        runtime.shutdown_timeout(PATIENCE);
+        let views = driver.shown();
+        driver.finish(PATIENCE);
+        Ok(Left { code, views })
+    }
 }
 
 /// Makes a keeper that holds the project's locks, and reports into the inbox.
@@ -171,20 +234,30 @@ pub(super) fn keeper(home: &Home, cgroups: Cgroups, inbox: &Inbox) -> Result<Kee
 }
 
 fn output(options: &UpOptions, project: &Project, inbox: &Inbox) -> Result<Output, UpError> {
-    let dup = |fd: std::os::fd::BorrowedFd<'_>| fd.try_clone_to_owned();
-    let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
+    let shown = options.foreground && !options.no_color;
     let longest = project.components.iter().map(|spec| spec.name.as_str().len()).max().unwrap_or(0);
     let config = OutputConfig {
-        color: !options.no_color && stdout.is_terminal(),
-        color_messages: !options.no_color && stderr.is_terminal(),
+        color: shown && std::io::stdout().is_terminal(),
+        color_messages: shown && std::io::stderr().is_terminal(),
         prefix_width: longest.min(20),
     };
     let reports = inbox.clone();
     let start = || {
-        let terminal = Terminal { stdout: dup(stdout.as_fd())?, stderr: dup(stderr.as_fd())? };
-        Output::start(config, terminal, Arc::new(move |report| drop(reports.send(Message::Output(report)))))
+        let sink = Arc::new(move |report| drop(reports.send(Message::Output(report))));
+        Output::start(config, terminal(options.foreground)?, sink)
     };
     start().map_err(|error| UpError::Failed(format!("can't start reading output: {error}")))
+}
+
+/// Where output is shown: where the process's own is, or nowhere.
+fn terminal(foreground: bool) -> std::io::Result<Terminal> {
+    let dup = |fd: std::os::fd::BorrowedFd<'_>| fd.try_clone_to_owned();
+    if foreground {
+        let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
+        return Ok(Terminal { stdout: dup(stdout.as_fd())?, stderr: dup(stderr.as_fd())? });
+    }
+    let null = OwnedFd::from(std::fs::File::options().write(true).open("/dev/null")?);
+    Ok(Terminal { stdout: null.try_clone()?, stderr: null })
 }
 
 fn watcher(inbox: &Inbox) -> Result<Watcher, UpError> {

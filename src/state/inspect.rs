@@ -220,7 +220,9 @@ impl<V: Vfs> Inspector<V> {
             Err(error) => return Err(StateError::new("open the state folder", path, error)),
         };
         let (ledger, memory) = (Ledger::default(), Memory::None);
-        let mut shelf = Shelf { vfs: &self.vfs, clock: &*self.clock, component, dir, path, ledger, memory };
+        let recorded = 0;
+        let mut shelf =
+            Shelf { vfs: &self.vfs, clock: &*self.clock, component, dir, path, ledger, recorded, memory };
         let mut before = self.ledger(&shelf);
         let mut numbers = shelf.generations()?;
         // A running orch may have been at work between the two; then the next look is as good.
@@ -237,6 +239,7 @@ impl<V: Vfs> Inspector<V> {
             Found::Absent if numbers.is_empty() => (Ledger::default(), Memory::None),
             Found::Absent | Found::Damaged => (Ledger::default(), Memory::Lost { moved_to: None }),
         };
+        shelf.recorded = shelf.ledger.high;
         Ok(Some((shelf, numbers)))
     }
 

@@ -61,7 +61,7 @@ use std::sync::Arc;
 pub use action::Action;
 pub use event::{Command, Event, RunEvent};
 pub use record::{End, Record, Restored, Sealed, Source, State, What};
-pub use view::View;
+pub use view::{Standing, View};
 
 use serde::{Deserialize, Serialize};
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
+pub use crate::types::Source;
 use crate::types::{Diagnostic, Exit, Name, Time};
 
 /// One thing that happened.
@@ -151,17 +152,6 @@ pub enum End {
     Crashed,
 }
 
-/// Where a state comes from (contract, section 5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Source {
-    /// A stop handed it over.
-    Restart,
-    /// It was there when a run ended otherwise.
-    Snapshot,
-    /// The newest sound one before a damaged one.
-    Backup,
-}
-
 /// The states of a component (contract, section 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum State {
@@ -222,24 +212,6 @@ impl State {
 }
 
 impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.word())
-    }
-}
-
-impl Source {
-    /// The word of the contract, as in `ORCH_RESTORED`.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Restart => "restart",
-            Self::Snapshot => "snapshot",
-            Self::Backup => "backup",
-        }
-    }
-}
-
-impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.word())
     }

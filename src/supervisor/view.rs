@@ -2,7 +2,7 @@
 
 use super::Supervisor;
 use super::record::{Source, State};
-use super::slot::Slot;
+use super::slot::{Phase, Slot, Stage};
 use crate::config::model::Kind;
 use crate::types::{Cid, Exit, Name, Time};
 
@@ -33,7 +33,66 @@ pub struct View {
     pub restored: Option<Source>,
 }
 
+/// How far a component is from what somebody wants of it. Unlike its [`State`], it tells a component that only
+/// looks at rest from one that is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Standing {
+    /// It is ready, and nothing is to end it.
+    Up,
+    /// Something is still to come of it by itself.
+    Underway,
+    /// It has completed.
+    Completed,
+    /// It has failed, or what it depends on has: nothing comes of it any more by itself.
+    Failed,
+    /// It is stopped.
+    Stopped,
+    /// It can't be ended.
+    Stuck,
+}
+
 impl Supervisor {
+    /// Whether everything is being force-killed.
+    #[must_use]
+    pub fn is_forced(&self) -> bool {
+        self.shutdown.as_ref().is_some_and(|shutdown| shutdown.forced)
+    }
+
+    /// How far a component is; `None` when it is no more.
+    #[must_use]
+    pub fn standing(&self, cid: Cid) -> Option<Standing> {
+        let slot = self.slot(cid)?;
+        Some(match &slot.phase {
+            Phase::Ready(_) if slot.wish.is_none() => Standing::Up,
+            Phase::Completed => Standing::Completed,
+            Phase::Failed | Phase::Blocked => Standing::Failed,
+            Phase::Stopped => Standing::Stopped,
+            Phase::Ending(ending) if matches!(ending.stage, Stage::Spared | Stage::GivenUp) => {
+                Standing::Stuck
+            }
+            Phase::Ready(_)
+            | Phase::Ending(_)
+            | Phase::Waiting
+            | Phase::Preparing(_)
+            | Phase::Spawning(_) => Standing::Underway,
+            Phase::Starting(_) | Phase::Sealing(_) | Phase::Settling { .. } => Standing::Underway,
+            Phase::Held { .. } | Phase::Backoff { .. } => Standing::Underway,
+        })
+    }
+
+    /// The number of the last run of a component that has executed anything: one that is only prepared has not,
+    /// and so sees whatever was changed or commanded before.
+    #[must_use]
+    pub fn executed(&self, cid: Cid) -> u64 {
+        let Some(slot) = self.slot(cid) else { return 0 };
+        let unseen = match &slot.phase {
+            Phase::Preparing(_) => true,
+            Phase::Sealing(ended) => ended.never_ran(),
+            _ => false,
+        };
+        slot.incarnation - u64::from(unseen)
+    }
+
     /// One component.
     #[must_use]
     pub fn view(&self, cid: Cid) -> Option<View> {

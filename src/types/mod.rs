@@ -6,6 +6,7 @@ mod exit;
 mod name;
 mod run;
 mod signal;
+mod source;
 mod time;
 
 pub use diagnostic::{Diagnostic, Place, Severity};
@@ -13,4 +14,5 @@ pub use exit::Exit;
 pub use name::{InvalidName, Name};
 pub use run::{Cid, RunId, UnitId};
 pub use signal::{NoSignal, Scope, Signal};
+pub use source::Source;
 pub use time::Time;

@@ -14,6 +14,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("state", HAND),
     ("probe", HAND),
     ("runtime", &["types", "config", "plan", "supervisor", "runner", "output", "watch", "state", "probe"]),
+    ("embed", &["types", "supervisor", "runner::thread", "runtime"]),
     ("cli", &["types", "config", "plan", "runner::thread", "runtime"]),
 ];
 

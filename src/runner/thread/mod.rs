@@ -8,12 +8,16 @@
 //!   does the joining: a thread can't join itself, and one that joined all in turn would let a unit that
 //!   hangs in its last destructor hide the end of others;
 //! - `Unkillable`: the answer to every `kill`. A thread ends by itself or not at all.
+//!
+//! A thread can be asked two things: to stop, and to save its state. Signals are for processes: none reaches it,
+//! so that one which only means "read your configuration again" does not stop it.
 
+mod ask;
 mod context;
 mod output;
 mod panics;
 mod registry;
-mod stop;
+mod state;
 mod ticker;
 
 #[cfg(test)]
@@ -21,18 +25,20 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
 
+pub use ask::{SaveToken, StopToken, Wake};
 pub use context::Context;
 pub use output::Output;
 pub use registry::{BoxError, Registry, ThreadComponent};
-pub use stop::StopToken;
+pub use state::{StateReader, ThreadState};
 
 use super::{ReportSink, Runner, RunnerReport, Scope};
 use crate::types::{Exit, Name, Signal, UnitId};
+use ask::Asks;
 use context::Ties;
+use state::Stored;
 
 /// Runs thread components, and reports what becomes of them.
 pub struct ThreadRunner {
@@ -42,7 +48,7 @@ pub struct ThreadRunner {
 }
 
 /// The units that are not gone.
-type Units = Arc<Mutex<BTreeMap<UnitId, StopToken>>>;
+type Units = Arc<Mutex<BTreeMap<UnitId, Asks>>>;
 
 /// What a unit runs.
 pub struct ThreadSpec {
@@ -54,19 +60,35 @@ pub struct ThreadSpec {
     pub with: serde_yaml::Value,
     /// The write end of a pipe, where its lines go.
     pub output: OwnedFd,
-    /// Where its state lies, if it has `state`.
-    pub state_file: Option<PathBuf>,
-    /// Whether that file holds a state restored for this incarnation.
-    pub restored: bool,
+    /// The number of this run.
+    pub incarnation: u64,
+    /// Its state, if it is declared with `state`.
+    pub state: Option<ThreadState>,
 }
 
 impl ThreadRunner {
-    /// A runner of what `registry` knows. Sets the process's panic hook, once, so that a component's panic
-    /// is printed to its output; other panics still reach the hook that was there.
+    /// A runner of what `registry` knows.
     #[must_use]
     pub fn start(sink: ReportSink, registry: impl Into<Arc<Registry>>) -> Self {
-        panics::install_hook();
         Self { sink, registry: registry.into(), units: Units::default() }
+    }
+
+    /// Sets the process's panic hook, once in its life: from then on a component's panic is printed to its
+    /// output, with place and backtrace; other panics still reach the hook that was there. Without it, a
+    /// component's output has the panic's message alone, and the present hook says the rest.
+    pub fn hook_panics() {
+        panics::install_hook();
+    }
+
+    /// Asks a thread to save its state (`state.snapshot`). Harmless for one that is gone.
+    pub fn ask_state(&self, unit: UnitId) {
+        if let Some(asks) = self.asks(unit) {
+            asks.save();
+        }
+    }
+
+    fn asks(&self, unit: UnitId) -> Option<Asks> {
+        lock(&self.units).get(&unit).cloned()
     }
 
     /// Starts a thread, and returns at once.
@@ -75,13 +97,13 @@ impl ThreadRunner {
             unit,
             name: spec.name,
             sink: Arc::clone(&self.sink),
-            stop: StopToken::default(),
+            incarnation: spec.incarnation,
+            asks: Asks::default(),
             output: Output::new(spec.output),
-            state_file: spec.state_file,
-            restored: spec.restored,
+            state: spec.state.map(Stored::new),
             life: Mutex::default(),
         });
-        lock(&self.units).insert(unit, ties.stop.clone());
+        lock(&self.units).insert(unit, ties.asks.clone());
         let (registry, units) = (Arc::clone(&self.registry), Arc::clone(&self.units));
         let job = move || registry.make(&spec.runner, &spec.with);
         let attended = Builder::new().name("orch-join".to_owned()).spawn({
@@ -97,10 +119,11 @@ impl ThreadRunner {
 }
 
 impl Runner for ThreadRunner {
-    fn signal(&self, unit: UnitId, _signal: Signal, _scope: Scope) {
-        let stop = lock(&self.units).get(&unit).cloned();
-        if let Some(stop) = stop {
-            stop.stop();
+    fn signal(&self, _unit: UnitId, _signal: Signal, _scope: Scope) {}
+
+    fn stop(&self, unit: UnitId, _signal: Signal, _scope: Scope) {
+        if let Some(asks) = self.asks(unit) {
+            asks.stop();
         }
     }
 
@@ -144,6 +167,9 @@ where
 fn live(ties: &Arc<Ties>, job: impl FnOnce() -> Result<registry::Job, String>) -> Result<(), String> {
     panics::print_to(ties.output.clone());
     let job = job()?;
+    if let Some(state) = &ties.state {
+        state.take();
+    }
     ties.report(RunnerReport::Spawned { unit: ties.unit, pid: None });
     let exit = panics::contain(|| {
         let returned = job(Context::new(Arc::clone(ties)));
@@ -153,7 +179,12 @@ fn live(ties: &Arc<Ties>, job: impl FnOnce() -> Result<registry::Job, String>) -
     let exit = match exit {
         Ok(Ok(())) => Exit::Code(0),
         Ok(Err(())) => Exit::Code(1),
-        Err(message) => Exit::Panic(message),
+        Err(message) => {
+            if !panics::hooked() {
+                ties.output.line(&format!("panicked: {message}"));
+            }
+            Exit::Panic(message)
+        }
     };
     ties.report(RunnerReport::Exited { unit: ties.unit, exit });
     ties.output.close();

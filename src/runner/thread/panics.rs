@@ -13,12 +13,18 @@ thread_local! {
     static OUTPUT: RefCell<Option<Output>> = const { RefCell::new(None) };
 }
 
+static HOOK: Once = Once::new();
+
+/// Whether panics of components are printed by the hook.
+pub(super) fn hooked() -> bool {
+    HOOK.is_completed()
+}
+
 /// Puts a panic hook before the present one, once in the life of the process: a component's panic goes to
 /// the component's output, any other to the hook that was there. Threads that a component starts by itself
 /// count as others.
 pub(super) fn install_hook() {
-    static INSTALLED: Once = Once::new();
-    INSTALLED.call_once(|| {
+    HOOK.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             let output = OUTPUT.try_with(|output| output.try_borrow().ok().and_then(|known| known.clone()));

@@ -6,12 +6,14 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{BoxError, Context, Registry, StopToken, ThreadRunner, ThreadSpec};
+use super::ask::Asks;
+use super::{BoxError, Context, Registry, ThreadRunner, ThreadSpec, ThreadState, Wake};
 use crate::runner::{Runner, RunnerReport, Scope};
-use crate::types::{Exit, Name, Signal, UnitId};
+use crate::types::{Exit, Name, Signal, Source, UnitId};
 
 const LONG: Duration = Duration::from_secs(30);
 const UNIT: UnitId = UnitId(7);
+const MAX_SIZE: u64 = 1 << 20;
 
 struct Bench {
     runner: ThreadRunner,
@@ -20,6 +22,7 @@ struct Bench {
 
 impl Bench {
     fn new(registry: Registry) -> Self {
+        ThreadRunner::hook_panics();
         let (sender, reports) = mpsc::channel();
         let sender = Mutex::new(sender);
         let sink = Arc::new(move |report| drop(sender.lock().unwrap().send(report)));
@@ -54,8 +57,12 @@ impl Bench {
                 runner: runner.to_owned(),
                 with: serde_yaml::from_str(with).unwrap(),
                 output: write,
-                state_file: state.map(PathBuf::from),
-                restored,
+                incarnation: 3,
+                state: state.map(|file| ThreadState {
+                    file: PathBuf::from(file),
+                    max_size: MAX_SIZE,
+                    restored: restored.then_some(Source::Backup),
+                }),
             },
         );
         BufReader::new(read.into())
@@ -72,7 +79,7 @@ impl Bench {
     }
 
     fn stop(&self) {
-        self.runner.signal(UNIT, Signal::TERM, Scope::Group);
+        self.runner.stop(UNIT, Signal::TERM, Scope::Group);
     }
 
     fn failure(&self) -> String {
@@ -187,8 +194,8 @@ fn an_error_is_printed_with_its_cause() {
 
 #[test]
 fn a_thread_that_never_returns_is_unkillable_and_not_gone() {
-    let release = StopToken::default();
-    let held = release.clone();
+    let release = Asks::default();
+    let held = release.stop_token();
     let bench = Bench::with(move |(), cx| {
         cx.stop_token().wait_forever();
         cx.status("ignoring the stop");
@@ -208,8 +215,8 @@ fn a_thread_that_never_returns_is_unkillable_and_not_gone() {
 
 #[test]
 fn a_thread_left_behind_is_heard_no_more() {
-    let (late, end) = (StopToken::default(), Arc::new(Mutex::new(None)));
-    let (wait, slot) = (late.clone(), Arc::clone(&end));
+    let (late, end) = (Asks::default(), Arc::new(Mutex::new(None)));
+    let (wait, slot) = (late.stop_token(), Arc::clone(&end));
     let bench = Bench::with(move |(), cx| {
         let wait = wait.clone();
         *slot.lock().unwrap() = Some(std::thread::spawn(move || {
@@ -217,7 +224,7 @@ fn a_thread_left_behind_is_heard_no_more() {
             cx.ready();
             cx.status("late");
             cx.println("late");
-            cx.save(b"late").is_err() && std::io::Write::write(&mut cx.writer(), b"late").is_err()
+            cx.save(&"late").is_err() && std::io::Write::write(&mut cx.writer(), b"late").is_err()
         }));
         Ok(())
     });
@@ -371,11 +378,156 @@ fn ready_is_said_once_and_the_thread_has_the_components_name() {
         cx.ready();
         cx.ready();
         cx.println(std::thread::current().name().unwrap());
-        cx.println(cx.name().as_str());
-        assert!(cx.save(b"x").is_err() && cx.restored()?.is_none());
+        cx.println(&format!("{} {}", cx.name(), cx.incarnation()));
+        assert!(cx.save(&"x").is_err() && cx.restored::<()>()?.is_none() && cx.restored_from().is_none());
         Ok(())
     });
     let output = bench.spawn("test", "null");
     bench.expect(&[SPAWNED, READY, exited(Exit::Code(0)), GONE]);
-    assert_eq!(rest(output), "clock\nclock\n");
+    assert_eq!(rest(output), "clock\nclock 3\n");
+}
+
+#[test]
+fn a_signal_that_is_no_stop_does_not_stop_a_thread() {
+    let bench = Bench::with(|(), cx| {
+        cx.println(if cx.stop_token().wait(Duration::from_millis(50)) { "stopped" } else { "lives" });
+        cx.stop_token().wait_forever();
+        Ok(())
+    });
+    let mut output = bench.spawn("test", "null");
+    bench.expect(&[SPAWNED]);
+    bench.runner.signal(UNIT, Signal::HUP, Scope::Group);
+    bench.runner.ask_state(UNIT);
+    assert_eq!(line(&mut output), "lives\n");
+    bench.stop();
+    bench.expect(&[exited(Exit::Code(0)), GONE]);
+    bench.runner.ask_state(UNIT);
+}
+
+#[test]
+fn a_ticker_saves_when_it_is_asked_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state.json");
+    let bench = Bench::new(Registry::builtin());
+    let mut output = bench.spawn_with_state("ticker", "every: 1h", Some(&state), false);
+    assert_eq!(line(&mut output), "tick 1\n");
+    assert!(!state.exists());
+    for _ in 0..2 {
+        bench.runner.ask_state(UNIT);
+        wait_for(|| std::fs::read_to_string(&state).is_ok_and(|text| text == "{\"ticks\":1}"));
+        std::fs::remove_file(&state).unwrap();
+    }
+    bench.stop();
+    bench.expect(&[SPAWNED, READY, exited(Exit::Code(0)), GONE]);
+    assert_eq!(rest(output), "", "no further tick: a save is no time-out");
+}
+
+fn wait_for(mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < LONG, "it did not come");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Runs a component with a state file that holds `before`, restored; gives what the file holds afterwards.
+fn with_state(
+    before: &str,
+    run: impl Fn(&Context) -> Result<(), BoxError> + Send + Sync + 'static,
+) -> (String, Vec<String>, Exit) {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state.json");
+    std::fs::write(&state, before).unwrap();
+    let bench = Bench::with(move |(), cx| run(&cx));
+    let output = bench.spawn_with_state("test", "null", Some(&state), true);
+    bench.expect(&[SPAWNED]);
+    let RunnerReport::Exited { exit, .. } = bench.next() else { panic!("it ends") };
+    bench.expect(&[GONE]);
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 1, "no temporary file stays");
+    (std::fs::read_to_string(&state).unwrap(), rest(output).lines().map(str::to_owned).collect(), exit)
+}
+
+#[test]
+fn what_was_restored_stays_what_it_was_whatever_is_saved() {
+    let (after, said, exit) = with_state("[1,2]", |cx| {
+        assert_eq!(cx.restored_from(), Some(Source::Backup));
+        for next in [3_u8, 4] {
+            cx.save(&[next])?;
+            assert_eq!(cx.restored::<Vec<u8>>()?, Some(vec![1, 2]));
+        }
+        let (mut one, mut other) = (String::new(), String::new());
+        for text in [&mut one, &mut other] {
+            cx.restored_reader()?.unwrap().read_to_string(text)?;
+        }
+        cx.println(&format!("{one} {other} {}", String::from_utf8_lossy(&cx.restored_bytes()?.unwrap())));
+        Ok(())
+    });
+    assert_eq!((after.as_str(), said, exit), ("[4]", vec!["[1,2] [1,2] [1,2]".to_owned()], Exit::Code(0)));
+}
+
+#[test]
+fn a_state_of_another_form_is_an_error_that_says_so() {
+    let (after, said, exit) = with_state("{\"old\": 1}", |cx| {
+        cx.restored::<Vec<u8>>()?;
+        Ok(())
+    });
+    assert_eq!((after.as_str(), exit), ("{\"old\": 1}", Exit::Code(1)));
+    assert!(said[0].contains("is not what this component saves: invalid type: map"), "{said:?}");
+}
+
+#[test]
+fn a_save_that_comes_to_nothing_changes_nothing() {
+    let (after, said, exit) = with_state("before", |cx| {
+        let large = vec![b'x'; usize::try_from(MAX_SIZE)? + 1];
+        let errors = [
+            cx.save_bytes(&large),
+            // Also for one that takes no notice.
+            cx.save_with(|file| Ok(drop(file.write_all(&large)))),
+            cx.save_with(|file| file.write_all(b"half").and(Err(std::io::Error::other("no more")))),
+            cx.save_with(|_| cx.save(&1)),
+            cx.save(&std::collections::BTreeMap::from([((1, 2), 3)])),
+        ];
+        for error in errors {
+            cx.println(&error.unwrap_err().to_string());
+        }
+        assert_eq!(std::fs::read_to_string(cx.state_file().unwrap())?, "before");
+        cx.save_bytes(&large[1..])?;
+        cx.save_bytes(b"after")?;
+        cx.save_with(|_| panic!("within a save"))?;
+        Ok(())
+    });
+    assert_eq!((after.as_str(), exit), ("after", Exit::Panic("within a save".into())));
+    let expected = [
+        "it is larger than 1048576 bytes; raise `state.max_size`",
+        "it is larger than 1048576 bytes; raise `state.max_size`",
+        "no more",
+        "a save was begun within a save",
+        "key must be a string",
+    ];
+    for (said, expected) in said.iter().zip(expected) {
+        assert!(said.starts_with("save the state ") && said.ends_with(expected), "{said}");
+    }
+    assert!(said.len() > expected.len(), "{said:?}");
+}
+
+#[test]
+fn a_request_is_answered_by_a_save_and_by_nothing_less() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::with(|(), cx| {
+        assert_eq!(cx.wait(LONG), Wake::Save);
+        assert!(cx.save_with(|_| Err(std::io::Error::other("full"))).is_err());
+        assert!(cx.save_requested().is_set() && cx.save_requested().wait(LONG));
+        cx.save(&1)?;
+        assert_eq!(cx.wait(Duration::from_millis(1)), Wake::Timeout);
+        cx.status("saved");
+        assert_eq!(cx.wait(LONG), Wake::Stop);
+        Ok(())
+    });
+    bench.spawn_with_state("test", "null", Some(&folder.path().join("state")), false);
+    bench.expect(&[SPAWNED]);
+    bench.runner.ask_state(UNIT);
+    bench.expect(&[RunnerReport::Status { unit: UNIT, text: "saved".into() }]);
+    bench.stop();
+    bench.expect(&[exited(Exit::Code(0)), GONE]);
 }

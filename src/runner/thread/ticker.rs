@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::num::NonZeroU64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
+use super::ask::Wake;
 use super::context::Context;
 use super::registry::{BoxError, ThreadComponent};
 
@@ -58,14 +59,32 @@ impl ThreadComponent for Ticker {
         while !cx.stop_token().is_stopped() {
             state.ticks += 1;
             cx.println(&self.with.message.replace("{n}", &state.ticks.to_string()));
-            if state.ticks >= last || cx.stop_token().wait(self.with.every) {
+            if state.ticks >= last || pause(&cx, self.with.every, &state) {
                 break;
             }
         }
         if cx.state_file().is_some() {
-            cx.save(&serde_json::to_vec(&state)?)?;
+            cx.save(&state)?;
         }
         Ok(())
+    }
+}
+
+/// Waits for the next tick, and saves meanwhile if it is asked to; whether the ticker is to stop.
+fn pause(cx: &Context, every: Duration, state: &State) -> bool {
+    let begun = Instant::now();
+    loop {
+        match cx.wait(every.saturating_sub(begun.elapsed())) {
+            Wake::Stop => return true,
+            Wake::Timeout => return false,
+            // What can't be saved now is saved at the end; without a state file, nobody asks.
+            Wake::Save => {
+                if let Err(error) = cx.save(state) {
+                    cx.println(&format!("error: {error}"));
+                    return cx.stop_token().wait(every.saturating_sub(begun.elapsed()));
+                }
+            }
+        }
     }
 }
 
@@ -76,9 +95,7 @@ impl With {
 }
 
 fn restored(cx: &Context) -> Result<State, BoxError> {
-    let Some(bytes) = cx.restored()? else { return Ok(State::default()) };
-    let state: State = serde_json::from_slice(&bytes)
-        .map_err(|error| format!("the restored state is not a ticker's (`{{\"ticks\": 5}}`): {error}"))?;
+    let state: State = cx.restored()?.unwrap_or_default();
     if state.ticks == u64::MAX {
         return Err("the restored state counts as far as there are numbers".into());
     }

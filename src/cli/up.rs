@@ -3,10 +3,13 @@
 use super::args::UpArgs;
 use super::exit::Exit;
 use super::{complain, file, no_color, state_dir, tell};
-use crate::runtime::{UpError, UpOptions, up as run};
+use crate::runtime::{UpError, UpOptions, takes_over, up as run};
 
 pub(super) fn up(args: &UpArgs) -> Exit {
-    let file = match file(args.file.as_deref()) {
+    // A new image goes on with what the old one had, whatever became of the file.
+    let found =
+        if takes_over() { Ok(args.file.clone().unwrap_or_default()) } else { file(args.file.as_deref()) };
+    let file = match found {
         Ok(file) => file,
         Err(exit) => return exit,
     };

@@ -102,7 +102,7 @@ pub struct LogSpec {
 }
 
 /// What the hand reports.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum OutputReport {
     /// A line matched; told once.
     Matched {

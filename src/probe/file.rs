@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::net::plain;
 use crate::config::model::Probe;
 
@@ -12,12 +14,12 @@ use crate::config::model::Probe;
 ///
 /// It is compared with how the file is, and no clock is asked: what the file system stamps on a file lags
 /// behind the clock by some milliseconds, and the clock may be set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Baseline(Option<Mark>);
 
 /// What differs after every change. Replacing a file changes `inode` or, where that number is used again,
 /// `changed`; so does a write that leaves the size, and one that sets the modification time back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
     device: u64,
     inode: u64,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::announce::Paint;
+use super::clock;
 use super::driver::{Driver, Life, Purpose};
 use super::helpers::Helpers;
 use super::inbox::Message;
@@ -43,6 +44,7 @@ impl Driver {
                 }
             }
             Action::Seal { run, spec, end } => {
+                self.parts.states.cancel_snapshots(&spec.name, run.incarnation);
                 prepare::seal(&self.parts.inbox, &self.parts.states, run, &spec, end);
             }
             Action::TakeBack { run, spec } => {
@@ -75,7 +77,7 @@ impl Driver {
 
     pub(super) fn prepare(&self, run: RunId, spec: &Arc<Component>) {
         let parts = &self.parts;
-        prepare::prepare(&parts.inbox, &parts.states, run, spec, parts.restore);
+        prepare::prepare(&parts.inbox, &parts.states, run, spec, parts.options.restore);
     }
 
     fn runner(&self, thread: bool) -> &dyn Runner {
@@ -106,8 +108,10 @@ impl Driver {
 
     /// Asks a run to write its state file; no other process of its unit knows what that signal means.
     fn ask_state(&self, run: RunId, signal: Signal) {
-        if let Some(life) = self.lives.get(&run).filter(|life| !life.thread) {
-            self.parts.keeper.signal(life.unit, signal, Scope::Leader);
+        match self.lives.get(&run) {
+            Some(life) if life.thread => self.parts.threads.ask_state(life.unit),
+            Some(life) => self.parts.keeper.signal(life.unit, signal, Scope::Leader),
+            None => {}
         }
     }
 
@@ -267,8 +271,12 @@ impl Driver {
         }
         let helpers = Arc::new(Helpers::new(inbox.clone(), run, Arc::clone(&self.tickets)));
         let sink = Arc::new(move |report| drop(inbox.send(Message::Probe(report))));
-        life.probe =
-            Some(probe::start(life.unit, &ready.probe, ready.interval, life.baseline, helpers, sink));
+        let probe = match &ready.probe {
+            // Counted from the start, also where another image of orch has begun to count.
+            Probe::Delay(delay) => Probe::Delay(delay.saturating_sub(clock::now().since(life.spawned))),
+            probe => probe.clone(),
+        };
+        life.probe = Some(probe::start(life.unit, &probe, ready.interval, life.baseline, helpers, sink));
     }
 
     // ── Helpers ────────────────────────────────────────────────────────────────────────────────────────
@@ -367,6 +375,13 @@ impl Driver {
         }
     }
 
+    /// What is watched now leaves out what it should, as another image saw to.
+    pub(super) fn exclude_as_known(&mut self) {
+        let project = self.parts.core.project();
+        self.excluded = never_watched(project);
+        self.excluded_for = Some(Arc::clone(project));
+    }
+
     fn forget(&mut self, component: Cid) {
         let Some(spec) = self.observed.remove(&component) else { return };
         if let (Some(watcher), Some(_)) = (&self.parts.watcher, &spec.watch) {
@@ -383,7 +398,8 @@ impl Life {
     fn new(unit: UnitId, thread: bool, spec: &Arc<Component>) -> Self {
         let baseline = spec.ready.as_ref().map(|ready| Baseline::take(&ready.probe)).unwrap_or_default();
         let spec = Arc::clone(spec);
-        Self { unit, thread, spec, baseline, probe: None, matched: false, probing: false, stdin: None }
+        let (spawned, probe, stdin) = (clock::now(), None, None);
+        Self { unit, thread, spec, baseline, spawned, probe, matched: false, probing: false, stdin }
     }
 }
 

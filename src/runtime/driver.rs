@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::announce::{Announcer, Paint};
 use super::baseline::Baselines;
@@ -18,25 +17,26 @@ use super::home::Home;
 use super::inbox::{Inbox, Message};
 use super::journal::Journal;
 use super::prepare::States;
+use super::reexec::{Messages, Turn};
 use super::reload::Reloader;
+use super::signals::{Signalled, Signals};
 use super::spawn::Environment;
+use super::up::{self, UpOptions};
 use crate::config::Loaded;
 use crate::config::model::{Component, Project};
 use crate::output::{Output, OutputReport};
 use crate::probe::{Baseline, ProbeHandle, ProbeReport};
-use crate::runner::keeper::{Cgroups, Keeper};
+use crate::runner::keeper::Keeper;
 use crate::runner::thread::ThreadRunner;
 use crate::runner::{Runner, RunnerReport};
 use crate::supervisor::{Command, Event, RunEvent, Supervisor};
-use crate::types::{Cid, Exit, RunId, Time, UnitId};
+use crate::types::{Cid, Exit, Name, RunId, Time, UnitId};
 use crate::watch::{WatchKey, WatchReport, Watcher};
 
 /// What the driver is made from.
 pub(crate) struct Parts {
     pub(crate) core: Supervisor,
     pub(crate) keeper: Keeper,
-    /// What another keeper would have, were this one killed.
-    pub(crate) cgroups: Cgroups,
     pub(crate) threads: ThreadRunner,
     pub(crate) output: Output,
     pub(crate) journal: Journal,
@@ -46,9 +46,7 @@ pub(crate) struct Parts {
     pub(crate) reloader: Reloader,
     pub(crate) home: Home,
     pub(crate) environment: Environment,
-    pub(crate) restore: bool,
-    /// Whether the process's signals are orch's to answer.
-    pub(crate) signals: bool,
+    pub(crate) options: UpOptions,
     pub(crate) inbox: Inbox,
 }
 
@@ -88,6 +86,8 @@ pub(crate) struct Life {
     pub(crate) spec: Arc<Component>,
     /// How its probed file was before it started.
     pub(crate) baseline: Baseline,
+    /// When it was asked to be spawned.
+    pub(crate) spawned: Time,
     pub(crate) probe: Option<ProbeHandle>,
     /// A line that the log probe wants came before it was asked.
     pub(crate) matched: bool,
@@ -115,14 +115,14 @@ impl Driver {
         }
     }
 
-    /// Runs until the core says that the project has ended.
-    pub(crate) async fn run(&mut self, mut messages: mpsc::UnboundedReceiver<Message>) -> u8 {
-        let mut signals = if self.parts.signals { Signals::listen() } else { Signals::default() };
-        self.watch_project();
-        self.step(Event::Up);
+    /// Runs until the core says that the project has ended, or that a new image is to take over.
+    pub(crate) async fn run(&mut self, messages: &mut Messages, signals: &mut Signals) -> Turn {
         loop {
             if let Some(code) = self.exit {
-                return code;
+                return Turn::Ended(code);
+            }
+            if let Some(program) = self.reexec.take() {
+                return Turn::Replace(program);
             }
             let deadline = self.parts.core.next_deadline();
             tokio::select! {
@@ -131,7 +131,7 @@ impl Driver {
                         self.take(message);
                     }
                 }
-                event = signals.next() => self.signalled(event),
+                signalled = signals.next() => self.signalled(&signalled),
                 () = until(deadline) => self.step(Event::Deadline),
             }
         }
@@ -187,6 +187,7 @@ impl Driver {
             Message::Runner(report) => self.runner_reports(report),
             Message::Output(report) => self.output_reports(report),
             Message::Watch(report) => self.watcher_reports(report),
+            Message::Replaced { name, incarnation } => self.replaced(&name, incarnation),
             Message::Probe(report) => self.probe_reports(report),
             Message::Help { ticket, run, command, reply } => self.help(ticket, run, &command, reply),
             Message::EndHelp { ticket } => self.end_help(ticket),
@@ -211,7 +212,7 @@ impl Driver {
         self.watch_project();
     }
 
-    fn signalled(&mut self, signal: Signalled) {
+    pub(crate) fn signalled(&mut self, signal: &Signalled) {
         match signal {
             Signalled::Shutdown => self.step(Event::Command(Command::Shutdown)),
             Signalled::Reload => self.reload(),
@@ -245,7 +246,7 @@ impl Driver {
             Paint::Bad,
             "the keeper of the processes was killed, and they with it; starting another one",
         );
-        match super::up::keeper(&self.parts.home, self.parts.cgroups, &self.parts.inbox) {
+        match up::keeper(&self.parts.home, &self.parts.options, &self.parts.inbox) {
             Ok(keeper) => {
                 // The old note stays good until this one is written.
                 if let Err(error) = self.parts.home.note(&keeper) {
@@ -351,10 +352,27 @@ impl Driver {
         }
     }
 
-    fn watch_project(&mut self) {
+    pub(crate) fn watch_project(&mut self) {
         let project = Arc::clone(self.parts.core.project());
         if let Some(watcher) = &self.parts.watcher {
             watcher.set(WatchKey::Project, self.parts.reloader.watched(&project));
+        }
+    }
+
+    /// A running component has put a state file in place.
+    fn replaced(&mut self, name: &Name, incarnation: u64) {
+        if let Some(component) = self.parts.core.find(name.as_str()) {
+            self.step(Event::Run(RunId { component, incarnation }, RunEvent::Replaced));
+        }
+    }
+
+    /// Ends what asks for others, and is asked again by the next image.
+    pub(crate) fn let_go_of_helpers(&mut self) {
+        for life in self.lives.values_mut() {
+            life.probe = None;
+        }
+        for unit in self.helping.values() {
+            self.parts.keeper.kill(*unit);
         }
     }
 
@@ -375,81 +393,4 @@ async fn until(deadline: Option<Time>) {
         Some(deadline) => tokio::time::sleep(deadline.since(clock::now())).await,
         None => std::future::pending().await,
     }
-}
-
-/// What a signal asks of orch.
-enum Signalled {
-    Shutdown,
-    Reload,
-}
-
-/// The signals that orch answers; none by default. One that orch was started with as ignored (nohup) stays so.
-#[derive(Default)]
-struct Signals {
-    interrupt: Option<Stream>,
-    terminate: Option<Stream>,
-    hangup: Option<Stream>,
-    /// What a hang-up means: that the terminal is gone, if orch was started from one. To be asked at the
-    /// start: one that has just hung up can't be told from none.
-    has_terminal: bool,
-}
-
-impl Signals {
-    fn listen() -> Self {
-        unblock();
-        let stream =
-            |kind| signal(kind).inspect_err(|error| tracing::warn!(%error, "a signal is not heard")).ok();
-        Self {
-            interrupt: stream(SignalKind::interrupt()),
-            terminate: stream(SignalKind::terminate()),
-            hangup: if hangup_ignored() { None } else { stream(SignalKind::hangup()) },
-            has_terminal: has_terminal(),
-        }
-    }
-
-    async fn next(&mut self) -> Signalled {
-        tokio::select! {
-            () = heard(&mut self.interrupt) => Signalled::Shutdown,
-            () = heard(&mut self.terminate) => Signalled::Shutdown,
-            () = heard(&mut self.hangup) => {
-                if self.has_terminal { Signalled::Shutdown } else { Signalled::Reload }
-            }
-        }
-    }
-}
-
-/// Lets in the signals that orch answers, also where who started it had blocked them.
-fn unblock() {
-    let mut answered = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: the set is written before it is read, and lives through the calls.
-    unsafe {
-        libc::sigemptyset(answered.as_mut_ptr());
-        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-            libc::sigaddset(answered.as_mut_ptr(), signal);
-        }
-        libc::pthread_sigmask(libc::SIG_UNBLOCK, answered.as_ptr(), std::ptr::null_mut());
-    }
-}
-
-async fn heard(stream: &mut Option<Stream>) {
-    let told = match stream {
-        Some(stream) => stream.recv().await,
-        None => None,
-    };
-    if told.is_none() {
-        std::future::pending::<()>().await;
-    }
-}
-
-/// Whether SIGHUP was ignored when orch was started.
-fn hangup_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
-}
-
-/// Whether orch has a controlling terminal.
-fn has_terminal() -> bool {
-    use rustix::fs::{Mode, OFlags, open};
-    open("/dev/tty", OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).is_ok()
 }

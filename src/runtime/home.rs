@@ -7,7 +7,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -105,6 +105,21 @@ impl Home {
         let home = Self { dir: dir.to_path_buf(), lock, file };
         home.sweep();
         Ok(home)
+    }
+
+    /// Goes on with the locks that an earlier image of this process took.
+    ///
+    /// # Errors
+    /// They are not two.
+    pub(crate) fn adopt(dir: &Path, locks: Vec<OwnedFd>) -> io::Result<Self> {
+        let [lock, file]: [OwnedFd; 2] =
+            locks.try_into().map_err(|_| io::Error::other("the project's two locks were not handed over"))?;
+        Ok(Self { dir: dir.to_path_buf(), lock: lock.into(), file: file.into() })
+    }
+
+    /// The locks once more, for [`Home::adopt`]: they last as long as any of their descriptors.
+    pub(crate) fn duplicates(&self) -> io::Result<Vec<OwnedFd>> {
+        self.held().iter().map(BorrowedFd::try_clone_to_owned).collect()
     }
 
     /// What the keeper is to hold: the locks.

@@ -9,7 +9,7 @@ use crate::output::OutputReport;
 use crate::probe::ProbeReport;
 use crate::runner::RunnerReport;
 use crate::supervisor::{self, Event, View};
-use crate::types::{Exit, RunId};
+use crate::types::{Exit, Name, RunId};
 use crate::watch::WatchReport;
 
 /// Something that happened outside.
@@ -23,6 +23,13 @@ pub(crate) enum Message {
     Output(OutputReport),
     /// The watcher reports.
     Watch(WatchReport),
+    /// The state file of a running component was replaced.
+    Replaced {
+        /// Whose.
+        name: Name,
+        /// In which run.
+        incarnation: u64,
+    },
     /// A probe reports.
     Probe(ProbeReport),
     /// A command is to be run in a component's folder and environment, and into its log.

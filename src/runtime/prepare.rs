@@ -48,13 +48,25 @@ impl States {
         }
     }
 
-    /// Waits until every call is done, for so long at the most.
-    pub(crate) async fn settled(&self, patience: Duration) {
-        if tokio::time::timeout(patience, self.calls.write()).await.is_err() {
-            tracing::warn!(
-                "the state store is still at work; what it does not finish is done at the next start"
-            );
-        }
+    /// Waits until every call is done, for so long at the most; whether they are.
+    pub(crate) async fn settled(&self, patience: Duration) -> bool {
+        tokio::time::timeout(patience, self.calls.write()).await.is_ok()
+    }
+
+    /// Whether nobody has anything to do with the store.
+    pub(crate) fn is_free(&self) -> bool {
+        Arc::strong_count(&self.store) == 1
+    }
+
+    /// The store itself, if nobody has anything to do with it any more.
+    pub(crate) fn into_store(self) -> Result<Store, Self> {
+        let Self { store, turns, calls } = self;
+        Arc::try_unwrap(store).map_err(|store| Self { store, turns, calls })
+    }
+
+    /// No snapshot of a run that has ended is to hold up its seal.
+    pub(crate) fn cancel_snapshots(&self, name: &Name, incarnation: u64) {
+        self.store.cancel_snapshots(name, incarnation);
     }
 
     /// Notes the number of a run that is spawned.
@@ -178,7 +190,11 @@ fn sealed(store: &Store, spec: &Component, run: RunId, end: End) -> Sealed {
         End::Crashed => Ending::Crashed,
     };
     let Some(state) = spec.state.as_ref() else { return Sealed::Nothing };
-    match store.seal(&spec.name, state, run.incarnation, ending) {
+    outcome(store.seal(&spec.name, state, run.incarnation, ending))
+}
+
+fn outcome(sealed: Result<Seal, StateError>) -> Sealed {
+    match sealed {
         Ok(Seal::Absent | Seal::Untouched) => Sealed::Nothing,
         Ok(Seal::Sealed(sealed)) => {
             Sealed::Done { generation: sealed.generation, source: made(sealed.source), bytes: sealed.bytes }
@@ -192,7 +208,15 @@ fn sealed(store: &Store, spec: &Component, run: RunId, end: End) -> Sealed {
 
 /// Makes a generation of the state of a run that goes on; the answer comes by the inbox.
 pub(crate) fn snapshot(inbox: &Inbox, states: &States, run: RunId, spec: &Arc<Component>) {
-    let (_, _, _) = (inbox, states, (run, spec));
+    let (inbox, spec, name) = (inbox.clone(), Arc::clone(spec), spec.name.clone());
+    let call = states.call(&name, move |store| match spec.state.as_ref() {
+        Some(state) => outcome(store.snapshot(&spec.name, state, run.incarnation)),
+        None => Sealed::Nothing,
+    });
+    tokio::spawn(async move {
+        let sealed = call.await.unwrap_or_else(|reason| Sealed::Rejected { reason });
+        drop(inbox.send(Message::Core(Event::Run(run, RunEvent::Snapshot(sealed)))));
+    });
 }
 
 /// Notes that what was put in place for a run was not used; the answer comes by the inbox.

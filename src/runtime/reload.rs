@@ -90,6 +90,32 @@ impl Reloader {
         });
     }
 
+    /// Whether the file is being read.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.reading
+    }
+
+    /// Whoever reads it has nobody to tell.
+    pub(crate) fn forget_reading(&mut self) {
+        (self.reading, self.again) = (false, false);
+    }
+
+    /// It is being read, in vain, and is to be read once more.
+    pub(crate) fn begin_again(&mut self) {
+        (self.reading, self.again) = (true, true);
+    }
+
+    /// What is watched is as another image had it: nothing was missed in between.
+    pub(crate) fn watched_already(&mut self, env_files: Vec<PathBuf>) {
+        self.unwatched = None;
+        self.env_files = env_files;
+    }
+
+    /// The env files that are watched now.
+    pub(crate) fn env_files(&self) -> Vec<PathBuf> {
+        self.env_files.clone()
+    }
+
     /// Takes what was read; `None` if there is nothing, or the file was saved meanwhile and is read again.
     pub(crate) fn end(&mut self, loaded: Option<Box<Loaded>>, inbox: &Inbox) -> Option<Outcome> {
         self.reading = false;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::config::model::{Command, Component};
 
 /// Never handed on from orch's own environment: they speak of orch, or of what it was started by.
-const OWN: [&str; 14] = [
+const OWN: [&str; 15] = [
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
     "WATCHDOG_PID",
@@ -22,6 +22,7 @@ const OWN: [&str; 14] = [
     "ORCH_STATE_FILE",
     "ORCH_RESTORED",
     "ORCH_CONTROL",
+    super::handover::VARIABLE,
     // An orch inside a component would take the outer one's for its own.
     "ORCH_STATE_DIR",
 ];

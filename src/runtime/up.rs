@@ -8,24 +8,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::announce::Announcer;
-use super::clients::Control;
+use super::clients::{Clients, Control};
 use super::driver::{Driver, Parts};
+use super::handover::{Descriptors, Handover};
 use super::home::{Home, HomeError};
 use super::inbox::{Inbox, Message};
 use super::journal::Journal;
 use super::prepare::{States, why};
+use super::reexec::{self, Messages, Rest, Turn};
 use super::reload::Reloader;
+use super::signals::Signals;
 use crate::config::model::Project;
 use crate::config::{LoadOptions, Loaded, Threads, load, render};
 use crate::output::{Output, OutputConfig, Terminal};
 use crate::plan::chosen;
 use crate::runner::keeper::{Cgroups, Keeper};
 use crate::runner::thread::{Registry, ThreadRunner};
-use crate::state::Store;
-use crate::supervisor::{Setup, Supervisor, View};
+use crate::state::{ReplacedSink, Store};
+use crate::supervisor::{Event, Setup, Supervisor, View};
 use crate::types::{Name, Severity};
 use crate::watch::Watcher;
 
@@ -33,7 +37,7 @@ use crate::watch::Watcher;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How a project is to be run.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct UpOptions {
     /// The YAML file.
     pub file: PathBuf,
@@ -63,8 +67,10 @@ pub struct UpOptions {
 
 /// A project that is ours: everything is made, nothing is started.
 pub struct Assembled {
-    parts: Parts,
-    messages: mpsc::UnboundedReceiver<Message>,
+    driver: Driver,
+    messages: Messages,
+    /// This is a new image: whether the first one had a terminal.
+    had_terminal: Option<bool>,
 }
 
 /// What was left when a project had ended.
@@ -111,11 +117,58 @@ pub fn check(options: &UpOptions, registry: &Arc<Registry>) -> Result<String, Up
     Ok(report)
 }
 
-/// Makes everything that it takes to run a project.
+/// Whether this process was another image of orch before, and goes on with its project, whatever it is told.
+#[must_use]
+pub fn takes_over() -> bool {
+    Handover::is_there()
+}
+
+/// Makes everything that it takes to run a project; or, where this process was another image before, takes it
+/// over from that.
 ///
 /// # Errors
 /// When it can't begin.
 pub fn assemble(options: &UpOptions, registry: Arc<Registry>) -> Result<Assembled, UpError> {
+    let failed = |error: String| UpError::Failed(format!("can't take over from the image before: {error}"));
+    match Handover::take().map_err(|error| failed(error.to_string()))? {
+        Some((handover, fds)) => take_over(handover, fds, &registry).map_err(failed),
+        None => begin(options, registry),
+    }
+}
+
+/// Goes on where another image of this process stopped.
+fn take_over(
+    handover: Handover,
+    mut fds: Descriptors,
+    registry: &Arc<Registry>,
+) -> Result<Assembled, String> {
+    let options = handover.options.clone();
+    rename(&handover.name);
+    let color = options.foreground && !options.no_color && std::io::stderr().is_terminal();
+    let (inbox, messages) = mpsc::unbounded_channel();
+    let project = Arc::clone(handover.core.project());
+    let home =
+        Home::adopt(&project.state_dir, std::mem::take(&mut fds.home)).map_err(|error| error.to_string())?;
+    let events = home.dir().join("events.ndjson");
+    let journal =
+        Journal::open(&events).map_err(|error| format!("can't open {}: {error}", events.display()))?;
+    let rest = Rest {
+        threads: thread_runner(&options, &inbox, registry),
+        journal,
+        announcer: Announcer::new(color, &project.dir),
+        reloader: Reloader::new(&options, load_options(&options, registry), color),
+        home,
+        environment: std::env::vars_os().collect(),
+        inbox: inbox.clone(),
+        clients: Clients::default(),
+    };
+    let had_terminal = Some(handover.had_terminal);
+    let driver = reexec::put_together(handover, fds, rest)?;
+    drop(inbox.send(Message::Core(Event::Reexeced)));
+    Ok(Assembled { driver, messages, had_terminal })
+}
+
+fn begin(options: &UpOptions, registry: Arc<Registry>) -> Result<Assembled, UpError> {
     let color = options.foreground && !options.no_color && std::io::stderr().is_terminal();
     let reloader = Reloader::new(options, load_options(options, &registry), color);
     let loaded = reloader.read();
@@ -130,38 +183,30 @@ pub fn assemble(options: &UpOptions, registry: Arc<Registry>) -> Result<Assemble
         HomeError::Io { .. } => UpError::Failed(error.to_string()),
     })?;
     let (inbox, messages) = mpsc::unbounded_channel();
-    let cgroups = if options.cgroups { Cgroups::WherePossible } else { Cgroups::Never };
-    let keeper = keeper(&home, cgroups, &inbox).map_err(UpError::Failed)?;
+    let keeper = keeper(&home, options, &inbox).map_err(UpError::Failed)?;
     home.note(&keeper).map_err(|error| failed("write the lock in", home.dir(), &error))?;
-    if options.foreground {
-        raise_open_files();
-        ThreadRunner::hook_panics();
-    }
+    let threads = thread_runner(options, &inbox, &registry);
     let output = output(options, &project, &inbox)?;
     if warned {
         output.say(report.trim_end());
     }
     let events = home.dir().join("events.ndjson");
     let journal = Journal::open(&events).map_err(|error| failed("open", &events, &error))?;
-    let store =
-        Store::open(&project.state_dir, Arc::new(|_, _| {})).map_err(|error| UpError::Failed(why(&error)))?;
+    let store = Store::open(&project.state_dir, replaced(&inbox));
+    let store = store.map_err(|error| UpError::Failed(why(&error)))?;
     let watcher = if options.watch { Some(watcher(&inbox)?) } else { None };
     let core = Supervisor::new(Setup {
         project: Arc::clone(&project),
         chosen: runs,
         watching: options.watch,
-        may_reexec: false,
+        may_reexec: options.reexec,
         incarnations: incarnations(&project, &store),
         first_seq: journal.next_seq(),
         seed: u64::from(keeper.instance()),
     });
-    let reports = inbox.clone();
-    let sink = Arc::new(move |report| drop(reports.send(Message::Runner(report))));
-    let threads = ThreadRunner::start(sink, registry);
     let parts = Parts {
         core,
         keeper,
-        cgroups,
         threads,
         output,
         journal,
@@ -171,11 +216,13 @@ pub fn assemble(options: &UpOptions, registry: Arc<Registry>) -> Result<Assemble
         reloader,
         home,
         environment: std::env::vars_os().collect(),
-        restore: options.restore,
-        signals: options.signals,
-        inbox,
+        options: options.clone(),
+        inbox: inbox.clone(),
     };
-    Ok(Assembled { parts, messages })
+    let mut driver = Driver::new(parts);
+    driver.watch_project();
+    drop(inbox.send(Message::Core(Event::Up)));
+    Ok(Assembled { driver, messages, had_terminal: None })
 }
 
 /// What a load is told, beside the file.
@@ -199,48 +246,102 @@ impl Assembled {
     /// The way into it, for the time that it runs.
     #[must_use]
     pub fn control(&self) -> Control {
-        Control::new(&self.parts.inbox)
+        Control::new(&self.driver.parts.inbox)
     }
 
     /// Runs it until it ends.
     ///
     /// # Errors
-    /// When the event loop can't be made. Nothing has been started then.
+    /// When the event loop can't be made, and nothing has been started then; or when there was to be a new image,
+    /// and nothing could go on after there was none.
     pub fn run(self) -> Result<Left, UpError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime =
             runtime.map_err(|error| UpError::Failed(format!("can't start the event loop: {error}")))?;
-        let mut driver = Driver::new(self.parts);
-        let code = runtime.block_on(async {
-            let code = driver.run(self.messages).await;
-            driver.clients.end();
-            driver.parts.states.settled(PATIENCE).await;
-            code
-        });
+        let ended = runtime.block_on(self.loop_until_end());
         // A worker that hangs on a dead disk must not keep orch.
         runtime.shutdown_timeout(PATIENCE);
+        let (driver, code) = ended.map_err(UpError::Failed)?;
         let views = driver.shown();
         driver.finish(PATIENCE);
         Ok(Left { code, views })
     }
+
+    async fn loop_until_end(mut self) -> Result<(Driver, u8), String> {
+        let mut signals = match self.had_terminal {
+            _ if !self.driver.parts.options.signals => Signals::default(),
+            Some(had_terminal) => Signals::listen_again(had_terminal),
+            None => Signals::listen(),
+        };
+        let mut driver = self.driver;
+        loop {
+            match driver.run(&mut self.messages, &mut signals).await {
+                Turn::Ended(code) => {
+                    driver.clients.end();
+                    if !driver.parts.states.settled(PATIENCE).await {
+                        tracing::warn!("the state store is still at work; the next start does the rest");
+                    }
+                    return Ok((driver, code));
+                }
+                Turn::Replace(program) => {
+                    let replaced = reexec::replace(driver, program, &mut self.messages, &mut signals);
+                    let (next, error) = replaced.await?;
+                    driver = next;
+                    // Behind what had been heard.
+                    drop(driver.parts.inbox.send(Message::Core(Event::ReexecFailed { error })));
+                }
+            }
+        }
+    }
+}
+
+/// The runner of threads; where orch is what the process is for, it prepares the process for them and for many
+/// processes.
+fn thread_runner(options: &UpOptions, inbox: &Inbox, registry: &Arc<Registry>) -> ThreadRunner {
+    if options.foreground {
+        raise_open_files();
+        ThreadRunner::hook_panics();
+    }
+    let reports = inbox.clone();
+    let sink = Arc::new(move |report| drop(reports.send(Message::Runner(report))));
+    ThreadRunner::start(sink, Arc::clone(registry))
+}
+
+/// Tells the loop of state files that were replaced.
+pub(super) fn replaced(inbox: &Inbox) -> ReplacedSink {
+    let reports = inbox.clone();
+    Arc::new(move |name, incarnation| drop(reports.send(Message::Replaced { name, incarnation })))
+}
+
+/// Gives this thread, after which the process is called, the name that it had.
+fn rename(name: &str) {
+    if let Ok(name) = std::ffi::CString::new(name) {
+        let _ = rustix::thread::set_name(&name);
+    }
 }
 
 /// Makes a keeper that holds the project's locks, and reports into the inbox.
-pub(super) fn keeper(home: &Home, cgroups: Cgroups, inbox: &Inbox) -> Result<Keeper, String> {
+pub(super) fn keeper(home: &Home, options: &UpOptions, inbox: &Inbox) -> Result<Keeper, String> {
+    let cgroups = if options.cgroups { Cgroups::WherePossible } else { Cgroups::Never };
     let reports = inbox.clone();
     let sink = Arc::new(move |report| drop(reports.send(Message::Runner(report))));
     Keeper::launch(&home.held(), cgroups, sink)
         .map_err(|error| format!("can't start the keeper of the processes: {error}"))
 }
 
-fn output(options: &UpOptions, project: &Project, inbox: &Inbox) -> Result<Output, UpError> {
+/// How output is shown.
+pub(super) fn output_config(options: &UpOptions, project: &Project) -> OutputConfig {
     let shown = options.foreground && !options.no_color;
     let longest = project.components.iter().map(|spec| spec.name.as_str().len()).max().unwrap_or(0);
-    let config = OutputConfig {
+    OutputConfig {
         color: shown && std::io::stdout().is_terminal(),
         color_messages: shown && std::io::stderr().is_terminal(),
         prefix_width: longest.min(20),
-    };
+    }
+}
+
+fn output(options: &UpOptions, project: &Project, inbox: &Inbox) -> Result<Output, UpError> {
+    let config = output_config(options, project);
     let reports = inbox.clone();
     let start = || {
         let sink = Arc::new(move |report| drop(reports.send(Message::Output(report))));
@@ -250,7 +351,7 @@ fn output(options: &UpOptions, project: &Project, inbox: &Inbox) -> Result<Outpu
 }
 
 /// Where output is shown: where the process's own is, or nowhere.
-fn terminal(foreground: bool) -> std::io::Result<Terminal> {
+pub(super) fn terminal(foreground: bool) -> std::io::Result<Terminal> {
     let dup = |fd: std::os::fd::BorrowedFd<'_>| fd.try_clone_to_owned();
     if foreground {
         let (stdout, stderr) = (std::io::stdout(), std::io::stderr());

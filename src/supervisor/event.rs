@@ -120,7 +120,7 @@ pub enum RunEvent {
 }
 
 /// What somebody commands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Start these, and what they need.
     Start(Vec<Name>),

@@ -65,7 +65,7 @@ pub struct WatchSpec {
 }
 
 /// What the watcher says. Every report is made on the watcher's own thread, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum WatchReport {
     /// Files whose bytes differ from those at the baseline or the last report; also new and deleted ones.
     Changed {

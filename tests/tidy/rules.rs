@@ -65,6 +65,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("std::process::Command", &[]),
     ("tokio::process", &[]),
     ("libc::fork", &["src/runner/keeper/launch.rs"]),
+    ("libc::execve", &["src/runner/keeper/spawn.rs", "src/runtime/exec.rs"]),
     ("libc::kill", &["src/runner/keeper/"]),
     ("rustix::process::kill_process", &["src/runner/keeper/"]),
     ("rustix::process::kill_process_group", &["src/runner/keeper/"]),
@@ -74,9 +75,9 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("std::thread::sleep", &["src/runtime/home.rs"]),
 ];
 
-/// The places where `unsafe` stands: the spawn that shares memory, what must be
-/// said to the kernel for it, and the signal mask.
-pub(crate) const UNSAFE: &[&str] = &["src/runner/keeper/", "src/runtime/driver.rs"];
+/// The places where `unsafe` stands: the spawn that shares memory, what must be said to the kernel for it, the
+/// signal mask, and the exec of a new image with what it inherits.
+pub(crate) const UNSAFE: &[&str] = &["src/runner/keeper/", "src/runtime/exec.rs", "src/runtime/signals.rs"];
 
 /// The longest file, its tests not counted.
 pub(crate) const FILE_LINES: usize = 500;

@@ -59,9 +59,9 @@ impl<V: Vfs> Inspector<V> {
             })
         };
         let (running, given) = (shelf.ledger.running, shelf.ledger.offered);
-        let file = spec.map(|spec| self.in_place(spec, |meta| {
-            shelf.ledger.recognise(meta).map(|known| known.generation)
-        }));
+        let file = spec.map(|spec| {
+            self.in_place(spec, |meta| shelf.ledger.recognise(meta).map(|known| known.generation))
+        });
         let record = match shelf.memory {
             Memory::None => Record::None,
             Memory::Sound => Record::Sound,

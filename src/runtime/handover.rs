@@ -1,0 +1,181 @@
+//! What one image of orch leaves to the next: a document in a memory file, whose number the environment tells,
+//! and descriptors that it refers to by their place in a list.
+
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use super::exec;
+use super::up::UpOptions;
+use crate::config::model::Component;
+use crate::output::{OutputHandover, OutputReport};
+use crate::probe::Baseline;
+use crate::runner::RunnerReport;
+use crate::runner::keeper;
+use crate::state::StoreHandover;
+use crate::supervisor::{Command, RunEvent, Supervisor};
+use crate::types::{Cid, RunId, Time, UnitId};
+use crate::watch::{WatchHandover, WatchReport};
+
+/// Where the environment says that there is one, and in which descriptor.
+pub(crate) const VARIABLE: &str = "ORCH_HANDOVER";
+
+/// The form of the document. Whoever changes what it holds raises this; then an orch refuses to become one that
+/// reads another form, and nothing has happened.
+pub(crate) const FORM: u32 = 1;
+
+/// The document.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Handover {
+    pub(crate) form: u32,
+    /// The process that it is for; a child that inherits the variable is none.
+    pub(crate) pid: u32,
+    /// The name that the process shows: that of the new program's file is another one.
+    pub(crate) name: String,
+    pub(crate) options: UpOptions,
+    pub(crate) core: Supervisor,
+    pub(crate) keeper: keeper::Handover,
+    pub(crate) output: OutputHandover,
+    pub(crate) store: StoreHandover,
+    pub(crate) watch: Option<WatchHandover>,
+    /// The units that are not gone: runs and helpers.
+    pub(crate) runs: Vec<Running>,
+    pub(crate) helpers: Vec<(u64, UnitId)>,
+    pub(crate) next_unit: u32,
+    pub(crate) next_ticket: u64,
+    pub(crate) observed: Vec<(Cid, Arc<Component>)>,
+    /// The env files that are watched with the YAML file.
+    pub(crate) env_files: Vec<std::path::PathBuf>,
+    pub(crate) had_terminal: bool,
+    /// The YAML file is to be read, for it was being read.
+    pub(crate) reload: bool,
+    /// What had been heard and not been taken yet.
+    pub(crate) messages: Vec<Heard>,
+    pub(crate) fds: Places,
+}
+
+/// One run.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Running {
+    pub(crate) run: RunId,
+    pub(crate) unit: UnitId,
+    pub(crate) thread: bool,
+    pub(crate) spec: Arc<Component>,
+    pub(crate) baseline: Baseline,
+    pub(crate) spawned: Time,
+    pub(crate) matched: bool,
+    pub(crate) probing: bool,
+    /// The other end of its standard input: its place among [`Descriptors::stdins`].
+    pub(crate) stdin: Option<usize>,
+}
+
+/// A message that is carried over.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Heard {
+    Run(RunId, RunEvent),
+    Command(Command),
+    Runner(RunnerReport),
+    Output(OutputReport),
+    Watch(WatchReport),
+}
+
+/// The descriptors, by their owners.
+#[derive(Debug)]
+pub(crate) struct Descriptors {
+    pub(crate) keeper: OwnedFd,
+    /// The two locks.
+    pub(crate) home: Vec<OwnedFd>,
+    pub(crate) output: Vec<OwnedFd>,
+    pub(crate) store: Vec<OwnedFd>,
+    pub(crate) stdins: Vec<OwnedFd>,
+}
+
+/// The same as numbers.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Places {
+    keeper: RawFd,
+    home: Vec<RawFd>,
+    output: Vec<RawFd>,
+    store: Vec<RawFd>,
+    stdins: Vec<RawFd>,
+}
+
+impl Descriptors {
+    fn places(&self) -> Places {
+        Places {
+            keeper: std::os::fd::AsRawFd::as_raw_fd(&self.keeper),
+            home: exec::numbers(&self.home),
+            output: exec::numbers(&self.output),
+            store: exec::numbers(&self.store),
+            stdins: exec::numbers(&self.stdins),
+        }
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<BorrowedFd<'_>> {
+        let lists = [&self.home, &self.output, &self.store, &self.stdins];
+        std::iter::once(&self.keeper).chain(lists.into_iter().flatten()).map(|fd| fd.as_fd()).collect()
+    }
+
+    fn inherited(places: &Places) -> io::Result<Self> {
+        let keeper = exec::inherited(&[places.keeper])?.pop().ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self {
+            keeper,
+            home: exec::inherited(&places.home)?,
+            output: exec::inherited(&places.output)?,
+            store: exec::inherited(&places.store)?,
+            stdins: exec::inherited(&places.stdins)?,
+        })
+    }
+}
+
+impl Handover {
+    /// Writes it into a memory file, with the places of `fds` in it.
+    ///
+    /// # Errors
+    /// Something in it has no written form (a path that is not UTF-8), or memory is used up.
+    pub(crate) fn write(&mut self, fds: &Descriptors) -> io::Result<OwnedFd> {
+        self.fds = fds.places();
+        let file = rustix::fs::memfd_create("orch-handover", rustix::fs::MemfdFlags::CLOEXEC)?;
+        let mut file = io::BufWriter::new(std::fs::File::from(file));
+        serde_json::to_writer(&mut file, self)?;
+        file.flush()?;
+        Ok(file.into_inner().map_err(io::IntoInnerError::into_error)?.into())
+    }
+
+    /// Takes what an earlier image of this process has left, if there is one.
+    ///
+    /// # Errors
+    /// There is one, and it can't be read: then nothing is left but to end.
+    pub(crate) fn take() -> io::Result<Option<(Self, Descriptors)>> {
+        static TAKEN: AtomicBool = AtomicBool::new(false);
+        let Some(number) = std::env::var_os(VARIABLE) else { return Ok(None) };
+        // A second project in this process is another one.
+        if TAKEN.swap(true, Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let number = number.to_str().and_then(|text| text.parse::<RawFd>().ok());
+        let number =
+            number.ok_or_else(|| io::Error::other(format!("{VARIABLE} is no descriptor's number")))?;
+        let Some(file) = exec::inherited(&[number])?.pop() else { return Ok(None) };
+        let mut file = std::fs::File::from(file);
+        let mut text = Vec::new();
+        file.rewind()?;
+        file.read_to_end(&mut text)?;
+        let handover: Self = serde_json::from_slice(&text)?;
+        if handover.pid != std::process::id() || handover.form != FORM {
+            return Err(io::Error::other("it is for another process, or of another form"));
+        }
+        let fds = Descriptors::inherited(&handover.fds)?;
+        Ok(Some((handover, fds)))
+    }
+
+    /// Whether an earlier image of this process has left one.
+    #[must_use]
+    pub(crate) fn is_there() -> bool {
+        std::env::var_os(VARIABLE).is_some()
+    }
+}

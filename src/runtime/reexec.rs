@@ -1,0 +1,385 @@
+//! The change of images: everything is taken apart, handed over, and put together again by the new image; or
+//! by this one, where there is no new image after all.
+//!
+//! Whatever can fail is tried first. From the moment when the keeper is let go of, nothing is lost that
+//! happens: reports wait in its socket, output in its pipes, signals are blocked, saved files are compared with
+//! what was known of them.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::announce::Announcer;
+use super::clients::Clients;
+use super::driver::{Driver, Life, Parts, Purpose};
+use super::exec::{self, Image};
+use super::handover::{Descriptors, FORM, Handover, Heard, Places, Running, VARIABLE};
+use super::home::Home;
+use super::inbox::{Inbox, Message};
+use super::journal::Journal;
+use super::prepare::{States, why};
+use super::reload::Reloader;
+use super::signals::{self, Signals};
+use super::spawn::Environment;
+use super::up::{UpOptions, output_config, replaced, terminal};
+use crate::config::model::{Component, Project};
+use crate::output::{Output, OutputHandover};
+use crate::runner::keeper::{self, Keeper};
+use crate::runner::thread::ThreadRunner;
+use crate::state::Store;
+use crate::supervisor::{Command, Event, Supervisor};
+use crate::types::{Cid, RunId, UnitId};
+use crate::watch::{WatchHandover, Watcher};
+
+/// So long the state store is waited for; what it does must not be done twice.
+const STORE: Duration = Duration::from_secs(5);
+/// So long the terminal is waited for; what it does not take is carried over.
+const TERMINAL: Duration = Duration::from_millis(100);
+/// So long the watcher may take to finish what it is looking at.
+const WATCHER: Duration = Duration::from_secs(2);
+
+/// What the loop ended with.
+pub(crate) enum Turn {
+    /// The project has ended, with this exit code.
+    Ended(u8),
+    /// A new image is to take over: this program, or the same one.
+    Replace(Option<PathBuf>),
+}
+
+/// Messages, as the loop takes them.
+pub(crate) type Messages = mpsc::UnboundedReceiver<Message>;
+
+/// Becomes another image; comes back only if that failed, with a driver that goes on, and why.
+///
+/// # Errors
+/// The old image can't go on either, for the system has no thread or descriptor left.
+pub(crate) async fn replace(
+    mut driver: Driver,
+    program: Option<PathBuf>,
+    messages: &mut Messages,
+    listening: &mut Signals,
+) -> Result<(Driver, String), String> {
+    let program = program.unwrap_or_else(|| PathBuf::from(exec::SAME));
+    driver.let_go_of_helpers();
+    if !driver.parts.states.settled(STORE).await {
+        return Ok((driver, "the state store is still at work".to_owned()));
+    }
+    signals::block();
+    // What was heard before that is answered by this image.
+    while let Some(signalled) = listening.pending().await {
+        driver.signalled(&signalled);
+    }
+    let outcome = match take_apart(driver, messages, listening.has_terminal()) {
+        Ok((mut handover, fds, rest)) => {
+            let error = exec(&mut handover, &fds, &program);
+            put_together(handover, fds, rest).map(|driver| (driver, error))
+        }
+        Err(Failed::AsBefore(driver, error)) => Ok((*driver, error)),
+        Err(Failed::Lost(error)) => Err(error),
+    };
+    signals::unblock();
+    outcome
+}
+
+/// Does not come back unless it fails; says why it did.
+fn exec(handover: &mut Handover, fds: &Descriptors, program: &Path) -> String {
+    let mut attempt = || -> io::Result<Infallible> {
+        let document = handover.write(fds)?;
+        let image = Image::new(program, (VARIABLE, document.as_raw_fd().to_string()))?;
+        let mut kept = fds.all();
+        kept.push(document.as_fd());
+        image.exec(&kept)
+    };
+    let Err(error) = attempt();
+    format!("can't become {}: {error}", program.display())
+}
+
+/// What is neither handed over nor of one image alone: it stays in this process if there is no new image, and
+/// is made anew in one.
+pub(crate) struct Rest {
+    pub(crate) threads: ThreadRunner,
+    pub(crate) journal: Journal,
+    pub(crate) announcer: Announcer,
+    pub(crate) reloader: Reloader,
+    pub(crate) home: Home,
+    pub(crate) environment: Environment,
+    pub(crate) inbox: Inbox,
+    pub(crate) clients: Clients,
+}
+
+/// Why there is no new image.
+enum Failed {
+    /// Nothing has been done.
+    AsBefore(Box<Driver>, String),
+    /// Something has been done that can't be undone.
+    Lost(String),
+}
+
+/// The hands, given away.
+struct Given {
+    watch: Option<WatchHandover>,
+    output: (OutputHandover, Vec<OwnedFd>),
+    keeper: (keeper::Handover, OwnedFd),
+    home: Vec<OwnedFd>,
+}
+
+/// Gives away what can say no. If one does, those before it are taken back, and the driver is whole again.
+fn give_hands(mut driver: Driver) -> Result<(Shell, Given), Failed> {
+    let as_before = |driver, error| Err(Failed::AsBefore(Box::new(driver), error));
+    if !driver.parts.states.is_free() {
+        return as_before(driver, "the state store is still at work".to_owned());
+    }
+    let home = match driver.parts.home.duplicates() {
+        Ok(home) => home,
+        Err(error) => return as_before(driver, format!("can't keep the project's locks: {error}")),
+    };
+    let watch = match driver.parts.watcher.take().map(|it| it.hand_over(WATCHER)).transpose() {
+        Ok(watch) => watch,
+        Err(refused) => {
+            driver.parts.watcher = Some(refused.watcher);
+            return as_before(driver, "the watcher is still looking through files".to_owned());
+        }
+    };
+    let output = match driver.parts.output.hand_over(TERMINAL) {
+        Ok(output) => output,
+        Err(refused) => {
+            let error = refused.to_string();
+            driver.parts.output = refused.output;
+            driver.parts.watcher = adopt_watcher(&driver.parts.inbox, watch).map_err(Failed::Lost)?;
+            return as_before(driver, error);
+        }
+    };
+    let keeper = match driver.parts.keeper.hand_over() {
+        Ok(keeper) => keeper,
+        Err((keeper, error)) => {
+            driver.parts.keeper = keeper;
+            let (options, core, inbox) = (&driver.parts.options, &driver.parts.core, &driver.parts.inbox);
+            let output = adopt_output(options, core.project(), inbox, output);
+            driver.parts.output = output.map_err(Failed::Lost)?;
+            driver.parts.watcher = adopt_watcher(&driver.parts.inbox, watch).map_err(Failed::Lost)?;
+            return as_before(driver, format!("can't let go of the keeper of the processes: {error}"));
+        }
+    };
+    let Parts { core, options, states, threads, journal, announcer, reloader, .. } = driver.parts;
+    let Driver { lives, helping, tickets, next_unit, observed, clients, .. } = driver;
+    let Parts { home: locked, environment, inbox, .. } = driver.parts;
+    let rest = Rest { threads, journal, announcer, reloader, home: locked, environment, inbox, clients };
+    let shell = Shell { core, options, states, lives, helping, tickets, next_unit, observed, rest };
+    Ok((shell, Given { watch, output, keeper, home }))
+}
+
+/// What is left of a driver whose hands are given away.
+struct Shell {
+    core: Supervisor,
+    options: UpOptions,
+    states: States,
+    lives: BTreeMap<RunId, Life>,
+    helping: BTreeMap<u64, UnitId>,
+    tickets: Arc<AtomicU64>,
+    next_unit: u32,
+    observed: BTreeMap<Cid, Arc<Component>>,
+    rest: Rest,
+}
+
+fn take_apart(
+    driver: Driver,
+    messages: &mut Messages,
+    had_terminal: bool,
+) -> Result<(Handover, Descriptors, Rest), Failed> {
+    let (shell, given) = give_hands(driver)?;
+    let Shell { core, options, states, lives, helping, tickets, next_unit, observed, rest } = shell;
+    // Nobody has begun anything since it was found to be free.
+    let store = states.into_store().map_err(|_| Failed::Lost("the state store is at work".to_owned()))?;
+    let (store, store_fds) = store.hand_over();
+    let (runs, stdins) = leave_runs(lives);
+    // Last, for until here the hands may have reported.
+    let drained = drain(messages);
+    let (output, output_fds) = given.output;
+    let (keeper, socket) = given.keeper;
+    let handover = Handover {
+        form: FORM,
+        pid: std::process::id(),
+        name: process_name(),
+        watch: given.watch,
+        core,
+        options,
+        keeper,
+        output,
+        store,
+        runs,
+        helpers: helping.into_iter().collect(),
+        next_unit,
+        next_ticket: tickets.load(Ordering::Relaxed),
+        observed: observed.into_iter().collect(),
+        env_files: rest.reloader.env_files(),
+        had_terminal,
+        reload: rest.reloader.is_reading() || drained.reload,
+        messages: drained.messages,
+        fds: Places::default(),
+    };
+    let fds = Descriptors { keeper: socket, home: given.home, output: output_fds, store: store_fds, stdins };
+    Ok((handover, fds, rest))
+}
+
+/// Puts a driver together, in whichever image. What had been heard is in its inbox; the caller says behind
+/// that whether this is a new image.
+///
+/// # Errors
+/// A hand can't go on: the system has no thread or descriptor left, or two things don't belong together.
+pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> Result<Driver, String> {
+    let Rest { threads, journal, announcer, mut reloader, home, environment, inbox, clients } = rest;
+    for heard in handover.messages {
+        drop(inbox.send(heard.into()));
+    }
+    let (options, project) = (handover.options, Arc::clone(handover.core.project()));
+    let output = adopt_output(&options, &project, &inbox, (handover.output, fds.output))?;
+    let reports = inbox.clone();
+    let sink = Arc::new(move |report| drop(reports.send(Message::Runner(report))));
+    let keeper = Keeper::adopt(handover.keeper, fds.keeper, sink);
+    let keeper = keeper.map_err(|error| format!("can't go on with the keeper of the processes: {error}"))?;
+    let store = Store::adopt(&project.state_dir, replaced(&inbox), handover.store, fds.store);
+    let states = States::new(store.map_err(|error| why(&error))?);
+    let watcher = adopt_watcher(&inbox, handover.watch)?;
+    reloader.forget_reading();
+    reloader.watched_already(handover.env_files);
+    if handover.reload {
+        reloader.begin_again();
+        drop(inbox.send(Message::Reloaded(None)));
+    }
+    let core = handover.core;
+    let parts = Parts {
+        core,
+        keeper,
+        threads,
+        output,
+        journal,
+        states,
+        watcher,
+        announcer,
+        reloader,
+        home,
+        environment,
+        options,
+        inbox,
+    };
+    let mut driver = Driver::new(parts);
+    (driver.units, driver.lives) = take_runs(handover.runs, &handover.helpers, fds.stdins);
+    driver.helping = handover.helpers.into_iter().collect();
+    driver.tickets = Arc::new(AtomicU64::new(handover.next_ticket));
+    driver.next_unit = handover.next_unit;
+    driver.observed = handover.observed.into_iter().collect();
+    driver.clients = clients;
+    driver.exclude_as_known();
+    Ok(driver)
+}
+
+fn adopt_watcher(inbox: &Inbox, watch: Option<WatchHandover>) -> Result<Option<Watcher>, String> {
+    let reports = inbox.clone();
+    let sink = Arc::new(move |report| drop(reports.send(Message::Watch(report))));
+    let adopted = watch.map(|watch| Watcher::adopt(sink, watch)).transpose();
+    adopted.map_err(|error| format!("can't go on watching files: {error}"))
+}
+
+fn adopt_output(
+    options: &UpOptions,
+    project: &Project,
+    inbox: &Inbox,
+    (output, fds): (OutputHandover, Vec<OwnedFd>),
+) -> Result<Output, String> {
+    let reports = inbox.clone();
+    let sink = Arc::new(move |report| drop(reports.send(Message::Output(report))));
+    let adopted = terminal(options.foreground)
+        .and_then(|terminal| Output::adopt(output_config(options, project), terminal, sink, output, fds));
+    adopted.map_err(|error| format!("can't go on reading output: {error}"))
+}
+
+/// The runs in their written form, and the descriptors that they hold.
+fn leave_runs(lives: BTreeMap<RunId, Life>) -> (Vec<Running>, Vec<OwnedFd>) {
+    let mut stdins = Vec::new();
+    let leave = |(run, life): (RunId, Life)| {
+        let Life { unit, thread, spec, baseline, spawned, matched, probing, stdin, probe: _ } = life;
+        let stdin = stdin.map(|fd| {
+            stdins.push(fd);
+            stdins.len() - 1
+        });
+        Running { run, unit, thread, spec, baseline, spawned, matched, probing, stdin }
+    };
+    (lives.into_iter().map(leave).collect(), stdins)
+}
+
+fn take_runs(
+    runs: Vec<Running>,
+    helpers: &[(u64, UnitId)],
+    stdins: Vec<OwnedFd>,
+) -> (BTreeMap<UnitId, Purpose>, BTreeMap<RunId, Life>) {
+    let mut stdins: Vec<Option<OwnedFd>> = stdins.into_iter().map(Some).collect();
+    let help = |(ticket, unit): &(u64, UnitId)| (*unit, Purpose::Help { ticket: *ticket, reply: None });
+    let mut units: BTreeMap<UnitId, Purpose> = helpers.iter().map(help).collect();
+    let mut lives = BTreeMap::new();
+    for running in runs {
+        let Running { run, unit, thread, spec, baseline, spawned, matched, probing, stdin } = running;
+        let stdin = stdin.and_then(|at| stdins.get_mut(at)?.take());
+        units.insert(unit, Purpose::Run(run));
+        let probe = None;
+        lives.insert(run, Life { unit, thread, spec, baseline, spawned, probe, matched, probing, stdin });
+    }
+    (units, lives)
+}
+
+/// What was heard and not taken.
+#[derive(Default)]
+struct Drained {
+    messages: Vec<Heard>,
+    /// The file had been read.
+    reload: bool,
+}
+
+fn drain(messages: &mut Messages) -> Drained {
+    let mut drained = Drained::default();
+    while let Ok(message) = messages.try_recv() {
+        drained.messages.extend(match message {
+            Message::Core(Event::Run(run, event)) => Some(Heard::Run(run, event)),
+            Message::Core(Event::Command(command)) | Message::Command { command, .. } => {
+                Some(Heard::Command(command))
+            }
+            Message::Shutdown { .. } => Some(Heard::Command(Command::Shutdown)),
+            Message::Runner(report) => Some(Heard::Runner(report)),
+            Message::Output(report) => Some(Heard::Output(report)),
+            Message::Watch(report) => Some(Heard::Watch(report)),
+            Message::Reloaded(_) => {
+                drained.reload = true;
+                None
+            }
+            // Asked for again by the core, or by nobody who is there any more.
+            Message::Core(_) | Message::Probe(_) | Message::Help { .. } | Message::EndHelp { .. } => None,
+            // Told again by the store.
+            Message::Replaced { .. } => None,
+            Message::Views { .. } | Message::Subscribe { .. } => None,
+        });
+    }
+    drained
+}
+
+impl From<Heard> for Message {
+    fn from(heard: Heard) -> Self {
+        match heard {
+            Heard::Run(run, event) => Self::Core(Event::Run(run, event)),
+            Heard::Command(command) => Self::Core(Event::Command(command)),
+            Heard::Runner(report) => Self::Runner(report),
+            Heard::Output(report) => Self::Output(report),
+            Heard::Watch(report) => Self::Watch(report),
+        }
+    }
+}
+
+/// The name that this process shows, and for which it would be looked.
+fn process_name() -> String {
+    std::fs::read_to_string("/proc/self/comm").unwrap_or_default().trim_end().to_owned()
+}

@@ -12,6 +12,7 @@ mod ends;
 mod guardian;
 mod output;
 mod ready;
+mod reexec;
 mod reload;
 mod state;
 mod state_command;

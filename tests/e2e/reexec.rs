@@ -1,0 +1,207 @@
+//! A new image of orch: a thread that does not return is ended by it, and processes notice nothing.
+//!
+//! The orch here is this test program itself, in a role of its own: it embeds orch with a thread component that
+//! hangs when it is told to.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+
+use crate::harness::{Orch, Project, alive, wait_for, wait_until};
+
+/// Set in the process that plays orch.
+const PLAY: &str = "REEXEC_TEST_PLAY";
+
+/// What the thread component counts, and carries over.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Count {
+    count: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct With {}
+
+/// Counts, saves now and then, and does not return while there is a file `hang-NAME`.
+fn stubborn(_: With, cx: orch::Context) -> Result<(), orch::BoxError> {
+    let mut state: Count = cx.restored()?.unwrap_or_default();
+    cx.println(&format!("{} from {}", cx.name(), state.count));
+    cx.ready();
+    while !cx.stop_token().wait(Duration::from_millis(2)) {
+        state.count += 1;
+        if state.count.is_multiple_of(10) {
+            cx.save(&state)?;
+        }
+    }
+    if Path::new(&format!("hang-{}", cx.name())).exists() {
+        loop {
+            std::thread::park();
+        }
+    }
+    cx.save(&state)?;
+    Ok(())
+}
+
+/// Not a test of its own: the orch of the others.
+#[test]
+fn play() {
+    if std::env::var_os(PLAY).is_none() {
+        return;
+    }
+    let allowed = !Path::new("no-reexec").exists();
+    let outcome = orch::Orchestrator::from_file("devmode.yaml")
+        .register_fn("stubborn", stubborn)
+        .foreground(true)
+        .signals(true)
+        .reexec(allowed)
+        .run();
+    // Without the test harness's own words.
+    let code = outcome.map_or(9, |outcome| i32::from(!outcome.is_success()));
+    std::process::exit(code);
+}
+
+const YAML: &str = "
+components:
+  loop: { thread: stubborn, with: {}, state: true, watch: [source], stop: { timeout: 300ms, join_timeout: 10s } }
+  clock: { thread: ticker, with: { every: 10ms }, state: true }
+  api:
+    process: { shell: 'i=0; while :; do i=$((i+1)); echo line $i; sleep 0.002; done' }
+  web: { process: ./faulty, depends_on: [loop] }
+";
+
+/// Starts this program in the role of orch.
+fn up(project: &Project) -> Orch<'_> {
+    let mut command = project.command(&[]);
+    let arguments = command.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)));
+    let environment: Vec<_> = arguments.collect();
+    std::fs::remove_file(project.path("orch")).unwrap();
+    std::fs::hard_link(std::env::current_exe().unwrap(), project.path("orch")).unwrap();
+    command.args(["reexec::play", "--exact", "--nocapture", "--test-threads=1"]).env(PLAY, "1");
+    for (name, value) in environment {
+        value.map(|value| command.env(name, value));
+    }
+    project.start(command)
+}
+
+/// The lines that a component has printed, by its log.
+fn lines(project: &Project, name: &str) -> Vec<String> {
+    project.read(&format!(".orch/logs/{name}.log")).lines().map(str::to_owned).collect()
+}
+
+fn images(project: &Project) -> usize {
+    project
+        .events()
+        .iter()
+        .filter(|event| event["event"] == "orch.reexec" && event["error"].is_null())
+        .count()
+}
+
+/// The process that a component runs as, by the last word of it.
+fn pid(project: &Project, name: &str) -> u32 {
+    let spawned =
+        |event: &serde_json::Value| event["event"] == "component.spawned" && event["component"] == name;
+    project.events().into_iter().rev().find(spawned).unwrap()["pid"].as_u64().unwrap() as u32
+}
+
+/// Every line of the endless counter is there, once, in order.
+fn nothing_is_missing(project: &Project) {
+    let lines = lines(project, "api");
+    for (at, line) in lines.iter().enumerate() {
+        assert_eq!(*line, format!("line {}", at + 1));
+    }
+}
+
+fn all_ready(project: &Project) {
+    for name in ["loop", "clock", "api", "web"] {
+        project.wait_told_ready(name, 1);
+    }
+}
+
+#[test]
+fn a_thread_that_hangs_is_ended_by_a_new_image_and_processes_run_on() {
+    let project = Project::new(YAML);
+    let mut orch = up(&project);
+    all_ready(&project);
+    let (api, web, keeper) = (pid(&project, "api"), pid(&project, "web"), orch.keeper());
+    wait_until("some ticks are counted", || lines(&project, "clock").len() > 20);
+    project.write("hang-loop", "");
+    project.write("source", "new");
+    wait_until("there is a new image", || images(&project) == 1);
+    std::fs::remove_file(project.path("hang-loop")).unwrap();
+    project.wait_told_ready("loop", 2);
+    project.wait_told_ready("clock", 2);
+    assert!(orch.runs() && alive(api) && alive(web));
+    assert_eq!((pid(&project, "api"), pid(&project, "web"), orch.keeper()), (api, web, keeper));
+    assert_eq!(project.starts("web"), 1);
+
+    // The state goes on: what the hung one had saved last, and what the other one handed over.
+    let from = wait_for("the loop goes on", || {
+        let second = lines(&project, "loop").into_iter().nth(1)?;
+        second.strip_prefix("loop from ")?.parse::<u64>().ok()
+    });
+    assert!(from > 0 && from.is_multiple_of(10), "{from}");
+    let restored = |name: &str| {
+        let is_it =
+            |event: &serde_json::Value| event["event"] == "state.restored" && event["component"] == name;
+        project.events().into_iter().find(is_it).map(|event| event["source"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(
+        (restored("loop").as_deref(), restored("clock").as_deref()),
+        (Some("snapshot"), Some("restart"))
+    );
+    let ticks: Vec<u64> = lines(&project, "clock")
+        .iter()
+        .filter_map(|line| line.split_whitespace().last()?.parse().ok())
+        .collect();
+    assert!(ticks.windows(2).all(|pair| pair[1] == pair[0] + 1), "{ticks:?}");
+
+    // It is as good an orch as the first.
+    project.write("source", "newer");
+    project.wait_told_ready("loop", 3);
+    orch.stop();
+    nothing_is_missing(&project);
+}
+
+#[test]
+fn again_and_again() {
+    let project = Project::new(YAML);
+    let mut orch = up(&project);
+    all_ready(&project);
+    let api = pid(&project, "api");
+    project.write("hang-loop", "");
+    for image in 1..=10 {
+        project.write("source", format!("{image}"));
+        wait_until("there is a new image", || images(&project) == image);
+        project.wait_told_ready("loop", image as u64 + 1);
+    }
+    std::fs::remove_file(project.path("hang-loop")).unwrap();
+    assert_eq!(pid(&project, "api"), api);
+    orch.stop();
+    nothing_is_missing(&project);
+}
+
+#[test]
+fn a_program_that_did_not_agree_is_not_replaced_and_the_thread_is_stuck() {
+    let project = Project::new(YAML);
+    project.write("no-reexec", "");
+    let mut orch = up(&project);
+    all_ready(&project);
+    project.write("hang-loop", "");
+    project.write("source", "new");
+    project.wait_state("loop", "stuck");
+    assert_eq!(images(&project), 0);
+    orch.signal(Signal::TERM);
+    assert_eq!(orch.exit_status().code(), Some(1));
+}
+
+#[test]
+fn a_hung_thread_does_not_spoil_the_end() {
+    let project = Project::new(YAML);
+    let mut orch = up(&project);
+    all_ready(&project);
+    project.write("hang-loop", "");
+    orch.stop();
+    assert_eq!(images(&project), 1);
+    nothing_is_missing(&project);
+}

@@ -108,7 +108,7 @@ pub(super) enum Command {
     /// Show who depends on whom, as text or as a picture
     #[command(after_long_help = AFTER_GRAPH)]
     Graph(GraphArgs),
-    /// Show, check or clear the states that components carry over restarts; works when nothing runs, too
+    /// Show, check or clear the saved states of components; also while nothing runs
     #[command(after_long_help = AFTER_STATE)]
     State(StateArgs),
     /// Print the JSON schema of the YAML file, by which editors complete and check it

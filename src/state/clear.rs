@@ -83,6 +83,9 @@ pub(crate) fn clear_on<V: Vfs>(
         return Ok(Cleared::default());
     }
     let mut shelf = Shelf::open(vfs, clock, (&base, &path), name)?;
+    // Folders that were made just now hold the quarantine.
+    vfs.sync_dir(&parent).attempt("write the state directory", state_dir)?;
+    vfs.sync_dir(&base).attempt("write the state folder", &path)?;
     Clearing { before: quarantined(&shelf), cleared: Cleared::default() }.run(&mut shelf, own)
 }
 

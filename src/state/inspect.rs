@@ -6,6 +6,7 @@ mod found;
 mod read_only;
 mod survey;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -150,9 +151,12 @@ impl<V: Vfs> Inspector<V> {
         let Some((mut shelf, numbers)) = self.shelf(name)? else {
             return Err(NoPayload::Missing(Vec::new()));
         };
-        let next = spec.and_then(|spec| {
-            survey::next(&mut shelf, spec, &numbers, |shelf, generation| self.check(shelf, generation))
-        });
+        // None is read twice, large as they may be.
+        let mut checks = BTreeMap::new();
+        let mut check = |shelf: &Shelf<'_, ReadOnly<V>>, generation: u64| -> Option<Result<Header, Reason>> {
+            checks.entry(generation).or_insert_with(|| self.check(shelf, generation)).clone()
+        };
+        let next = spec.and_then(|spec| survey::next(&mut shelf, spec, &numbers, &mut check));
         let newest = numbers.iter().rev().copied();
         let order: Vec<u64> = match wanted {
             Some(wanted) => vec![wanted],
@@ -160,11 +164,11 @@ impl<V: Vfs> Inspector<V> {
         };
         let mut flawed = None;
         for generation in order {
-            match self.check(&shelf, generation) {
+            match check(&shelf, generation) {
                 None => {}
                 Some(Err(reason)) => flawed = flawed.or(Some(NoPayload::Flawed(generation, reason))),
                 Some(Ok(header)) => {
-                    // It was opened a moment ago.
+                    // It was there a moment ago.
                     let opened = generation::open(&self.vfs, &shelf.dir, generation);
                     let Ok((file, _)) = opened else { continue };
                     let next = next.filter(|(next, _)| *next == generation).map(|(_, handed)| handed);

@@ -168,10 +168,10 @@ impl<'r> Report<'r> {
         let mut text = String::new();
         for (name, flaw) in &self.flaws {
             let what = match flaw.generation {
-                Some(generation) => format!("generation {generation} is"),
-                None => "its ledger is".to_owned(),
+                Some(generation) => format!("generation {generation} is {}", flaw.reason),
+                None => "its ledger is damaged or gone".to_owned(),
             };
-            text += &format!("{name}: {what} {}\n  {}\n", flaw.reason, flaw.path.display());
+            text += &format!("{name}: {what}\n  {}\n", flaw.path.display());
         }
         for (name, error) in &self.failures {
             text += &format!("{name}: {error}\n");

@@ -167,22 +167,22 @@ pub(super) fn next<'a, V: Vfs>(
     shelf: &mut Shelf<'a, V>,
     spec: &State,
     numbers: &[u64],
-    check: impl Fn(&Shelf<'a, V>, u64) -> Checked,
+    mut check: impl FnMut(&Shelf<'a, V>, u64) -> Checked,
 ) -> Option<(u64, Handed)> {
     let order = shelf.in_order(numbers, spec.once);
-    let found = order.into_iter().find_map(|generation| try_one(shelf, spec, generation, &check));
+    let found = order.into_iter().find_map(|generation| try_one(shelf, spec, generation, &mut check));
     if found.is_some() {
         return found;
     }
     let stand_ins = shelf.stand_ins(numbers, spec.once);
-    stand_ins.into_iter().find_map(|generation| try_one(shelf, spec, generation, &check))
+    stand_ins.into_iter().find_map(|generation| try_one(shelf, spec, generation, &mut check))
 }
 
 fn try_one<'a, V: Vfs>(
     shelf: &mut Shelf<'a, V>,
     spec: &State,
     generation: u64,
-    check: &impl Fn(&Shelf<'a, V>, u64) -> Checked,
+    check: &mut impl FnMut(&Shelf<'a, V>, u64) -> Checked,
 ) -> Option<(u64, Handed)> {
     match check(shelf, generation)? {
         Err(_) => shelf.ledger.note_lost(generation, true),

@@ -111,6 +111,14 @@ pub(super) enum Command {
     /// Show, check or clear the saved states of components; also while nothing runs
     #[command(after_long_help = AFTER_STATE)]
     State(StateArgs),
+    /// Have the running orch become another program, while every process runs on
+    ///
+    /// The new program is asked first whether it can go on from where the running one is; if not, nothing happens.
+    /// Threads inside orch are stopped and started again, with their states.
+    Upgrade(UpgradeArgs),
+    /// Asked of a program by a running orch that is to become it
+    #[command(name = crate::runtime::QUESTION, hide = true)]
+    TakesOver,
     /// Print the JSON schema of the YAML file, by which editors complete and check it
     Schema,
     /// Write a commented devmode.yaml to begin with; a file that is there is left alone
@@ -199,6 +207,19 @@ impl From<Drawing> for GraphFormat {
             Drawing::Json => Self::Json,
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UpgradeArgs {
+    /// The new program; without it, the one that runs this command
+    #[arg(value_name = "PATH")]
+    pub(super) program: Option<PathBuf>,
+    /// The YAML file; without it, devmode.yaml or orch.yaml here, or in the nearest folder above
+    #[arg(long, value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    /// Where orch keeps its own files [default: .orch beside the YAML file] [env: ORCH_STATE_DIR]
+    #[arg(long, value_name = "DIR")]
+    pub(super) state_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ mod graph;
 mod init;
 mod state;
 mod up;
+mod upgrade;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ pub fn main() -> ExitCode {
     log_to_stderr();
     match cli.command {
         Command::Up(args) => up::up(&args),
+        Command::Upgrade(args) => upgrade::upgrade(&args),
+        Command::TakesOver => upgrade::takes_over(),
         Command::Validate(args) => check::validate(&args),
         Command::Graph(args) => graph::graph(&args),
         Command::State(args) => state::state(&args),

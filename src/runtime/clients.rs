@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use super::driver::Driver;
 use super::inbox::{Inbox, Message};
 use crate::supervisor::{Command, Event, Record, Standing, Supervisor, View};
@@ -97,6 +99,8 @@ pub(crate) struct Clients {
     waits: Vec<Wait>,
     subscribers: Vec<Subscriber>,
     past: VecDeque<Arc<Record>>,
+    /// Who is to be told if orch does not become another program after all.
+    upgrading: Option<oneshot::Sender<String>>,
 }
 
 /// Somebody who waits until what was commanded has come.
@@ -156,6 +160,18 @@ impl Clients {
         for wait in over {
             let failed = wait.failures(core);
             wait.reply.send(if failed.is_empty() { Ok(()) } else { Err(Unmet::Failed(failed)) });
+        }
+    }
+
+    /// orch is about to become another program.
+    pub(crate) fn upgrading(&mut self, reply: oneshot::Sender<String>) {
+        self.upgrading = Some(reply);
+    }
+
+    /// orch goes on as it was.
+    pub(crate) fn not_upgraded(&mut self, error: &str) {
+        if let Some(reply) = self.upgrading.take() {
+            let _ = reply.send(error.to_owned());
         }
     }
 

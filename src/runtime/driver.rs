@@ -13,6 +13,7 @@ use super::announce::{Announcer, Paint};
 use super::baseline::Baselines;
 use super::clients::Clients;
 use super::clock;
+use super::control;
 use super::home::Home;
 use super::inbox::{Inbox, Message};
 use super::journal::Journal;
@@ -45,6 +46,8 @@ pub(crate) struct Parts {
     pub(crate) announcer: Announcer,
     pub(crate) reloader: Reloader,
     pub(crate) home: Home,
+    /// The control socket, if there could be one.
+    pub(crate) control: Option<OwnedFd>,
     pub(crate) environment: Environment,
     pub(crate) options: UpOptions,
     pub(crate) inbox: Inbox,
@@ -139,7 +142,10 @@ impl Driver {
 
     /// After the loop: everything that is left is ended, and what is to be said is said.
     pub(crate) fn finish(self, patience: Duration) {
-        let Parts { keeper, output, states, home, announcer, watcher, .. } = self.parts;
+        let Parts { keeper, output, states, home, announcer, watcher, control, .. } = self.parts;
+        if control.is_some() {
+            control::remove(home.dir());
+        }
         if let Some(watcher) = watcher {
             watcher.let_go();
         }
@@ -183,7 +189,12 @@ impl Driver {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Core(event) => self.step(event),
+            Message::Core(event) => {
+                if let Event::ReexecFailed { error } = &event {
+                    self.clients.not_upgraded(error);
+                }
+                self.step(event);
+            }
             Message::Runner(report) => self.runner_reports(report),
             Message::Output(report) => self.output_reports(report),
             Message::Watch(report) => self.watcher_reports(report),
@@ -191,6 +202,8 @@ impl Driver {
             Message::Probe(report) => self.probe_reports(report),
             Message::Help { ticket, run, command, reply } => self.help(ticket, run, &command, reply),
             Message::EndHelp { ticket } => self.end_help(ticket),
+            Message::Upgrade { program, reply } => self.upgrade(program, reply),
+            Message::Candidate { program, verdict, reply } => self.candidate(program, verdict, reply),
             Message::Reloaded(loaded) => self.reloaded(loaded),
             Message::Command { command, reply } => self.commanded(command, reply),
             Message::Shutdown { force } => self.shut_down(force),

@@ -91,6 +91,8 @@ pub(crate) struct Descriptors {
     pub(crate) output: Vec<OwnedFd>,
     pub(crate) store: Vec<OwnedFd>,
     pub(crate) stdins: Vec<OwnedFd>,
+    /// The control socket, or nothing.
+    pub(crate) control: Vec<OwnedFd>,
 }
 
 /// The same as numbers.
@@ -101,6 +103,7 @@ pub(crate) struct Places {
     output: Vec<RawFd>,
     store: Vec<RawFd>,
     stdins: Vec<RawFd>,
+    control: Vec<RawFd>,
 }
 
 impl Descriptors {
@@ -111,12 +114,13 @@ impl Descriptors {
             output: exec::numbers(&self.output),
             store: exec::numbers(&self.store),
             stdins: exec::numbers(&self.stdins),
+            control: exec::numbers(&self.control),
         }
     }
 
     /// All of them.
     pub(crate) fn all(&self) -> Vec<BorrowedFd<'_>> {
-        let lists = [&self.home, &self.output, &self.store, &self.stdins];
+        let lists = [&self.home, &self.output, &self.store, &self.stdins, &self.control];
         std::iter::once(&self.keeper).chain(lists.into_iter().flatten()).map(|fd| fd.as_fd()).collect()
     }
 
@@ -128,6 +132,7 @@ impl Descriptors {
             output: exec::inherited(&places.output)?,
             store: exec::inherited(&places.store)?,
             stdins: exec::inherited(&places.stdins)?,
+            control: exec::inherited(&places.control)?,
         })
     }
 }

@@ -1,5 +1,7 @@
 //! The one queue into the loop: everything that happens outside, in the order in which it is heard.
 
+use std::path::PathBuf;
+
 use tokio::sync::{mpsc, oneshot};
 
 use super::clients::{Reply, Subscriber, Unmet};
@@ -71,6 +73,22 @@ pub(crate) enum Message {
         after: u64,
         /// Who.
         subscriber: Subscriber,
+    },
+    /// Somebody wants orch to become another program.
+    Upgrade {
+        /// Which.
+        program: PathBuf,
+        /// Where it is told why it did not.
+        reply: oneshot::Sender<String>,
+    },
+    /// That program was asked whether it can take over.
+    Candidate {
+        /// Which.
+        program: PathBuf,
+        /// Its answer.
+        verdict: Result<(), String>,
+        /// As in [`Message::Upgrade`].
+        reply: oneshot::Sender<String>,
     },
     /// The file was read again; `None`: reading it broke.
     Reloaded(Option<Box<Loaded>>),

@@ -9,6 +9,7 @@ mod announce;
 mod baseline;
 mod clients;
 mod clock;
+mod control;
 mod driver;
 mod exec;
 mod handover;
@@ -23,7 +24,9 @@ mod signals;
 mod spawn;
 pub mod states;
 mod up;
+mod upgrade;
 
 pub use clients::{Control, Unmet};
 pub use clock::wall;
 pub use up::{Assembled, Left, UpError, UpOptions, assemble, check, takes_over, threads, up};
+pub use upgrade::{QUESTION, UpgradeError, answer, upgrade};

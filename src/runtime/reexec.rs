@@ -128,6 +128,7 @@ struct Given {
     output: (OutputHandover, Vec<OwnedFd>),
     keeper: (keeper::Handover, OwnedFd),
     home: Vec<OwnedFd>,
+    control: Vec<OwnedFd>,
 }
 
 /// Gives away what can say no. If one does, those before it are taken back, and the driver is whole again.
@@ -169,10 +170,11 @@ fn give_hands(mut driver: Driver) -> Result<(Shell, Given), Failed> {
     };
     let Parts { core, options, states, threads, journal, announcer, reloader, .. } = driver.parts;
     let Driver { lives, helping, tickets, next_unit, observed, clients, .. } = driver;
-    let Parts { home: locked, environment, inbox, .. } = driver.parts;
+    let Parts { home: locked, control, environment, inbox, .. } = driver.parts;
     let rest = Rest { threads, journal, announcer, reloader, home: locked, environment, inbox, clients };
     let shell = Shell { core, options, states, lives, helping, tickets, next_unit, observed, rest };
-    Ok((shell, Given { watch, output, keeper, home }))
+    let control = control.into_iter().collect();
+    Ok((shell, Given { watch, output, keeper, home, control }))
 }
 
 /// What is left of a driver whose hands are given away.
@@ -224,7 +226,8 @@ fn take_apart(
         messages: drained.messages,
         fds: Places::default(),
     };
-    let fds = Descriptors { keeper: socket, home: given.home, output: output_fds, store: store_fds, stdins };
+    let (home, control) = (given.home, given.control);
+    let fds = Descriptors { keeper: socket, home, output: output_fds, store: store_fds, stdins, control };
     Ok((handover, fds, rest))
 }
 
@@ -253,7 +256,7 @@ pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> 
         reloader.begin_again();
         drop(inbox.send(Message::Reloaded(None)));
     }
-    let core = handover.core;
+    let (core, control) = (handover.core, fds.control.into_iter().next());
     let parts = Parts {
         core,
         keeper,
@@ -265,6 +268,7 @@ pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> 
         announcer,
         reloader,
         home,
+        control,
         environment,
         options,
         inbox,
@@ -362,6 +366,7 @@ fn drain(messages: &mut Messages) -> Drained {
             // Told again by the store.
             Message::Replaced { .. } => None,
             Message::Views { .. } | Message::Subscribe { .. } => None,
+            Message::Upgrade { .. } | Message::Candidate { .. } => None,
         });
     }
     drained

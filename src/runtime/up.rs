@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::announce::Announcer;
 use super::clients::{Clients, Control};
+use super::control;
 use super::driver::{Driver, Parts};
 use super::handover::{Descriptors, Handover};
 use super::home::{Home, HomeError};
@@ -204,6 +205,8 @@ fn begin(options: &UpOptions, registry: Arc<Registry>) -> Result<Assembled, UpEr
         first_seq: journal.next_seq(),
         seed: u64::from(keeper.instance()),
     });
+    let control = control::listen(&project.state_dir);
+    let control = control.inspect_err(|error| tracing::warn!(%error, "there is no control socket")).ok();
     let parts = Parts {
         core,
         keeper,
@@ -215,6 +218,7 @@ fn begin(options: &UpOptions, registry: Arc<Registry>) -> Result<Assembled, UpEr
         announcer: Announcer::new(color, &project.dir),
         reloader,
         home,
+        control,
         environment: std::env::vars_os().collect(),
         options: options.clone(),
         inbox: inbox.clone(),
@@ -274,6 +278,11 @@ impl Assembled {
             None => Signals::listen(),
         };
         let mut driver = self.driver;
+        if let Some(listener) = &driver.parts.control
+            && let Err(error) = control::serve(listener, &driver.parts.inbox)
+        {
+            tracing::warn!(%error, "the control socket is not served");
+        }
         loop {
             match driver.run(&mut self.messages, &mut signals).await {
                 Turn::Ended(code) => {

@@ -181,6 +181,134 @@ fn again_and_again() {
     nothing_is_missing(&project);
 }
 
+/// How often the load test upgrades; `ORCH_UPGRADES=200` for a long one.
+fn upgrades() -> usize {
+    std::env::var("ORCH_UPGRADES").ok().and_then(|text| text.parse().ok()).unwrap_or(12)
+}
+
+/// Everything at once: a printer, one that is restarted by saves, one that ends again and again, one that is slow
+/// to stop, states, a thread, a backoff under way.
+const LOAD: &str = "
+components:
+  clock: { thread: ticker, with: { every: 5ms }, state: true }
+  api:
+    process: { shell: 'i=0; while :; do i=$((i+1)); echo line $i; sleep 0.002; done' }
+  saved: { process: ./faulty load keep rename, state: state-of-saved.json, watch: [source] }
+  slow: { process: ./faulty linger 150, watch: [source], stop: { timeout: 10s } }
+  job:
+    process: ./faulty exit 1
+    restart: { backoff: { initial: 40ms, max: 40ms, jitter: 0 }, limit: { count: 1000000, within: 1h } }
+  big: { process: ./faulty, depends_on: { slow: started } }
+";
+
+#[test]
+fn upgrades_under_load_are_noticed_by_nobody() {
+    let project = Project::new(LOAD);
+    let mut orch = project.up();
+    for name in ["clock", "api", "saved", "slow", "big"] {
+        project.wait_told_ready(name, 1);
+    }
+    let (api, big, keeper) = (pid(&project, "api"), pid(&project, "big"), orch.keeper());
+    for upgrade in 1..=upgrades() {
+        if upgrade % 3 == 0 {
+            project.write("source", format!("{upgrade}"));
+        }
+        let output = project.run(&["upgrade"]);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(images(&project), upgrade);
+    }
+    assert!(orch.runs());
+    assert_eq!((pid(&project, "api"), pid(&project, "big"), orch.keeper()), (api, big, keeper));
+    wait_until("the last save is answered", || {
+        ["slow", "saved"].iter().all(|name| project.state_of(name).0 == "ready" && project.state_of(name).1 > 1)
+    });
+    orch.stop();
+    nothing_is_missing(&project);
+    let ticks: Vec<u64> = lines(&project, "clock")
+        .iter()
+        .filter_map(|line| line.split_whitespace().last()?.parse().ok())
+        .collect();
+    assert!(ticks.windows(2).all(|pair| pair[1] == pair[0] + 1), "{ticks:?}");
+    // Each end of the job is one automatic restart later, none is forgotten, and none comes early.
+    let runs: Vec<u64> = project.trace().of("job", "start").iter().map(|entry| entry.ns).collect();
+    assert!(runs.windows(2).all(|pair| pair[1] - pair[0] >= 38_000_000), "a backoff was cut short");
+    // A number and one for each run of it: none was lost, and none came twice.
+    let counted: Vec<String> = project.trace().of("saved", "loaded").into_iter().map(|entry| entry.detail).collect();
+    assert!(!counted.is_empty());
+    for (at, number) in counted.iter().enumerate() {
+        assert_eq!(*number, (at + 1).to_string(), "{counted:?}");
+    }
+    let shown = lines(&project, "api").len();
+    let on_terminal = project.read("stdout").lines().filter(|line| line.contains("| line ")).count();
+    assert_eq!(on_terminal, shown, "every line is shown once");
+}
+
+#[test]
+fn what_is_no_orch_is_refused_and_nothing_happens() {
+    let project = Project::new(YAML_OF_PROCESSES);
+    let mut orch = project.up();
+    project.wait_told_ready("api", 1);
+    let api = pid(&project, "api");
+    for (program, says) in [
+        ("/bin/true", "does not say so"),
+        ("/bin/echo", "it says"),
+        ("/no/such/program", "No such file"),
+        ("./devmode.yaml", "executable"),
+    ] {
+        let output = project.run(&["upgrade", program]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{program}: {said}");
+        assert!(said.contains(says) && said.contains("goes on as it was"), "{program}: {said}");
+    }
+    assert!(orch.runs() && pid(&project, "api") == api && images(&project) == 0);
+    // And it still can.
+    assert_eq!(project.run(&["upgrade"]).status.code(), Some(0));
+    assert_eq!(pid(&project, "api"), api);
+    orch.stop();
+    assert_eq!(project.run(&["upgrade"]).status.code(), Some(3), "nobody is there any more");
+    nothing_is_missing(&project);
+}
+
+const YAML_OF_PROCESSES: &str = "
+components:
+  api:
+    process: { shell: 'i=0; while :; do i=$((i+1)); echo line $i; sleep 0.002; done' }
+";
+
+#[test]
+fn the_file_may_be_wrong_or_gone_when_the_image_changes() {
+    let project = Project::new(YAML_OF_PROCESSES);
+    let mut orch = project.up();
+    project.wait_told_ready("api", 1);
+    let api = pid(&project, "api");
+    project.yaml("components: [");
+    project.wait_event("the edit is refused", |event| event["event"] == "config.rejected");
+    assert_eq!(project.run(&["upgrade"]).status.code(), Some(0));
+    std::fs::remove_file(project.path("devmode.yaml")).unwrap();
+    assert_eq!(project.run(&["upgrade", "--file", "devmode.yaml"]).status.code(), Some(0));
+    assert_eq!((pid(&project, "api"), images(&project)), (api, 2));
+    // An edit is heard by the new image, too.
+    project.yaml("components:\n  other: { process: ./faulty }");
+    project.wait_ready("other", 1);
+    wait_until("what was removed is stopped", || !alive(api));
+    orch.stop();
+}
+
+#[test]
+fn a_signal_during_the_change_is_not_lost_and_a_killed_image_takes_all_along() {
+    let project = Project::new(YAML_OF_PROCESSES);
+    let mut orch = project.up();
+    project.wait_told_ready("api", 1);
+    let api = pid(&project, "api");
+    assert_eq!(project.run(&["upgrade"]).status.code(), Some(0));
+    orch.kill();
+    wait_until("the guardian has done its work", || !alive(api));
+    wait_until("it ends, too", || project.orchs().is_empty());
+    let mut next = project.up();
+    project.wait_told_ready("api", 2);
+    next.stop();
+}
+
 #[test]
 fn a_program_that_did_not_agree_is_not_replaced_and_the_thread_is_stuck() {
     let project = Project::new(YAML);

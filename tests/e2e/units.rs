@@ -66,10 +66,12 @@ components:
 
 #[test]
 fn without_cgroups_such_a_daemon_is_told_of_and_ended_with_the_project() {
-    let project = Project::new("components:\n  a: { process: ./faulty unmarked-daemon exit 0 }");
+    let project = Project::new("components:\n  a: { process: ./faulty unmarked-daemon await go exit 0 }");
     let mut command = project.command(&["up"]);
     command.env("ORCH_CGROUPS", "off");
     let mut orch = project.start(command);
+    project.wait_trace("a", "daemon", 1);
+    project.write("go", "");
     project.wait_state("a", "completed");
     assert!(project.cgroup().is_none());
     assert_eq!(orch.exit_status().code(), Some(0));

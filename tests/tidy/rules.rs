@@ -56,7 +56,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("clap_complete", &["src/cli/"]),
     ("clap_mangen", &["src/cli/"]),
     ("tracing_subscriber", &["src/cli/"]),
-    ("hyper", &["src/probe/http.rs"]),
+    ("hyper", &["src/probe/http.rs", "src/runtime/control.rs", "src/runtime/upgrade.rs"]),
     ("tokio", &["src/runtime/", "src/probe/", "src/runner/thread/"]),
     ("humantime", &["src/config/unit.rs", "src/supervisor/", "src/probe/", "src/runner/thread/"]),
     ("jiff", &["src/output/", "src/runtime/", "src/state/"]),

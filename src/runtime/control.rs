@@ -1,0 +1,136 @@
+//! The control socket: `<state directory>/control.sock`, HTTP/1.1 with JSON under `/v1/` (contract, section 6).
+//! What it understands so far: `GET /v1/version`, `POST /v1/upgrade`.
+//!
+//! Its listener goes from image to image, so that whoever connects during an exec is only answered later.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::oneshot;
+
+use super::inbox::{Inbox, Message};
+
+/// The socket's name in the state directory.
+const NAME: &str = "control.sock";
+/// A longer request is refused. Bytes.
+const LONGEST: usize = 64 << 10;
+
+/// A state directory, by a path that is short enough for a socket's address, however deep it lies.
+struct Short {
+    dir: OwnedFd,
+}
+
+impl Short {
+    fn open(state_dir: &Path) -> io::Result<Self> {
+        use rustix::fs::{Mode, OFlags};
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self { dir: rustix::fs::open(state_dir, flags, Mode::empty())? })
+    }
+
+    fn socket(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}/{NAME}", self.dir.as_raw_fd()))
+    }
+}
+
+/// Makes the socket in a state directory that is ours alone: what lies there is a dead orch's.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn listen(state_dir: &Path) -> io::Result<OwnedFd> {
+    let short = Short::open(state_dir)?;
+    let path = short.socket();
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = std::os::unix::net::UnixListener::bind(&path)?;
+    // The folder keeps others out until this is done.
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener.into())
+}
+
+/// Takes the socket away, at the orderly end.
+pub(crate) fn remove(state_dir: &Path) {
+    let _ = std::fs::remove_file(state_dir.join(NAME));
+}
+
+/// Connects to whoever runs the project of a state directory.
+pub(super) async fn connect(state_dir: &Path) -> io::Result<UnixStream> {
+    let short = Short::open(state_dir)?;
+    UnixStream::connect(short.socket()).await
+}
+
+/// Serves, until the runtime ends.
+pub(crate) fn serve(listener: &OwnedFd, inbox: &Inbox) -> io::Result<()> {
+    let listener = std::os::unix::net::UnixListener::from(listener.try_clone()?);
+    listener.set_nonblocking(true)?;
+    let (listener, inbox) = (UnixListener::from_std(listener)?, inbox.clone());
+    tokio::spawn(async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) if is_own_user(&stream) => drop(tokio::spawn(answer(stream, inbox.clone()))),
+                Ok(_) => {}
+                // Descriptors are used up; some will be free again.
+                Err(error) => {
+                    tracing::warn!(%error, "nobody can connect to the control socket");
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+            }
+        }
+    });
+    Ok(())
+}
+
+fn is_own_user(stream: &UnixStream) -> bool {
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == rustix::process::geteuid().as_raw())
+}
+
+async fn answer(stream: UnixStream, inbox: Inbox) {
+    let service = service_fn(|request| route(request, inbox.clone()));
+    // Who goes away before the answer has a reason.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+type Answer = Result<Response<Full<Bytes>>, Infallible>;
+
+async fn route(request: Request<Incoming>, inbox: Inbox) -> Answer {
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/v1/version") => Ok(Response::new(Full::from(version().to_string()))),
+        (&Method::POST, "/v1/upgrade") => upgrade(request, &inbox).await,
+        (_, path) => refuse(StatusCode::NOT_FOUND, &format!("there is no {path}")),
+    }
+}
+
+fn version() -> Value {
+    json!({"version": env!("CARGO_PKG_VERSION"), "pid": std::process::id()})
+}
+
+/// Answered only if it fails: else the connection ends with the image.
+async fn upgrade(request: Request<Incoming>, inbox: &Inbox) -> Answer {
+    let body = Limited::new(request.into_body(), LONGEST).collect().await;
+    let body = body.ok().and_then(|body| serde_json::from_slice::<Value>(&body.to_bytes()).ok());
+    let Some(program) = body.as_ref().and_then(|body| body["path"].as_str()) else {
+        return refuse(StatusCode::BAD_REQUEST, "the body has no `path`");
+    };
+    let (reply, failed) = oneshot::channel();
+    drop(inbox.send(Message::Upgrade { program: program.into(), reply }));
+    let error = failed.await.unwrap_or_else(|_| "orch is ending".to_owned());
+    refuse(StatusCode::CONFLICT, &error)
+}
+
+fn refuse(status: StatusCode, error: &str) -> Answer {
+    let mut response = Response::new(Full::from(json!({"error": error}).to_string()));
+    *response.status_mut() = status;
+    Ok(response)
+}

@@ -1,7 +1,7 @@
 //! An edit of the file while everything runs: a new target, reached in dependency order. It does not wait
 //! for an earlier edit to be done; it changes the target.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::record::What;
@@ -16,7 +16,7 @@ impl Supervisor {
         let plan = Arc::new(plan::plan_for(&self.project, &project, chosen));
         self.project = Arc::clone(&project);
         let cause = self.record(None, None, What::ConfigReloaded { plan: Arc::clone(&plan) });
-        let declared: std::collections::BTreeMap<&Name, &Arc<Component>> =
+        let declared: BTreeMap<&Name, &Arc<Component>> =
             project.components.iter().map(|spec| (&spec.name, spec)).collect();
         // First what is declared, then what follows: a step sees the new graph.
         for step in &plan.steps {
@@ -25,6 +25,7 @@ impl Supervisor {
             }
         }
         self.connect();
+        self.pass_claims(&plan, &declared);
         // Those whose edges are gone are nobody's neighbours any more, but may have been waited for.
         self.dirty.extend(self.names.values());
         for step in &plan.steps {

@@ -34,6 +34,11 @@ pub(crate) struct Slot {
     pub(crate) again: bool,
     /// Whether its next start waits for the dependents that go down with it (`restart: true`).
     pub(crate) after_dependents: bool,
+    /// Whose present runs, which are to end, have something that an edit gave to this one: it starts after
+    /// them.
+    pub(crate) after: Vec<Cid>,
+    /// The same from the other side: who waits for the end of its present run.
+    pub(crate) heirs: Vec<Cid>,
     /// The number of its last run.
     pub(crate) incarnation: u64,
     pub(crate) ledger: Ledger,
@@ -256,6 +261,11 @@ impl Phase {
         }
     }
 
+    /// Whether its run is one that has only now begun.
+    pub(crate) fn is_new(&self) -> bool {
+        matches!(self, Self::Preparing(_))
+    }
+
     /// Whether a process or a thread of it may exist.
     pub(crate) fn active(&self) -> bool {
         match self {
@@ -339,6 +349,8 @@ impl Slot {
             wish: None,
             again: false,
             after_dependents: false,
+            after: Vec::new(),
+            heirs: Vec::new(),
             incarnation,
             ledger: Ledger::default(),
             quiet: Quiet::default(),

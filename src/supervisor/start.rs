@@ -144,6 +144,9 @@ impl Supervisor {
         if let Some(reason) = shut {
             return Gate::Shut(reason);
         }
+        if let Some(other) = slot.after.first().and_then(|other| self.slot(*other)) {
+            return Gate::Shut(format!("waiting for {} to stop first", other.spec.name));
+        }
         if slot.after_dependents {
             let still = |edge: &&Edge| edge.restart && self.slot(edge.to).is_some_and(Slot::goes_down);
             if let Some(name) = slot.dependents.iter().find(still).and_then(|edge| self.slot(edge.to)) {

@@ -19,6 +19,11 @@ pub(crate) fn may_spawn(world: &World, run: RunId, spec: &Arc<Component>) {
     }
     let quiet = world.quiet_at.get(&run.component).is_none_or(|at| *at <= world.now);
     assert!(quiet, "{name} starts on files that are not quiet");
+    for (other, life) in world.lives.iter().filter(|(_, life)| life.name != *name && !life.told_gone) {
+        let file = |spec: &Component| spec.state.as_ref().map(|state| state.file.clone());
+        let shared = file(spec).is_some() && file(spec) == file(&life.spec);
+        assert!(!shared, "{name} starts while {other}, once {}, has its state file", life.name);
+    }
     assert_eq!(world.shutting, 0, "{name} starts during the shutdown");
     assert!(!world.replacing, "{name} starts while a new image is made");
     let thread = matches!(spec.kind, Kind::Thread { .. });
@@ -124,6 +129,10 @@ pub(crate) fn may_prepare(world: &World, run: RunId, spec: &Component) {
         "{}: a state is put in place twice for nothing",
         spec.name
     );
+    let Some(state) = &spec.state else { return };
+    let holder =
+        world.states_of.iter().find(|(other, file)| other.component != run.component && **file == state.file);
+    assert!(holder.is_none(), "{}: the state file of {holder:?} is put in place", spec.name);
 }
 
 /// Guarantee 4's other side: nothing is force-killed before its time.

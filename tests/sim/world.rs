@@ -88,6 +88,8 @@ pub(crate) struct World {
     states_seen: BTreeSet<&'static str>,
     /// Components whose state was put in place, and neither given to a run nor sealed since.
     pub(crate) handed: BTreeSet<Cid>,
+    /// The state file of each run that was put in place, and whose sealing is not answered yet.
+    pub(crate) states_of: BTreeMap<RunId, PathBuf>,
     /// Until when the files of each component are not quiet, at least.
     pub(crate) quiet_at: BTreeMap<Cid, Time>,
     pub(crate) states: BTreeMap<Name, &'static str>,
@@ -130,6 +132,7 @@ impl World {
             show,
             states_seen: BTreeSet::new(),
             handed: BTreeSet::new(),
+            states_of: BTreeMap::new(),
             quiet_at: BTreeMap::new(),
             states: BTreeMap::new(),
             replacing: false,
@@ -290,6 +293,9 @@ impl World {
             *known = until.max(*known);
         }
         let Event::Run(run, event) = event else { return };
+        if matches!(event, RunEvent::Sealed(_) | RunEvent::PrepareFailed { .. }) {
+            self.states_of.remove(run);
+        }
         let by = self.now + self.core_stop(run.component);
         let Some(life) = self.lives.get_mut(run) else { return };
         match event {
@@ -373,6 +379,7 @@ impl World {
 
     fn prepare(&mut self, run: RunId, spec: &Component) {
         checks::may_prepare(self, run, spec);
+        self.states_of.extend(spec.state.as_ref().map(|state| (run, state.file.clone())));
         let stateful = spec.state.is_some();
         let given = stateful && self.dice.percent(30);
         let restored = given.then_some(Restored { source: Source::Restart, generation: 1 });

@@ -60,6 +60,10 @@ impl Supervisor {
             return self.unwant(cid, Wanted::Removed, "removed from the file", Some(cause));
         }
         let Some(slot) = self.slot_mut(cid) else { return };
+        // What waits may have nothing to wait for any more.
+        if matches!(slot.phase, Phase::Waiting | Phase::Blocked) {
+            slot.last = Some(cause);
+        }
         let spec = Arc::clone(&slot.spec);
         self.out.push(Action::Observe { component: cid, spec });
         match step.action {
@@ -78,7 +82,11 @@ impl Supervisor {
     fn introduce(&mut self, cid: crate::types::Cid, cause: u64, chosen: &BTreeSet<Name>) {
         let shutdown = self.shutdown.is_some();
         let Some(slot) = self.slot_mut(cid) else { return };
-        slot.last = slot.last.max(Some(cause));
+        if matches!(slot.phase, Phase::Stopped) {
+            slot.last = slot.last.max(Some(cause));
+        } else {
+            slot.meanwhile = Some(cause);
+        }
         let up = chosen.contains(&slot.spec.name);
         slot.wanted = if up { Wanted::Up } else { Wanted::Never };
         if !up || shutdown {
@@ -87,7 +95,7 @@ impl Supervisor {
         match &slot.phase {
             Phase::Stopped => self.try_start(cid),
             Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) => {
-                slot.wish = None;
+                (slot.wish, slot.meanwhile) = (None, None);
                 self.wish(cid, Why::Edit("removed from the file, and added again".to_owned()), Some(cause));
             }
             Phase::Ending(_) | Phase::Sealing(_) => slot.again = true,

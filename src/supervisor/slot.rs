@@ -32,6 +32,8 @@ pub(crate) struct Slot {
     /// Whether it is to be started again when its run is gone, however that ended: a change, a command or
     /// an edit came meanwhile.
     pub(crate) again: bool,
+    /// The record of what came while its run was ending: what follows the run has it as its cause.
+    pub(crate) meanwhile: Option<u64>,
     /// Whether its next start waits for the dependents that go down with it (`restart: true`).
     pub(crate) after_dependents: bool,
     /// Whose present runs, which are to end, have something that an edit gave to this one: it starts after
@@ -348,6 +350,7 @@ impl Slot {
             phase: Phase::Stopped,
             wish: None,
             again: false,
+            meanwhile: None,
             after_dependents: false,
             after: Vec::new(),
             heirs: Vec::new(),

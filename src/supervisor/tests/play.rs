@@ -295,6 +295,9 @@ impl Play {
             What::Exited { .. } => "exited",
             What::Command { .. } => "command",
             What::Changed { .. } => "changed",
+            What::ForceKilled { .. } => "force_killed",
+            What::ConfigReloaded { .. } => "reloaded",
+            What::ProjectDown { .. } => "down",
             _ => "other",
         };
         let of = record.component.as_ref().map(|name| format!("{name}.")).unwrap_or_default();

@@ -18,6 +18,7 @@ use super::inbox::{Inbox, Message};
 use super::journal::Journal;
 use super::prepare::States;
 use super::reload::Reloader;
+use super::replaced::Replaced;
 use super::spawn::Environment;
 use crate::config::Loaded;
 use crate::config::model::{Component, Project};
@@ -113,6 +114,9 @@ impl Driver {
     /// Runs until the core says that the project has ended.
     pub(crate) async fn run(&mut self, mut messages: mpsc::UnboundedReceiver<Message>) -> u8 {
         let mut signals = Signals::listen();
+        let mut replaced = Replaced::of(&self.parts.core.project().file);
+        // It may have been replaced before that.
+        self.relock();
         self.watch_project();
         self.step(Event::Up);
         loop {
@@ -127,6 +131,7 @@ impl Driver {
                     }
                 }
                 event = signals.next() => self.signalled(event),
+                () = replaced.next() => self.relock(),
                 () = until(deadline) => self.step(Event::Deadline),
             }
         }
@@ -203,7 +208,12 @@ impl Driver {
 
     fn signalled(&mut self, signal: Signalled) {
         match signal {
-            Signalled::Shutdown => self.step(Event::Command(Command::Shutdown)),
+            Signalled::Shutdown => {
+                if self.parts.core.is_ending() {
+                    self.parts.keeper.wake();
+                }
+                self.step(Event::Command(Command::Shutdown));
+            }
             Signalled::Reload => self.reload(),
         }
     }
@@ -328,8 +338,14 @@ impl Driver {
 
     /// Reads the file again; another file may have taken its place.
     fn reload(&mut self) {
-        let Parts { core, home, keeper, reloader, inbox, .. } = &mut self.parts;
+        let Parts { reloader, inbox, .. } = &mut self.parts;
         reloader.begin(inbox);
+        self.relock();
+    }
+
+    /// Locks the file that has the YAML file's name now.
+    fn relock(&mut self) {
+        let Parts { core, home, keeper, .. } = &mut self.parts;
         match home.relock(&core.project().file) {
             Ok(true) => {
                 if let Err(error) = keeper.hold(&home.held()) {

@@ -15,6 +15,7 @@ mod inbox;
 mod journal;
 mod prepare;
 mod reload;
+mod replaced;
 mod spawn;
 mod up;
 

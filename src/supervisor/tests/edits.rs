@@ -194,10 +194,12 @@ fn logs_to(spec: &mut Component, file: &str) {
     spec.logs = Arc::new(Logs { file: Some(file.into()), ..Logs::default() });
 }
 
+type Change = fn(&mut Component);
+
 /// Whatever the two have in common that only one can have.
 #[test]
 fn a_component_by_another_name_starts_when_the_old_one_is_gone() {
-    let claims: [(&str, fn(&mut Component)); 6] = [
+    let claims: [(&str, Change); 6] = [
         ("a state file", |spec| keeps(spec, "/p/state")),
         ("a log file", |spec| logs_to(spec, "/p/log")),
         ("a socket", listens),

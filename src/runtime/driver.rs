@@ -20,6 +20,7 @@ use super::journal::Journal;
 use super::prepare::States;
 use super::reexec::{Messages, Turn};
 use super::reload::Reloader;
+use super::replaced::Replaced;
 use super::signals::{Signalled, Signals};
 use super::spawn::Environment;
 use super::up::{self, UpOptions};
@@ -120,6 +121,9 @@ impl Driver {
 
     /// Runs until the core says that the project has ended, or that a new image is to take over.
     pub(crate) async fn run(&mut self, messages: &mut Messages, signals: &mut Signals) -> Turn {
+        let mut replaced = Replaced::of(&self.parts.core.project().file);
+        // It may have been replaced before that.
+        self.relock();
         loop {
             if let Some(code) = self.exit {
                 return Turn::Ended(code);
@@ -135,6 +139,7 @@ impl Driver {
                     }
                 }
                 signalled = signals.next() => self.signalled(&signalled),
+                () = replaced.next() => self.relock(),
                 () = until(deadline) => self.step(Event::Deadline),
             }
         }
@@ -227,7 +232,12 @@ impl Driver {
 
     pub(crate) fn signalled(&mut self, signal: &Signalled) {
         match signal {
-            Signalled::Shutdown => self.step(Event::Command(Command::Shutdown)),
+            Signalled::Shutdown => {
+                if self.parts.core.is_ending() {
+                    self.parts.keeper.wake();
+                }
+                self.step(Event::Command(Command::Shutdown));
+            }
             Signalled::Reload => self.reload(),
         }
     }
@@ -352,8 +362,14 @@ impl Driver {
 
     /// Reads the file again; another file may have taken its place.
     fn reload(&mut self) {
-        let Parts { core, home, keeper, reloader, inbox, .. } = &mut self.parts;
+        let Parts { reloader, inbox, .. } = &mut self.parts;
         reloader.begin(inbox);
+        self.relock();
+    }
+
+    /// Locks the file that has the YAML file's name now.
+    fn relock(&mut self) {
+        let Parts { core, home, keeper, .. } = &mut self.parts;
         match home.relock(&core.project().file) {
             Ok(true) => {
                 if let Err(error) = keeper.hold(&home.held()) {

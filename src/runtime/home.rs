@@ -9,7 +9,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -85,6 +85,7 @@ impl Home {
             let error = io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to another user");
             return Err(failed("use the state directory", dir)(error));
         }
+        make_private(dir, meta.permissions().mode()).map_err(failed("use the state directory", dir))?;
         let ignore = dir.join(".gitignore");
         if !ignore.exists() {
             std::fs::write(&ignore, "*\n").map_err(failed("write", &ignore))?;
@@ -182,6 +183,25 @@ impl Home {
                 tracing::warn!(?killed, "ended what an orch left running that was killed with its keeper");
             }
         }
+    }
+}
+
+/// Takes everybody else's rights to the state directory away: it may have been made by other hands.
+fn make_private(dir: &Path, mode: u32) -> io::Result<()> {
+    // As /tmp is: it is not orch's to close.
+    if mode & 0o1000 != 0 {
+        return Err(io::Error::other("it is a folder that users share; name one inside it"));
+    }
+    if mode & 0o777 == 0o700 {
+        return Ok(());
+    }
+    match std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)) {
+        // Some file systems have no modes.
+        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::PERM | Errno::NOTSUP)) => {
+            tracing::warn!(%error, "the state directory can't be made private");
+            Ok(())
+        }
+        result => result,
     }
 }
 

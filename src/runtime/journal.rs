@@ -57,7 +57,7 @@ impl Wall {
 
 impl Journal {
     /// Opens, or makes, the file, and finds the number of its last whole line. A torn last line, left by a
-    /// crash, is ended so that it harms no later one.
+    /// crash, is taken away: each line is an object.
     ///
     /// # Errors
     /// When the file can't be opened or read.
@@ -66,6 +66,7 @@ impl Journal {
         options.read(true).append(true).create(true).mode(0o600);
         let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
         let (last, torn) = look_back(&file)?;
+        let torn = mend(&file, torn);
         Ok(Self { file, lines: Vec::new(), torn, lost: 0, next: last + 1, wall: Wall::default() })
     }
 
@@ -90,13 +91,16 @@ impl Journal {
     /// Writes what was added, in one write. What the disk does not take is dropped, so that memory stays
     /// bounded; gives what the user should know, when that begins and when it is over.
     pub(crate) fn write(&mut self) -> Option<String> {
-        let (written, result) = write_out(&mut self.file, &self.lines);
-        let (done, rest) = self.lines.split_at(written);
-        self.torn = done.last().map_or(self.torn, |last| *last != b'\n');
+        let mut lines = std::mem::take(&mut self.lines);
+        let (written, result) = write_out(&mut self.file, &lines);
+        let done = lines.get(..written).unwrap_or_default();
         // Every event's line ends so, and holds that nowhere else.
-        let lost_now = rest.windows(2).filter(|two| two == b"}\n").count();
+        let count = |lines: &[u8]| lines.windows(2).filter(|two| two == b"}\n").count();
+        let lost_now = count(&lines) - count(done);
         let (taken, lost_before) = (written > 0, self.lost);
-        self.lines.clear();
+        self.wrote(done);
+        lines.clear();
+        self.lines = lines;
         match result {
             Err(error) => {
                 self.lost += lost_now;
@@ -109,6 +113,15 @@ impl Journal {
                 Some(format!("events.ndjson is written again; {lost_before} event(s) are missing in it"))
             }
             Ok(()) => None,
+        }
+    }
+
+    /// The file has taken so much; of a line that does not fit, nothing stays.
+    fn wrote(&mut self, done: &[u8]) {
+        let part = done.rsplit(|byte| *byte == b'\n').next().unwrap_or_default().len();
+        if !done.is_empty() {
+            let length = u64::try_from(part).unwrap_or(u64::MAX);
+            self.torn = mend(&self.file, (part > 0).then_some(Torn { length, whole: false }));
         }
     }
 }
@@ -127,8 +140,26 @@ fn write_out(file: &mut impl io::Write, bytes: &[u8]) -> (usize, io::Result<()>)
     (written, Ok(()))
 }
 
-/// The number of the last whole line that has one, and whether the file ends within a line.
-fn look_back(mut file: &File) -> io::Result<(u64, bool)> {
+/// A last line without its end.
+#[derive(Debug, Clone, Copy)]
+struct Torn {
+    length: u64,
+    /// Nothing but its end is missing.
+    whole: bool,
+}
+
+/// Takes a torn last line away, and nothing else; whether the file ends within a line nevertheless.
+fn mend(file: &File, torn: Option<Torn>) -> bool {
+    let Some(torn) = torn else { return false };
+    if torn.whole {
+        return true;
+    }
+    let shortened = file.metadata().and_then(|meta| file.set_len(meta.len().saturating_sub(torn.length)));
+    shortened.is_err()
+}
+
+/// The number of the last whole line that has one, and the torn line behind it, if there is one.
+fn look_back(mut file: &File) -> io::Result<(u64, Option<Torn>)> {
     let size = file.metadata()?.len();
     let mut length = TAIL;
     loop {
@@ -136,7 +167,12 @@ fn look_back(mut file: &File) -> io::Result<(u64, bool)> {
         file.seek(SeekFrom::Start(from))?;
         let mut tail = Vec::new();
         file.take(length).read_to_end(&mut tail)?;
-        let torn = tail.last().is_some_and(|last| *last != b'\n');
+        let last = tail.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+        // What has no line in all that was read is not orch's to shorten.
+        let known = last.len() < tail.len() || from == 0;
+        let length_of = u64::try_from(last.len()).unwrap_or(u64::MAX);
+        let torn = Torn { length: length_of, whole: !known || number(last).is_some() };
+        let torn = (!last.is_empty()).then_some(torn);
         match tail.split(|byte| *byte == b'\n').rev().find_map(number) {
             Some(last) => return Ok((last, torn)),
             None if from == 0 || length >= LONGEST_TAIL => return Ok((0, torn)),
@@ -253,10 +289,47 @@ mod tests {
             journal.add(&record(next));
             assert_eq!(journal.write(), None);
             let text = fs::read_to_string(&path).unwrap();
-            let last = text.strip_prefix(&content).unwrap();
-            assert!(last.trim_start().starts_with(&format!("{{\"seq\":{next},")), "{last}");
-            assert_eq!(last.starts_with('\n'), !content.is_empty() && !content.ends_with('\n'));
+            let whole = content.rfind('\n').map_or("", |end| &content[..=end]);
+            let last = text.strip_prefix(whole).unwrap();
+            assert!(last.starts_with(&format!("{{\"seq\":{next},")), "{last}");
         }
+    }
+
+    /// Each line is an object; what is whole stays, and so does what was never orch's.
+    #[test]
+    fn a_torn_last_line_is_taken_away_and_nothing_else_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.ndjson");
+        let (one, two) = ("{\"seq\":1}\n", "{\"seq\":2}");
+        for (content, kept) in [
+            ("{\"se", ""),
+            (&format!("{one}{{\"seq\":2,\"event\":\"comp"), one),
+            (&format!("{one}{two}"), &format!("{one}{two}\n")),
+            (&format!("{one}\0\0\0"), one),
+            (one, one),
+            ("hello\n", "hello\n"),
+        ] {
+            fs::write(&path, content).unwrap();
+            let mut journal = Journal::open(&path).unwrap();
+            let next = journal.next_seq();
+            journal.add(&record(next));
+            assert_eq!(journal.write(), None);
+            let text = fs::read_to_string(&path).unwrap();
+            let new = text.strip_prefix(kept).unwrap_or_else(|| panic!("{content:?}: {text:?}"));
+            assert!(new.starts_with(&format!("{{\"seq\":{next},")) && new.lines().count() == 1, "{new}");
+        }
+    }
+
+    #[test]
+    fn what_a_full_disk_took_of_a_line_is_taken_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.ndjson");
+        let mut journal = Journal::open(&path).unwrap();
+        fs::write(&path, "{}\n{\"se").unwrap();
+        journal.wrote(b"{}\n{\"se");
+        assert_eq!((fs::read_to_string(&path).unwrap().as_str(), journal.torn), ("{}\n", false));
+        journal.wrote(b"");
+        assert!(!journal.torn);
     }
 
     /// Takes so many bytes, then none.

@@ -20,6 +20,7 @@ mod journal;
 mod prepare;
 mod reexec;
 mod reload;
+mod replaced;
 mod signals;
 mod spawn;
 pub mod states;

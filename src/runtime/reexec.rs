@@ -159,7 +159,8 @@ fn give_hands(mut driver: Driver) -> Result<(Shell, Given), Failed> {
     };
     let keeper = match driver.parts.keeper.hand_over() {
         Ok(keeper) => keeper,
-        Err((keeper, error)) => {
+        Err(refused) => {
+            let (keeper, error) = *refused;
             driver.parts.keeper = keeper;
             let (options, core, inbox) = (&driver.parts.options, &driver.parts.core, &driver.parts.inbox);
             let output = adopt_output(options, core.project(), inbox, output);

@@ -57,25 +57,27 @@ impl Supervisor {
         }
         match &slot.phase {
             Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) => {
-                slot.last = Some(cause);
                 self.wish(cid, why, Some(cause));
-                self.take_dependents_along(cid, true);
+                self.take_dependents_along(cid, true, Some(cause));
             }
             Phase::Ending(_) | Phase::Sealing(_) => {
-                slot.last = Some(cause);
+                slot.meanwhile = Some(cause);
                 slot.again = true;
                 slot.after_dependents = true;
-                self.take_dependents_along(cid, true);
+                self.take_dependents_along(cid, true, Some(cause));
             }
             Phase::Backoff { .. } | Phase::Completed | Phase::Failed => {
                 slot.last = Some(cause);
                 slot.after_dependents = true;
-                self.take_dependents_along(cid, true);
+                self.take_dependents_along(cid, true, Some(cause));
                 self.start_or_settle(cid);
             }
             // What is being prepared has executed nothing yet, and so sees the change; but should it fail,
             // that may have been before the change.
-            Phase::Preparing(_) => slot.again = true,
+            Phase::Preparing(_) => {
+                slot.again = true;
+                slot.meanwhile = Some(cause);
+            }
             Phase::Settling { .. } | Phase::Held { .. } => {}
             Phase::Waiting | Phase::Blocked | Phase::Stopped => {}
         }

@@ -49,9 +49,22 @@ impl Supervisor {
         if matches!(slot.phase, Phase::Held { .. }) && self.reexec.is_none() {
             return Err("it is held back for nothing".to_owned());
         }
+        self.check_claims(cid, slot)?;
         if slot.wish.is_some() && !slot.phase.up() {
             return Err(format!("a wish outlived its run: {:?}", slot.wish));
         }
         Ok(())
+    }
+    /// Who waits for the end of a run is known on both sides, and there is such a run.
+    fn check_claims(&self, cid: Cid, slot: &Slot) -> Result<(), String> {
+        let runs = |other: &Slot| other.phase.run().is_some() && other.heirs.contains(&cid);
+        if let Some(other) = slot.after.iter().find(|other| !self.slot(**other).is_some_and(runs)) {
+            return Err(format!("it starts after {other:?}, which knows nothing of it or has no run"));
+        }
+        let waits = |heir: &&Cid| self.slot(**heir).is_some_and(|heir| !heir.after.contains(&cid));
+        match slot.heirs.iter().find(waits) {
+            Some(heir) => Err(format!("{heir:?} is its heir, and knows nothing of it")),
+            None => Ok(()),
+        }
     }
 }

@@ -63,6 +63,7 @@ impl Supervisor {
             self.slot_mut(cid).filter(|slot| matches!(slot.phase, Phase::Ending(_) | Phase::Sealing(_)))
         {
             slot.again = true;
+            slot.meanwhile = Some(cause);
         }
     }
 
@@ -92,7 +93,7 @@ impl Supervisor {
             Phase::Stopped | Phase::Failed | Phase::Backoff { .. } | Phase::Completed | Phase::Blocked => {
                 slot.last = Some(cause);
                 slot.after_dependents = true;
-                self.take_dependents_along(cid, true);
+                self.take_dependents_along(cid, true, Some(cause));
                 self.start_or_settle(cid);
             }
             // It is being stopped, or about to be. It is not spared, for it may be stale by now, and what
@@ -102,7 +103,10 @@ impl Supervisor {
             | Phase::Ready(_)
             | Phase::Ending(_)
             | Phase::Sealing(_) => {
-                slot.again |= unwished;
+                if unwished {
+                    slot.again = true;
+                    slot.meanwhile = Some(cause);
+                }
             }
             Phase::Waiting | Phase::Preparing(_) | Phase::Settling { .. } | Phase::Held { .. } => {}
         }

@@ -1,7 +1,7 @@
 //! An edit of the file while everything runs: a new target, reached in dependency order. It does not wait
 //! for an earlier edit to be done; it changes the target.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::record::What;
@@ -16,7 +16,7 @@ impl Supervisor {
         let plan = Arc::new(plan::plan_for(&self.project, &project, chosen));
         self.project = Arc::clone(&project);
         let cause = self.record(None, None, What::ConfigReloaded { plan: Arc::clone(&plan) });
-        let declared: std::collections::BTreeMap<&Name, &Arc<Component>> =
+        let declared: BTreeMap<&Name, &Arc<Component>> =
             project.components.iter().map(|spec| (&spec.name, spec)).collect();
         // First what is declared, then what follows: a step sees the new graph.
         for step in &plan.steps {
@@ -25,6 +25,7 @@ impl Supervisor {
             }
         }
         self.connect();
+        self.pass_claims(&plan, &declared);
         // Those whose edges are gone are nobody's neighbours any more, but may have been waited for.
         self.dirty.extend(self.names.values());
         for step in &plan.steps {
@@ -59,6 +60,10 @@ impl Supervisor {
             return self.unwant(cid, Wanted::Removed, "removed from the file", Some(cause));
         }
         let Some(slot) = self.slot_mut(cid) else { return };
+        // What waits may have nothing to wait for any more.
+        if matches!(slot.phase, Phase::Waiting | Phase::Blocked) {
+            slot.last = Some(cause);
+        }
         let spec = Arc::clone(&slot.spec);
         self.out.push(Action::Observe { component: cid, spec });
         match step.action {
@@ -77,7 +82,11 @@ impl Supervisor {
     fn introduce(&mut self, cid: crate::types::Cid, cause: u64, chosen: &BTreeSet<Name>) {
         let shutdown = self.shutdown.is_some();
         let Some(slot) = self.slot_mut(cid) else { return };
-        slot.last = slot.last.max(Some(cause));
+        if matches!(slot.phase, Phase::Stopped) {
+            slot.last = slot.last.max(Some(cause));
+        } else {
+            slot.meanwhile = Some(cause);
+        }
         let up = chosen.contains(&slot.spec.name);
         slot.wanted = if up { Wanted::Up } else { Wanted::Never };
         if !up || shutdown {
@@ -86,7 +95,7 @@ impl Supervisor {
         match &slot.phase {
             Phase::Stopped => self.try_start(cid),
             Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) => {
-                slot.wish = None;
+                (slot.wish, slot.meanwhile) = (None, None);
                 self.wish(cid, Why::Edit("removed from the file, and added again".to_owned()), Some(cause));
             }
             Phase::Ending(_) | Phase::Sealing(_) => slot.again = true,

@@ -65,17 +65,19 @@ impl Supervisor {
         self.enter(cid, Phase::Ending(ending), reason, None);
         self.out.push(Action::Signal { run: id, signal: rules.signal, scope: Scope::Group });
         if failed {
-            self.take_dependents_along(cid, false);
+            self.take_dependents_along(cid, false, None);
         }
     }
 
     /// Wishes that the running dependents with `restart: true` end. After a command, a change or an edit all
-    /// of them; after an end by itself not those that wanted just that (`completed`).
-    pub(super) fn take_dependents_along(&mut self, cid: Cid, ordered: bool) {
+    /// of them; after an end by itself not those that wanted just that (`completed`). What led to it is
+    /// `cause`, else the last that is recorded of the component.
+    pub(super) fn take_dependents_along(&mut self, cid: Cid, ordered: bool, cause: Option<u64>) {
+        let cause = cause.or_else(|| self.slot(cid).and_then(|slot| slot.last));
         let mut leaders = vec![(cid, ordered)];
         while let Some((leader, ordered)) = leaders.pop() {
             let Some(slot) = self.slot(leader) else { continue };
-            let (cause, name) = (slot.last, slot.spec.name.clone());
+            let name = slot.spec.name.clone();
             for dependent in self.followers(slot, ordered) {
                 self.wish(dependent, Why::Dependency(name.clone()), cause);
                 leaders.push((dependent, true));
@@ -135,13 +137,16 @@ impl Supervisor {
         let now = self.now;
         let Some(slot) = self.slot_mut(cid) else { return };
         let Some(run) = slot.phase.run().cloned() else { return };
-        slot.again |= slot.wish.take().is_some_and(|wish| wish.why.starts_again());
+        if let Some(wish) = slot.wish.take() {
+            slot.again |= wish.why.starts_again();
+            slot.meanwhile = wish.cause;
+        }
         let stage = Stage::Asked { until: now + slot.spec.stop.timeout };
         let reason = format!("it ended with {exit}");
         let exit = Some((exit, now));
         let ending = Ending { run, why: Why::Own, exit, gone: false, stage, killed: false };
         self.enter(cid, Phase::Ending(ending), reason, None);
-        self.take_dependents_along(cid, false);
+        self.take_dependents_along(cid, false, None);
     }
 
     pub(super) fn unit_gone(&mut self, cid: Cid) {
@@ -212,7 +217,7 @@ impl Supervisor {
         match ending.stage {
             Stage::Asked { .. } if rules.force_kill => {
                 let reason = format!("it did not stop within {} ms", rules.timeout.as_millis());
-                self.force(cid, &reason);
+                self.force(cid, &reason, None);
             }
             Stage::Asked { .. } => {
                 let ending = Ending { stage: Stage::Spared, ..ending.clone() };
@@ -234,8 +239,9 @@ impl Supervisor {
         }
     }
 
-    /// Force-kills a run, whatever it is doing.
-    pub(super) fn force(&mut self, cid: Cid, reason: &str) {
+    /// Force-kills a run, whatever it is doing; `cause` is what led to that, where it is not the run's own
+    /// story.
+    pub(super) fn force(&mut self, cid: Cid, reason: &str, cause: Option<u64>) {
         let Some(slot) = self.slot(cid) else { return };
         let stage = Stage::Killed { until: self.now + slot.spec.stop.join_timeout };
         let ending = match &slot.phase {
@@ -255,6 +261,9 @@ impl Supervisor {
             Phase::Completed | Phase::Failed => return,
         };
         let id = ending.run.id;
+        if let Some(slot) = self.slot_mut(cid) {
+            slot.last = slot.last.max(cause);
+        }
         self.enter(cid, Phase::Ending(ending), format!("force-killed: {reason}"), None);
         self.out.push(Action::Kill { run: id });
     }
@@ -264,6 +273,7 @@ impl Supervisor {
         let Some(slot) = self.slot_mut(cid) else { return };
         slot.wanted = wanted;
         slot.again = false;
+        slot.meanwhile = None;
         match &slot.phase {
             Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) => {
                 slot.wish = None;
@@ -280,7 +290,7 @@ impl Supervisor {
             Phase::Completed | Phase::Stopped => {
                 self.dirty.insert(cid);
             }
-            Phase::Preparing(_) | Phase::Ending(_) | Phase::Sealing(_) => {}
+            Phase::Preparing(_) | Phase::Ending(_) | Phase::Sealing(_) => slot.meanwhile = cause,
         }
     }
 }

@@ -36,6 +36,7 @@
 mod action;
 mod change;
 mod check;
+mod claim;
 mod command;
 mod edit;
 mod ending;
@@ -377,9 +378,14 @@ impl Supervisor {
         self.busy = self.busy + usize::from(slot.phase.busy()) - usize::from(before.busy());
         self.unfinished =
             self.unfinished + usize::from(slot.phase.unfinished()) - usize::from(before.unfinished());
+        // A run that is being prepared is another one than before.
+        let over = before.run().is_some() && (slot.phase.run().is_none() || slot.phase.is_new());
         self.pass_hold(cid);
         self.wake(cid);
         self.show(cid, reason.into(), cause);
+        if over {
+            self.bequeath(cid);
+        }
     }
 
     /// Arms the deadline of a component that has changed, and marks it and its neighbours as to be looked at

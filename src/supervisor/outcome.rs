@@ -145,7 +145,7 @@ impl Supervisor {
 
     /// Takes an unwanted component, of which nothing runs, out of the game.
     pub(super) fn rest(&mut self, cid: Cid) {
-        let cause = self.slot(cid).and_then(|slot| slot.wish.as_ref()).and_then(|wish| wish.cause);
+        let cause = self.slot(cid).and_then(|slot| slot.meanwhile);
         let cause = cause.or_else(|| self.shutdown.as_ref().map(|shutdown| shutdown.seq));
         let reason = match self.slot(cid).map(|slot| slot.wanted) {
             Some(Wanted::Removed) => "removed from the file",
@@ -155,6 +155,7 @@ impl Supervisor {
         };
         if let Some(slot) = self.slot_mut(cid) {
             slot.again = false;
+            slot.meanwhile = None;
         }
         self.enter(cid, Phase::Stopped, reason, cause);
     }

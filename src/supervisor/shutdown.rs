@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// A shutdown under way.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Shutdown {
-    /// The record that led to it.
+    /// The record that led to it, and from then on to its force.
     pub(super) seq: u64,
     /// The least exit code.
     code: u8,
@@ -32,8 +32,21 @@ impl Supervisor {
         let seq = self.commanded("down", &[]);
         match forced {
             None => self.shut_down(0, Some(seq)),
-            Some(false) => self.force_all("it was asked for a second time"),
-            Some(true) => self.exit(),
+            Some(false) => {
+                self.lead_shutdown(seq);
+                self.force_all("it was asked for a second time");
+            }
+            Some(true) => {
+                self.lead_shutdown(seq);
+                self.exit();
+            }
+        }
+    }
+
+    /// What the shutdown does from now on has this record as its cause.
+    fn lead_shutdown(&mut self, seq: u64) {
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.seq = seq;
         }
     }
 
@@ -78,9 +91,10 @@ impl Supervisor {
             shutdown.forced = true;
             shutdown.code = 1;
         }
+        let cause = self.shutdown.as_ref().map(|shutdown| shutdown.seq);
         self.abandon_reexec();
         for cid in self.cids() {
-            self.force(cid, reason);
+            self.force(cid, reason, cause);
         }
     }
 
@@ -116,7 +130,9 @@ impl Supervisor {
             .flatten()
             .any(|slot| matches!(slot.phase.state(), State::Failed | State::Blocked | State::Stuck));
         let code = least.max(u8::from(bad));
-        let cause = self.shutdown.as_ref().map(|shutdown| shutdown.seq);
+        // One that ends by itself does so in the step, and with the record, of the last end.
+        let last = self.seq.checked_sub(1);
+        let cause = self.shutdown.as_ref().map(|shutdown| shutdown.seq).or(last);
         self.record(None, cause, What::ProjectDown { code });
         self.out.push(Action::Exit { code });
     }

@@ -32,8 +32,15 @@ pub(crate) struct Slot {
     /// Whether it is to be started again when its run is gone, however that ended: a change, a command or
     /// an edit came meanwhile.
     pub(crate) again: bool,
+    /// The record of what came while its run was ending: what follows the run has it as its cause.
+    pub(crate) meanwhile: Option<u64>,
     /// Whether its next start waits for the dependents that go down with it (`restart: true`).
     pub(crate) after_dependents: bool,
+    /// Whose present runs, which are to end, have something that an edit gave to this one: it starts after
+    /// them.
+    pub(crate) after: Vec<Cid>,
+    /// The same from the other side: who waits for the end of its present run.
+    pub(crate) heirs: Vec<Cid>,
     /// The number of its last run.
     pub(crate) incarnation: u64,
     pub(crate) ledger: Ledger,
@@ -256,6 +263,11 @@ impl Phase {
         }
     }
 
+    /// Whether its run is one that has only now begun.
+    pub(crate) fn is_new(&self) -> bool {
+        matches!(self, Self::Preparing(_))
+    }
+
     /// Whether a process or a thread of it may exist.
     pub(crate) fn active(&self) -> bool {
         match self {
@@ -338,7 +350,10 @@ impl Slot {
             phase: Phase::Stopped,
             wish: None,
             again: false,
+            meanwhile: None,
             after_dependents: false,
+            after: Vec::new(),
+            heirs: Vec::new(),
             incarnation,
             ledger: Ledger::default(),
             quiet: Quiet::default(),

@@ -100,7 +100,11 @@ impl Supervisor {
         if std::mem::discriminant(&slot.phase) == std::mem::discriminant(&phase) {
             return self.show(cid, reason, None);
         }
-        let cause = self.latest(cid, slot.deps.iter().map(|edge| edge.to));
+        let latest = || self.latest(cid, slot.deps.iter().map(|edge| edge.to));
+        let cause = slot.meanwhile.or_else(latest);
+        if let Some(slot) = self.slot_mut(cid) {
+            slot.meanwhile = None;
+        }
         self.enter(cid, phase, reason, cause);
     }
 
@@ -144,6 +148,9 @@ impl Supervisor {
         if let Some(reason) = shut {
             return Gate::Shut(reason);
         }
+        if let Some(other) = slot.after.first().and_then(|other| self.slot(*other)) {
+            return Gate::Shut(format!("waiting for {} to stop first", other.spec.name));
+        }
         if slot.after_dependents {
             let still = |edge: &&Edge| edge.restart && self.slot(edge.to).is_some_and(Slot::goes_down);
             if let Some(name) = slot.dependents.iter().find(still).and_then(|edge| self.slot(edge.to)) {
@@ -157,10 +164,12 @@ impl Supervisor {
         let Some(slot) = self.slot(cid) else { return };
         // What waited was let go by a dependency.
         let waited = matches!(slot.phase, Phase::Waiting | Phase::Blocked);
-        let cause = waited.then(|| self.latest(cid, slot.deps.iter().map(|edge| edge.to))).flatten();
+        let latest = || self.latest(cid, slot.deps.iter().map(|edge| edge.to));
+        let cause = if waited { latest() } else { slot.meanwhile };
         let Some(slot) = self.slot_mut(cid) else { return };
         slot.incarnation += 1;
         slot.again = false;
+        slot.meanwhile = None;
         slot.after_dependents = false;
         slot.quiet.started();
         slot.status = None;
@@ -239,8 +248,9 @@ impl Supervisor {
         let (id, spec) = (run.id, Arc::clone(&run.spec));
         let probed = spec.ready.is_some();
         self.enter(cid, Phase::Starting(run), "starting", None);
-        if self.shutdown.as_ref().is_some_and(|shutdown| shutdown.forced) {
-            return self.force(cid, "everything is force-killed");
+        if let Some(shutdown) = self.shutdown.as_ref().filter(|shutdown| shutdown.forced) {
+            let cause = shutdown.seq;
+            return self.force(cid, "everything is force-killed", Some(cause));
         }
         if probed {
             self.out.push(Action::Probe { run: id, spec });

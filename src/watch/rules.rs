@@ -37,6 +37,8 @@ struct Pattern {
     matcher: GlobMatcher,
     /// How many names below the base a match has at most.
     depth: usize,
+    /// It asks for temporary names, as `*.tmp` does.
+    temporary: bool,
 }
 
 impl Rules {
@@ -76,7 +78,7 @@ impl Rules {
             return is_dir || base.glob.is_none();
         }
         let name = name.to_string_lossy();
-        let unfit = is_repository(&name) || (!is_dir && is_temporary(&name));
+        let unfit = is_repository(&name) || (!is_dir && is_temporary(&name) && !base.wants_temporary());
         !unfit && base.fits(path, is_dir) && !(self.gitignore && git.ignores(path, is_dir, self.floor(base)))
     }
 
@@ -144,7 +146,14 @@ impl Base {
         let matcher = GlobBuilder::new(&pattern).literal_separator(true).build()?.compile_matcher();
         let endless = pattern.contains("**") || pattern.contains('{');
         let depth = if endless { usize::MAX } else { pattern.split('/').count() };
-        Ok(Self { path, glob: Some(Pattern { matcher, depth }) })
+        let temporary =
+            pattern.rsplit('/').next().is_some_and(|name| is_temporary(&name.replace(['*', '?'], "x")));
+        Ok(Self { path, glob: Some(Pattern { matcher, depth, temporary }) })
+    }
+
+    /// Whether its glob matches temporary names because it is written so, and not because it matches all.
+    fn wants_temporary(&self) -> bool {
+        self.glob.as_ref().is_some_and(|glob| glob.temporary)
     }
 
     /// Whether the glob, if it is one, matches the file, or may match something in the folder.
@@ -299,6 +308,14 @@ mod tests {
             assert!(!is_temporary(name), "{name}");
         }
         assert!(covers(&rules(&["a.tmp"], &[]), "a.tmp") && !covers(&rules(&["."], &[]), "a.tmp"));
+        for (glob, file) in
+            [("*.tmp", "a.tmp"), ("x/**/*.tmp.?", "x/y/a.tmp.1"), (".#*", ".#a"), ("src/*~", "src/a~")]
+        {
+            assert!(covers(&rules(&[glob], &[]), file), "{glob} asks for {file}");
+        }
+        for (glob, file) in [("*", "a.tmp"), ("**/*.tmp*", "x/a.tmp"), ("src/**", "src/a~")] {
+            assert!(!covers(&rules(&[glob], &[]), file), "{glob} does not ask for {file}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{Orch, Project, SLACK, Stranger, alive, kill_9, wait_for, wait_until};
+use crate::harness::{Orch, Project, SLACK, Stranger, alive, kill_9, send, wait_for, wait_until};
 
 /// All kinds of units that don't want to end.
 const STUBBORN: &str = "
@@ -228,6 +228,66 @@ fn a_new_orch_waits_for_the_keeper_of_a_killed_one() {
     project.wait_gone();
 }
 
+/// A lock belongs to a file; the name goes on to another one.
+#[test]
+fn a_file_that_takes_the_place_of_the_old_one_is_locked_too() {
+    for args in [&["--no-watch"][..], &[]] {
+        let project = Project::new(PLAIN);
+        let mut orch = project.up_with(args);
+        project.wait_ready("a", 1);
+        // The same bytes: with watching, too, nothing is reloaded.
+        project.yaml(PLAIN.trim_end());
+        project.yaml(PLAIN);
+        let locked = || {
+            let file = std::fs::File::open(project.path("devmode.yaml")).unwrap();
+            rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err()
+        };
+        wait_until("the new file is locked", locked);
+        let second = project.run(&["up", "--state-dir", "elsewhere"]);
+        assert_eq!(second.status.code(), Some(3), "{args:?}");
+        assert_eq!(project.starts("a"), 1);
+        // The keeper has it, too: it is held until what orch started is gone.
+        orch.stop();
+        wait_until("the lock is free", || !locked());
+    }
+}
+
+/// Contract, section 6: a second Ctrl-C force-kills at once, whoever has stopped the keeper.
+#[test]
+fn a_stopped_keeper_is_woken_to_end_what_is_to_be_ended() {
+    let project = Project::new("components:\n  a: { process: ./faulty deaf, stop: { timeout: 10m } }");
+    let mut orch = project.up();
+    project.wait_ready("a", 1);
+    let keeper = orch.keeper();
+    send(keeper, Signal::STOP);
+    orch.signal(Signal::TERM);
+    project.wait_event("the first is heard", |event| event["event"] == "command");
+    orch.signal(Signal::TERM);
+    orch.expect_exit(1);
+
+    let project = Project::new("components:\n  a: { process: ./faulty deaf, stop: { timeout: 300ms } }");
+    let mut orch = project.up();
+    project.wait_ready("a", 1);
+    send(orch.keeper(), Signal::STOP);
+    orch.stop();
+}
+
+/// What a crash of the machine left of the last event.
+#[test]
+fn a_torn_last_event_is_no_line_for_good() {
+    let project = Project::new(PLAIN);
+    let mut orch = project.up();
+    project.wait_ready("a", 1);
+    orch.stop();
+    let whole = project.read(".orch/events.ndjson");
+    let half: String = whole.lines().last().unwrap().chars().take(40).collect();
+    project.write(".orch/events.ndjson", format!("{whole}{half}"));
+    let mut orch = project.up();
+    project.wait_ready("a", 2);
+    orch.stop();
+    assert!(project.read(".orch/events.ndjson").starts_with(&whole), "nothing else is taken away");
+}
+
 #[test]
 fn the_state_directory_is_private_and_ignored_by_git() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -238,6 +298,21 @@ fn the_state_directory_is_private_and_ignored_by_git() {
     assert_eq!(mode(".orch"), 0o700);
     assert_eq!(project.read(".orch/.gitignore").trim(), "*");
     orch.stop();
+    // One that other hands made is closed, too.
+    for lax in [0o755, 0o777, 0o750, 0o500] {
+        std::fs::set_permissions(project.path(".orch"), std::fs::Permissions::from_mode(lax)).unwrap();
+        let mut orch = project.up();
+        wait_until("it is closed", || mode(".orch") == 0o700);
+        wait_for("orch runs", || (!project.units().is_empty()).then_some(()));
+        orch.stop();
+    }
+    // But a folder like /tmp is not taken from its users.
+    std::fs::create_dir(project.path("shared")).unwrap();
+    std::fs::set_permissions(project.path("shared"), std::fs::Permissions::from_mode(0o1777)).unwrap();
+    let refused = project.run(&["up", "--state-dir", "shared"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(1) && said.contains("users share"), "{said}");
+    assert_eq!(mode("shared"), 0o777);
     // Elsewhere, by the option and by the variable.
     for by_option in [true, false] {
         let name = if by_option { "by-option" } else { "by-variable" };

@@ -213,7 +213,8 @@ impl Project {
             }
         }
         let mut seq = None;
-        for event in self.events() {
+        let events = self.events();
+        for event in &events {
             let this = event["seq"].as_u64().expect("seq");
             assert!(seq.is_none_or(|last: u64| last + 1 == this), "a gap before {event}");
             assert!(
@@ -224,10 +225,25 @@ impl Project {
                 event["mono_ns"].is_u64() && event["time"].is_string() && event["event"].is_string(),
                 "{event}"
             );
+            let root = ROOTS.contains(&event["event"].as_str().unwrap());
+            assert_eq!(
+                event["cause"].is_null(),
+                root,
+                "what comes from outside, and nothing else, has no cause: {event}"
+            );
+            if event["event"] == "component.exited" {
+                let cause = events.iter().find(|cause| cause["seq"] == event["cause"]).unwrap();
+                let own = cause["component"] == event["component"] && cause["event"] != "component.changed";
+                let forced = cause["event"] == "command" || cause["event"] == "orch.reexec";
+                assert!(own || forced, "{event} was led to by {cause}");
+            }
             seq = Some(this);
         }
     }
 }
+
+/// The events that nothing inside led to.
+const ROOTS: [&str; 5] = ["project.up", "config.reloaded", "config.rejected", "component.changed", "command"];
 
 const STATES: [&str; 12] = [
     "waiting",

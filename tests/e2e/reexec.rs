@@ -220,7 +220,9 @@ fn upgrades_under_load_are_noticed_by_nobody() {
     assert!(orch.runs());
     assert_eq!((pid(&project, "api"), pid(&project, "big"), orch.keeper()), (api, big, keeper));
     wait_until("the last save is answered", || {
-        ["slow", "saved"].iter().all(|name| project.state_of(name).0 == "ready" && project.state_of(name).1 > 1)
+        ["slow", "saved"]
+            .iter()
+            .all(|name| project.state_of(name).0 == "ready" && project.state_of(name).1 > 1)
     });
     orch.stop();
     nothing_is_missing(&project);
@@ -233,7 +235,8 @@ fn upgrades_under_load_are_noticed_by_nobody() {
     let runs: Vec<u64> = project.trace().of("job", "start").iter().map(|entry| entry.ns).collect();
     assert!(runs.windows(2).all(|pair| pair[1] - pair[0] >= 38_000_000), "a backoff was cut short");
     // A number and one for each run of it: none was lost, and none came twice.
-    let counted: Vec<String> = project.trace().of("saved", "loaded").into_iter().map(|entry| entry.detail).collect();
+    let counted: Vec<String> =
+        project.trace().of("saved", "loaded").into_iter().map(|entry| entry.detail).collect();
     assert!(!counted.is_empty());
     for (at, number) in counted.iter().enumerate() {
         assert_eq!(*number, (at + 1).to_string(), "{counted:?}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Project, stays, wait_until, yaml_text};
+use crate::harness::{Project, address, stays, wait_until, yaml_text};
 
 fn count(project: &Project, event: &str) -> usize {
     project.events().iter().filter(|it| it["event"] == event).count()
@@ -263,5 +263,35 @@ fn edits_one_after_the_other_end_with_the_last_one() {
         project.yaml(&format!("components:\n  a: {{ process: ./faulty note {number} }}"));
     }
     wait_until("the last one runs", || project.trace().of("a", "note").last().unwrap().detail == "20");
+    orch.stop();
+}
+
+/// The new one has the old one's state file and address, and must not meet it.
+#[test]
+fn a_component_by_another_name_starts_when_the_old_one_is_gone() {
+    let at = address();
+    let of = |name: &str| {
+        format!(
+            "components:\n  {name}: {{ process: ./faulty load listen {at} keep place hold go, ready: {{ tcp: '{at}' }}, \
+             state: shared }}"
+        )
+    };
+    let project = Project::new(&of("old"));
+    let mut orch = project.up();
+    project.wait_ready("old", 1);
+    edit(&project, &of("new"));
+    project.wait_trace("old", "got", 1);
+    stays("the new one waits", Duration::from_millis(200), || project.state_of("new").0 == "waiting");
+    project.write("go", "");
+    project.wait_ready("new", 1);
+    let trace = project.trace();
+    assert!(trace.has("new", "loaded"), "what the old one wrote at its end: {trace:?}");
+    assert!(trace.at("old", "got") < trace.at("new", "start"));
+    let last = |name: &str| project.events().iter().rposition(|it| it["component"] == name).unwrap();
+    let first = project
+        .events()
+        .iter()
+        .position(|it| it["event"] == "component.starting" && it["component"] == "new");
+    assert!(last("old") < first.unwrap(), "the new one starts after the last of the old one");
     orch.stop();
 }

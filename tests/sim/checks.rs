@@ -19,6 +19,11 @@ pub(crate) fn may_spawn(world: &World, run: RunId, spec: &Arc<Component>) {
     }
     let quiet = world.quiet_at.get(&run.component).is_none_or(|at| *at <= world.now);
     assert!(quiet, "{name} starts on files that are not quiet");
+    for (other, life) in world.lives.iter().filter(|(_, life)| life.name != *name && !life.told_gone) {
+        let file = |spec: &Component| spec.state.as_ref().map(|state| state.file.clone());
+        let shared = file(spec).is_some() && file(spec) == file(&life.spec);
+        assert!(!shared, "{name} starts while {other}, once {}, has its state file", life.name);
+    }
     assert_eq!(world.shutting, 0, "{name} starts during the shutdown");
     assert!(!world.replacing, "{name} starts while a new image is made");
     let thread = matches!(spec.kind, Kind::Thread { .. });
@@ -124,6 +129,10 @@ pub(crate) fn may_prepare(world: &World, run: RunId, spec: &Component) {
         "{}: a state is put in place twice for nothing",
         spec.name
     );
+    let Some(state) = &spec.state else { return };
+    let holder =
+        world.states_of.iter().find(|(other, file)| other.component != run.component && **file == state.file);
+    assert!(holder.is_none(), "{}: the state file of {holder:?} is put in place", spec.name);
 }
 
 /// Guarantee 4's other side: nothing is force-killed before its time.
@@ -147,8 +156,58 @@ pub(crate) fn record(world: &mut World, record: &Record) {
     }
     assert_eq!(record.seq, world.last_seq + 1, "records are numbered without a gap");
     world.last_seq = record.seq;
-    if let Some(cause) = record.cause {
-        assert!(cause < record.seq, "a cause comes before its effect: {record:?}");
+    cause(world, record);
+    world.records.push(record.clone());
+}
+
+/// What may be the cause of what.
+fn cause(world: &World, record: &Record) {
+    let Some(seq) = record.cause else {
+        return assert!(is_root(&record.what), "nothing led to {record:?}");
+    };
+    assert!(seq < record.seq, "a cause comes before its effect: {record:?}");
+    assert!(!is_root(&record.what), "what comes from outside has no cause: {record:?}");
+    let cause = find(world, seq);
+    let own = cause.component == record.component && !matches!(cause.what, What::Changed { .. });
+    // The old image takes its threads along.
+    let forced = matches!(cause.what, What::Command { name: "down", .. } | What::Reexec);
+    let exited = matches!(record.what, What::Exited { .. });
+    assert!(!exited || own || forced, "{record:?} was led to by {cause:?}");
+    if let Some(root) = world.root {
+        let mut seq = Some(seq);
+        while let Some(above) = seq.filter(|seq| *seq > root) {
+            seq = find(world, above).cause;
+        }
+        assert!(seq == Some(root), "{record:?} does not lead back to {:?}", find(world, root));
+    }
+}
+
+fn find(world: &World, seq: u64) -> &Record {
+    &world.records[usize::try_from(seq).unwrap() - 1]
+}
+
+/// What comes from outside.
+pub(crate) fn is_root(what: &What) -> bool {
+    matches!(
+        what,
+        What::ProjectUp
+            | What::ConfigReloaded { .. }
+            | What::ConfigRejected { .. }
+            | What::Changed { .. }
+            | What::Command { .. }
+    )
+}
+
+/// After a force-kill by command, all that is heard of it leads back to that command.
+pub(crate) fn forced(world: &World, record: &Record) {
+    let (Some(by), What::ForceKilled { .. }) = (world.forced_by, &record.what) else { return };
+    let mut seq = Some(record.seq);
+    while let Some(above) = seq.filter(|seq| *seq > by) {
+        seq = find(world, above).cause;
+    }
+    let killed = |life: &Life| Some(&life.name) == record.component.as_ref() && life.kill_forced;
+    if world.lives.values().any(killed) {
+        assert_eq!(seq, Some(by), "{record:?} does not lead back to the second `down`");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Random projects: acyclic, of one to twelve components, with every rule that the core knows.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +32,7 @@ pub(crate) fn project(dice: &mut Dice) -> Project {
     }
 }
 
-/// An edit of it: some components other, removed, or added.
+/// An edit of it: some components other, removed, added, or renamed, and state files that change hands.
 pub(crate) fn edited(dice: &mut Dice, project: &Project) -> Project {
     let mut next = project.clone();
     let mut components: Vec<Arc<Component>> = Vec::new();
@@ -62,6 +63,9 @@ pub(crate) fn edited(dice: &mut Dice, project: &Project) -> Project {
             components.push(Arc::new(component(dice, number)));
         }
     }
+    rename(dice, &mut components);
+    swap_states(dice, &mut components);
+    share_no_state(&mut components);
     // What an edit left dangling would not be valid.
     let names: Vec<Name> = components.iter().map(|c| c.name.clone()).collect();
     for spec in &mut components {
@@ -71,6 +75,59 @@ pub(crate) fn edited(dice: &mut Dice, project: &Project) -> Project {
     }
     next.components = components;
     next
+}
+
+/// What has another name is another component, which wants all that the old one had.
+fn rename(dice: &mut Dice, components: &mut [Arc<Component>]) {
+    for at in 0..components.len() {
+        let number: u64 = components[at].name.as_str()[1..].parse().unwrap();
+        // A higher one: what depends on it comes behind what it depends on.
+        let name = Name::new(&format!("c{}", number + 1 + dice.upto(20))).unwrap();
+        if dice.percent(12) && !components.iter().any(|other| other.name == name) {
+            let old = std::mem::replace(&mut Arc::make_mut(&mut components[at]).name, name.clone());
+            if dice.percent(50) {
+                follow(components, &old, &name);
+            }
+        }
+    }
+}
+
+/// Those with higher numbers that depended on it still do.
+fn follow(components: &mut [Arc<Component>], old: &Name, new: &Name) {
+    let number = |name: &Name| name.as_str()[1..].parse::<u64>().unwrap();
+    for spec in components.iter_mut().filter(|spec| number(&spec.name) > number(new)) {
+        if spec.depends_on.iter().any(|edge| edge.name == *new) {
+            continue;
+        }
+        for edge in &mut Arc::make_mut(spec).depends_on {
+            if edge.name == *old {
+                edge.name = new.clone();
+            }
+        }
+    }
+}
+
+/// Two state files change hands.
+fn swap_states(dice: &mut Dice, components: &mut [Arc<Component>]) {
+    let stateful: Vec<usize> = (0..components.len()).filter(|at| components[*at].state.is_some()).collect();
+    let (Some(one), Some(other)) = (dice.pick(&stateful).copied(), dice.pick(&stateful).copied()) else {
+        return;
+    };
+    if one != other && dice.percent(30) {
+        let first = Arc::make_mut(&mut components[one]).state.take();
+        let second = std::mem::replace(&mut Arc::make_mut(&mut components[other]).state, first);
+        Arc::make_mut(&mut components[one]).state = second;
+    }
+}
+
+/// A file in which two components claim one state file is not valid.
+fn share_no_state(components: &mut [Arc<Component>]) {
+    let mut seen = BTreeSet::new();
+    for spec in components {
+        if spec.state.as_ref().is_some_and(|state| !seen.insert(state.file.clone())) {
+            Arc::make_mut(spec).state = None;
+        }
+    }
 }
 
 fn component(dice: &mut Dice, index: u64) -> Component {

@@ -31,6 +31,8 @@ pub(crate) struct Life {
     /// What the core has asked for.
     pub(crate) asked: bool,
     pub(crate) killed: bool,
+    /// In the step of a second shutdown.
+    pub(crate) kill_forced: bool,
     /// By when the core owes a force-kill, if anything is left.
     pub(crate) kill_by: Option<Time>,
     output_open: bool,
@@ -77,6 +79,14 @@ pub(crate) struct World {
     /// Stopped by name, and not started since.
     pub(crate) down: BTreeSet<Name>,
     pub(crate) last_seq: u64,
+    /// All of them, in order.
+    pub(crate) records: Vec<Record>,
+    /// The record of what was told in this step from outside, where nothing else can happen in it.
+    pub(crate) root: Option<u64>,
+    /// Whether this is the step of a second shutdown.
+    in_force: bool,
+    /// The command that force-killed everything.
+    pub(crate) forced_by: Option<u64>,
     pub(crate) last_stop_reason: BTreeMap<Name, String>,
     heap: BTreeMap<(Time, u64), Todo>,
     tie: u64,
@@ -88,6 +98,8 @@ pub(crate) struct World {
     states_seen: BTreeSet<&'static str>,
     /// Components whose state was put in place, and neither given to a run nor sealed since.
     pub(crate) handed: BTreeSet<Cid>,
+    /// The state file of each run that was put in place, and whose sealing is not answered yet.
+    pub(crate) states_of: BTreeMap<RunId, PathBuf>,
     /// Until when the files of each component are not quiet, at least.
     pub(crate) quiet_at: BTreeMap<Cid, Time>,
     pub(crate) states: BTreeMap<Name, &'static str>,
@@ -120,6 +132,10 @@ impl World {
             exited: None,
             down: BTreeSet::new(),
             last_seq: 0,
+            records: Vec::new(),
+            root: None,
+            in_force: false,
+            forced_by: None,
             last_stop_reason: BTreeMap::new(),
             heap: BTreeMap::new(),
             tie: 0,
@@ -130,6 +146,7 @@ impl World {
             show,
             states_seen: BTreeSet::new(),
             handed: BTreeSet::new(),
+            states_of: BTreeMap::new(),
             quiet_at: BTreeMap::new(),
             states: BTreeMap::new(),
             replacing: false,
@@ -258,6 +275,11 @@ impl World {
         }
         self.steps += 1;
         self.learn(&event);
+        // An edit may also let go of what something else had led to.
+        let outside = matches!(event, Event::Command(_) | Event::Changed { .. });
+        let alone = outside && self.core.next_deadline().is_none_or(|next| next > self.now);
+        let again = matches!(event, Event::Command(Command::Shutdown)) && self.shutting == 2;
+        (self.root, self.in_force) = (None, again);
         let line = format!("{:>9} < {event:?}", self.now.0 / 1_000_000);
         self.write(line);
         let actions = self.core.step(self.now, event);
@@ -265,7 +287,15 @@ impl World {
             let line = format!("{:>9}   > {action:?}", self.now.0 / 1_000_000);
             self.write(line);
             self.act(action);
+            if alone && self.root.is_none() {
+                self.root =
+                    self.records.last().filter(|last| checks::is_root(&last.what)).map(|last| last.seq);
+            }
+            if again && self.forced_by.is_none() {
+                self.forced_by = Some(self.last_seq);
+            }
         }
+        (self.root, self.in_force) = (None, false);
         checks::after_step(self);
     }
 
@@ -290,6 +320,9 @@ impl World {
             *known = until.max(*known);
         }
         let Event::Run(run, event) = event else { return };
+        if matches!(event, RunEvent::Sealed(_) | RunEvent::PrepareFailed { .. }) {
+            self.states_of.remove(run);
+        }
         let by = self.now + self.core_stop(run.component);
         let Some(life) = self.lives.get_mut(run) else { return };
         match event {
@@ -373,6 +406,7 @@ impl World {
 
     fn prepare(&mut self, run: RunId, spec: &Component) {
         checks::may_prepare(self, run, spec);
+        self.states_of.extend(spec.state.as_ref().map(|state| (run, state.file.clone())));
         let stateful = spec.state.is_some();
         let given = stateful && self.dice.percent(30);
         let restored = given.then_some(Restored { source: Source::Restart, generation: 1 });
@@ -411,6 +445,7 @@ impl World {
             told_gone: false,
             asked: false,
             killed: false,
+            kill_forced: false,
             kill_by: None,
             output_open: true,
         };
@@ -465,6 +500,7 @@ impl World {
         checks::may_kill(self, run);
         let Some(life) = self.lives.get_mut(&run) else { return };
         life.killed = true;
+        life.kill_forced = self.in_force;
         life.kill_by = None;
         let dies = life.temper.dies_after;
         match dies {
@@ -508,6 +544,7 @@ impl World {
 
     fn recorded(&mut self, record: &Record) {
         checks::record(self, record);
+        checks::forced(self, record);
         match (&record.what, &record.component) {
             (What::State { state, .. }, Some(name)) => {
                 self.states_seen.insert(state.word());

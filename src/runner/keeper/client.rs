@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::event::EventfdFlags;
+use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 use crate::types::{Signal, UnitId};
@@ -49,6 +50,8 @@ pub struct ProcessSpec {
 pub struct Keeper {
     socket: Arc<OwnedFd>,
     pid: u32,
+    /// For signals to it: its id may be another process's once it is dead. `None` where the system has none.
+    process: Option<OwnedFd>,
     mark: Mark,
     open_files: u64,
     ledger: Arc<Ledger>,
@@ -125,6 +128,9 @@ impl Keeper {
         let Handover { pid, instance, cgroup, open_files, units, strays } = from;
         let mark = Mark { instance, cgroups: cgroup.and_then(|folder| Tree::at(&folder, instance)) };
         let (socket, ledger) = (Arc::new(socket), Arc::new(Ledger::new(units, strays)));
+        // Nobody reaps it before the reader below does.
+        let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let process = process.and_then(|process| pidfd_open(process, PidfdFlags::empty()).ok());
         let stop = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?);
         let reading = Reading {
             socket: Arc::clone(&socket),
@@ -136,7 +142,7 @@ impl Keeper {
         };
         let reader =
             std::thread::Builder::new().name("keeper-reports".into()).spawn(move || reader::run(&reading))?;
-        Ok(Self { socket, pid, mark, open_files, ledger, sink, stop, reader: Some(reader) })
+        Ok(Self { socket, pid, process, mark, open_files, ledger, sink, stop, reader: Some(reader) })
     }
 
     /// The number by which [`sweep`](super::sweep) finds what this keeper started.
@@ -155,6 +161,13 @@ impl Keeper {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Lets the keeper go on if somebody has stopped it (SIGSTOP): what it was asked for is done then.
+    pub fn wake(&self) {
+        if let Some(process) = &self.process {
+            let _ = pidfd_send_signal(process, rustix::process::Signal::CONT);
+        }
     }
 
     /// Has the keeper hold these descriptors open until its end, and no longer those that it held before.
@@ -191,6 +204,7 @@ impl Keeper {
         self.ledger.enter(Phase::Closing);
         // A keeper that is already dead can't be asked, and need not be.
         let _ = self.send(&Request::Shutdown, &[]);
+        self.wake();
         let result = self.ledger.wait_for_end(limit);
         if result.complete
             && let Some(reader) = self.reader.take()
@@ -206,14 +220,14 @@ impl Keeper {
     ///
     /// # Errors
     /// When a descriptor can't be duplicated; the keeper is as it was.
-    pub fn hand_over(mut self) -> Result<(Handover, OwnedFd), (Self, io::Error)> {
+    pub fn hand_over(mut self) -> Result<(Handover, OwnedFd), Box<(Self, io::Error)>> {
         let prepared = self.socket.try_clone().and_then(|socket| {
             rustix::io::write(&self.stop, &1_u64.to_ne_bytes())?;
             Ok(socket)
         });
         let socket = match prepared {
             Ok(socket) => socket,
-            Err(error) => return Err((self, error)),
+            Err(error) => return Err(Box::new((self, error))),
         };
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();
@@ -245,6 +259,8 @@ impl Runner for Keeper {
 
     fn kill(&self, unit: UnitId) {
         let _ = self.send(&Request::Kill { unit }, &[]);
+        // What is due now does not wait for somebody to let the keeper go on.
+        self.wake();
     }
 }
 

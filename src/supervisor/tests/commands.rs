@@ -1,6 +1,8 @@
 //! `start`, `stop`, `restart`.
 
-use super::play::{Act, Play, edit, name};
+use std::sync::Arc;
+
+use super::play::{Act, Play, edit, ms, name};
 use crate::supervisor::{Command, Event, RunEvent};
 
 #[test]
@@ -194,4 +196,72 @@ fn causes_lead_back_to_what_was_commanded() {
         "a change that does nothing leads to nothing"
     );
     play.says("follows", RunEvent::Gone);
+}
+
+/// A second `down` leads to the force-kill, also of what was stuck, and to the end.
+#[test]
+fn a_second_down_is_the_cause_of_what_it_does() {
+    let mut play = Play::with("asked; spared; base; over: base", |project| {
+        edit(project, "spared", |spec| Arc::make_mut(&mut spec.stop).force_kill = false);
+    });
+    play.stop("spared");
+    play.after(5_000);
+    assert_eq!(play.state("spared"), "stuck");
+    play.down();
+    let second = play.causes(Event::Command(Command::Shutdown));
+    assert_eq!(second, "command< base.stopping<command spared.stopping<command");
+    for of in ["asked", "base", "over", "spared"] {
+        let killed = Event::Run(play.run(of), RunEvent::Killed { pids: vec![7] });
+        let (causes, before) =
+            (play.causes(killed), if matches!(of, "asked" | "over") { "command" } else { of });
+        let before = if before == of { format!("{of}.stopping") } else { before.to_owned() };
+        assert_eq!(causes, format!("{of}.force_killed<{before}"));
+    }
+    let third = play.causes(Event::Command(Command::Shutdown));
+    assert_eq!(third, "command< down<command");
+}
+
+#[test]
+fn the_end_that_comes_by_itself_is_led_to_by_the_last_end() {
+    let mut play = Play::of("job; other");
+    play.ends("job", 0);
+    let run = play.run("other");
+    play.tell(Event::Run(run, RunEvent::Exited(crate::types::Exit::Code(0))));
+    play.tell(Event::Run(run, RunEvent::Gone));
+    let causes = play.causes(Event::Run(run, RunEvent::OutputEnded));
+    assert_eq!(causes, "other.completed<other.stopping down<other.completed");
+}
+
+/// What comes while a run is ending leads to what follows it, and not to its end.
+#[test]
+fn what_comes_meanwhile_leads_to_what_follows() {
+    let meanwhile: [(&str, Act, &str); 4] = [
+        ("command", |play| play.restart("api"), "starting"),
+        ("api.changed", |play| play.change("api"), "starting"),
+        ("command", |play| play.stop("api"), "stopped"),
+        (
+            "reloaded",
+            |play| {
+                let mut old = None;
+                play.edit(|project| old = Some(project.components.remove(0)));
+                play.edit(|project| project.components.extend(old));
+            },
+            "starting",
+        ),
+    ];
+    for (cause, act, then) in meanwhile {
+        let mut play = Play::of("api*; keep");
+        play.change("api");
+        act(&mut play);
+        let run = play.run("api");
+        let exited = play.causes(Event::Run(run, RunEvent::Exited(crate::types::Exit::Code(0))));
+        assert_eq!(exited, "api.exited<api.stopping");
+        play.tell(Event::Run(run, RunEvent::Gone));
+        let mut over = play.causes(Event::Run(run, RunEvent::OutputEnded));
+        play.now = play.now + ms(20);
+        over.push_str(&play.causes(Event::Deadline));
+        let api = play.core.find("api").unwrap();
+        over.push_str(&play.causes(Event::Sifted { component: api }));
+        assert!(over.contains(&format!("api.{then}<{cause}")), "{over}");
+    }
 }

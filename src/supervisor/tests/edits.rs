@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::play::{Play, edit, ms, name, project};
-use crate::config::model::{Command as Line, Component, Condition, Dependency, Kind, Project};
+use crate::config::model::{
+    Command as Line, Component, Condition, Dependency, HostPort, Kind, Logs, Probe, Project, Ready, Socket,
+    SocketAddress, State,
+};
 
 fn rerun(project: &mut Project, which: &str) {
     edit(project, which, |spec| spec.kind = Kind::Process(Line::Words(vec!["v2".to_owned()])));
@@ -157,4 +160,151 @@ fn what_was_stopped_by_command_is_not_taken_in() {
     play.gone("db");
     play.edit(|project| add(project, "new: db"));
     assert_eq!(play.states(), "api=ready db=stopped new=waiting");
+}
+
+fn rename(project: &mut Project, from: &str, to: &str) {
+    edit(project, from, |spec| spec.name = name(to));
+}
+
+fn keeps(spec: &mut Component, file: &str) {
+    spec.state = Some(Box::new(State {
+        file: file.into(),
+        max_age: None,
+        once: true,
+        atomic: false,
+        keep: 3,
+        max_size: 1 << 20,
+        snapshot: None,
+        restart_args: Vec::new(),
+        required: false,
+    }));
+}
+
+fn answers_at(spec: &mut Component, host: &str, external: bool) {
+    let probe = Probe::Tcp(HostPort { host: host.to_owned(), port: 8080 });
+    spec.ready = Some(Box::new(Ready { probe, interval: ms(100), timeout: ms(10_000), external }));
+}
+
+fn listens(spec: &mut Component) {
+    let address = SocketAddress::Tcp("127.0.0.1:8080".parse().unwrap());
+    spec.sockets = vec![Socket { name: "http".to_owned(), address }];
+}
+
+fn logs_to(spec: &mut Component, file: &str) {
+    spec.logs = Arc::new(Logs { file: Some(file.into()), ..Logs::default() });
+}
+
+type Change = fn(&mut Component);
+
+/// Whatever the two have in common that only one can have.
+#[test]
+fn a_component_by_another_name_starts_when_the_old_one_is_gone() {
+    let claims: [(&str, Change); 6] = [
+        ("a state file", |spec| keeps(spec, "/p/state")),
+        ("a log file", |spec| logs_to(spec, "/p/log")),
+        ("a socket", listens),
+        ("an address", |spec| answers_at(spec, "localhost", false)),
+        ("an address that another's socket is bound to", |spec| match spec.name.as_str() {
+            "b" => listens(spec),
+            _ => answers_at(spec, "127.0.0.1", false),
+        }),
+        ("a program", |spec| spec.kind = Kind::Process(Line::Words(vec!["serve".to_owned()]))),
+    ];
+    for (what, claim) in claims {
+        let mut play = Play::with("b; keep", |project| edit(project, "b", claim));
+        play.took();
+        play.edit(|project| {
+            remove(project, "b");
+            add(project, "bb: keep");
+            edit(project, "bb", claim);
+        });
+        assert_eq!((play.took().as_str(), play.state("bb")), ("stop b", "waiting"), "{what}");
+        assert_eq!(play.reason("bb"), "waiting for b to stop first", "{what}");
+        let run = play.run("b");
+        play.says("b", crate::supervisor::RunEvent::Gone);
+        assert_eq!((play.took().as_str(), play.state("bb")), ("", "waiting"), "{what}: its output is read");
+        play.tell(crate::supervisor::Event::Run(run, crate::supervisor::RunEvent::OutputEnded));
+        assert!(play.took().ends_with("spawn bb"), "{what}");
+        assert_eq!((play.state("b"), play.run("bb").incarnation), ("none", 1), "{what}");
+    }
+}
+
+#[test]
+fn what_shares_nothing_starts_at_once() {
+    let mut play = Play::with("b; keep", |project| edit(project, "b", |spec| answers_at(spec, "h", true)));
+    play.took();
+    play.edit(|project| {
+        remove(project, "b");
+        add(project, "bb");
+        edit(project, "bb", |spec| answers_at(spec, "h", true));
+    });
+    assert_eq!(play.took(), "stop b, spawn bb", "what is external is nobody's own");
+}
+
+#[test]
+fn claims_that_change_hands_are_waited_for() {
+    let mut play = Play::with("a; b", |project| {
+        edit(project, "a", |spec| keeps(spec, "/p/one"));
+        edit(project, "b", |spec| keeps(spec, "/p/two"));
+    });
+    play.took();
+    play.edit(|project| {
+        edit(project, "a", |spec| keeps(spec, "/p/two"));
+        edit(project, "b", |spec| keeps(spec, "/p/one"));
+    });
+    assert_eq!(play.took(), "stop a, stop b");
+    play.gone("a");
+    assert_eq!((play.took().as_str(), play.state("a")), ("seal a Crashed", "waiting"));
+    play.new_image();
+    play.gone("b");
+    assert_eq!(play.took(), "seal b Crashed, spawn b, spawn a");
+    // Nothing is remembered of it.
+    play.restart("a");
+    play.gone("a");
+    assert_eq!(play.states(), "a=ready b=ready");
+}
+
+/// The second edit is there before the first one is done.
+#[test]
+fn a_row_of_new_names_is_one_after_the_other() {
+    let mut play = Play::with("b; keep", |project| edit(project, "b", |spec| keeps(spec, "/p/state")));
+    play.took();
+    play.edit(|project| rename(project, "b", "bb"));
+    play.edit(|project| rename(project, "bb", "bbb"));
+    assert_eq!(play.states(), "b=stopping bbb=waiting keep=ready");
+    play.edit(|project| rename(project, "bbb", "b"));
+    assert_eq!(play.states(), "b=stopping keep=ready");
+    play.gone("b");
+    assert_eq!((play.state("b"), play.run("b").incarnation), ("ready", 2));
+    assert_eq!(play.took(), "stop b, seal b Crashed, spawn b");
+}
+
+/// What was prepared for the old name is handed back first.
+#[test]
+fn a_state_that_was_put_in_place_is_taken_back_before_another_one_is() {
+    let mut play = Play::quiet("b; keep", |project| edit(project, "b", |spec| keeps(spec, "/p/state")));
+    play.silent();
+    play.tell(crate::supervisor::Event::Up);
+    play.edit(|project| rename(project, "b", "bb"));
+    assert_eq!(play.state("bb"), "waiting");
+    play.prepared("b");
+    assert_eq!((play.took().as_str(), play.state("bb")), ("take back b", "waiting"));
+    play.says("b", crate::supervisor::RunEvent::Sealed(crate::supervisor::Sealed::Nothing));
+    assert_eq!(play.state("bb"), "starting");
+}
+
+/// A claim is given up when its run is gone, whatever has become of the component.
+#[test]
+fn a_removed_one_that_is_stuck_holds_up_its_heir() {
+    let mut play = Play::with("b; keep", |project| {
+        edit(project, "b", |spec| {
+            keeps(spec, "/p/state");
+            Arc::make_mut(&mut spec.stop).force_kill = false;
+        });
+    });
+    play.edit(|project| rename(project, "b", "bb"));
+    play.after(60_000);
+    assert_eq!(play.states(), "b=stuck bb=waiting keep=ready");
+    play.gone("b");
+    assert_eq!(play.states(), "bb=ready keep=ready");
 }

@@ -42,9 +42,11 @@ fn component(text: &str) -> Component {
         name: name(head.trim_end_matches(['!', '?', '*', '@'])),
         description: None,
         kind: if head.contains('@') {
-            Kind::Thread { runner: "ticker".to_owned(), with: serde_yaml::Value::Null }
+            let with = serde_yaml::Value::from(head);
+            Kind::Thread { runner: "ticker".to_owned(), with }
         } else {
-            Kind::Process(Line::Words(vec!["v1".to_owned()]))
+            // One program each: what runs the same is the same by another name.
+            Kind::Process(Line::Words(vec![format!("run-{}", head.trim_end_matches(['!', '?', '*', '@']))]))
         },
         cwd: Arc::new(PathBuf::from("/p")),
         env: Env::default(),
@@ -293,6 +295,9 @@ impl Play {
             What::Exited { .. } => "exited",
             What::Command { .. } => "command",
             What::Changed { .. } => "changed",
+            What::ForceKilled { .. } => "force_killed",
+            What::ConfigReloaded { .. } => "reloaded",
+            What::ProjectDown { .. } => "down",
             _ => "other",
         };
         let of = record.component.as_ref().map(|name| format!("{name}.")).unwrap_or_default();

@@ -108,7 +108,8 @@ impl Capture {
     /// Leaves the streams and logs to another image.
     pub(super) fn leave(self, fds: &mut Fds) -> CaptureState {
         let paths = self.logs.paths();
-        let streams = self.streams.into_iter().map(|(unit, stream)| stream.leave(unit, &paths, fds)).collect();
+        let streams =
+            self.streams.into_iter().map(|(unit, stream)| stream.leave(unit, &paths, fds)).collect();
         CaptureState { streams, logs: self.logs.leave(fds, Instant::now()) }
     }
 

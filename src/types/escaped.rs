@@ -72,10 +72,13 @@ mod tests {
     #[test]
     fn every_byte_survives_and_text_stays_readable() {
         let all: Vec<u8> = (0..=255).collect();
-        let mut cases = vec![all, b"plain \xc3\xa4 \\ \\x41\\\\".to_vec(), b"\xff\\\xfe\\\\".to_vec(), vec![]];
+        let mut cases =
+            vec![all, b"plain \xc3\xa4 \\ \\x41\\\\".to_vec(), b"\xff\\\xfe\\\\".to_vec(), vec![]];
         for seed in 0..200_u32 {
             let nasty = b"\\x0f\xff\xc3a\n\"";
-            cases.push((0..20).map(|at| nasty[(seed.wrapping_mul(2_654_435_761) >> at) as usize % 9]).collect());
+            cases.push(
+                (0..20).map(|at| nasty[(seed.wrapping_mul(2_654_435_761) >> at) as usize % 9]).collect(),
+            );
         }
         for case in cases {
             let text = serde_json::to_string(&Escaped(case.clone())).unwrap();

@@ -48,9 +48,10 @@ impl GitRules {
 
     /// The files that hold the rules known so far, as they are now.
     pub(super) fn stamps(&self) -> BTreeMap<PathBuf, Stamp> {
-        let files = self.levels.iter().flat_map(|(folder, level)| {
-            sources(folder, level.top.as_ref() == Some(folder))
-        });
+        let files = self
+            .levels
+            .iter()
+            .flat_map(|(folder, level)| sources(folder, level.top.as_ref() == Some(folder)));
         files.filter_map(|file| Stamp::at(&file).map(|stamp| (file, stamp))).collect()
     }
 

@@ -140,10 +140,7 @@ impl Watcher {
     ///
     /// # Errors
     /// The thread can't be started.
-    pub fn adopt(
-        sink: Arc<dyn Fn(WatchReport) + Send + Sync>,
-        handover: WatchHandover,
-    ) -> io::Result<Self> {
+    pub fn adopt(sink: Arc<dyn Fn(WatchReport) + Send + Sync>, handover: WatchHandover) -> io::Result<Self> {
         Self::start_with(sink, Native::start, Some(handover))
     }
 }
@@ -323,7 +320,9 @@ impl From<PathText> for PathBuf {
 
 impl fmt::Display for NotHandedOver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("could not hand over the watched files: the watcher does not answer; it goes on as before")
+        f.write_str(
+            "could not hand over the watched files: the watcher does not answer; it goes on as before",
+        )
     }
 }
 

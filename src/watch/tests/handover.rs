@@ -63,7 +63,8 @@ fn replace(path: &Path, text: &str) {
 
 #[test]
 fn what_is_saved_in_between_is_reported_once_and_nothing_else() {
-    let names = ["placed", "renamed", "deleted", "same", "touched", "again", "deep/er/gone", "quiet", "skip/x"];
+    let names =
+        ["placed", "renamed", "deleted", "same", "touched", "again", "deep/er/gone", "quiet", "skip/x"];
     let names: Vec<String> = names.iter().map(|name| format!("src/{name}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let bench = Bench::with(&names, &[]);

@@ -69,8 +69,7 @@ fn image() {
             assert_eq!(left.pid, std::process::id());
             // SAFETY: the image before this one has left them open, for nobody else.
             let fds = left.fds.iter().map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) });
-            let fds: Vec<OwnedFd> =
-                fds.inspect(|fd| fcntl_setfd(fd, FdFlags::CLOEXEC).unwrap()).collect();
+            let fds: Vec<OwnedFd> = fds.inspect(|fd| fcntl_setfd(fd, FdFlags::CLOEXEC).unwrap()).collect();
             let output = Output::adopt(OutputConfig::default(), terminal, sink, left.handover, fds);
             (output.unwrap(), left.image)
         }
@@ -93,9 +92,9 @@ fn image() {
     let ended = || fs::read_to_string(folder.join("reports")).unwrap().matches("Ended").count();
     eventually("the end", || ended() == 5);
     assert!(output.finish(LIMIT));
-    std::process::exit(0);
 }
 
+#[expect(clippy::zombie_processes, reason = "the image that started them is not there any more")]
 fn begin(folder: &Path, terminal: Terminal, sink: ReportSink) -> Output {
     let output = Output::start(OutputConfig::default(), terminal, sink).unwrap();
     let spec = |unit: u32| {
@@ -108,7 +107,11 @@ fn begin(folder: &Path, terminal: Terminal, sink: ReportSink) -> Output {
         let script = "i=0; while [ ! -e \"$1/stop\" ]; do echo \"$0 line $i\"; i=$((i+1));
             [ $((i % 100)) -gt 0 ] || sleep 0.01; done";
         let mut printer = Command::new("/bin/sh");
-        printer.args(["-c", script, &unit.to_string()]).arg(folder).stdin(Stdio::null()).stderr(Stdio::null());
+        printer
+            .args(["-c", script, &unit.to_string()])
+            .arg(folder)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
         printer.stdout(output.open(UnitId(unit), spec(unit)).unwrap()).spawn().unwrap();
     }
     let mut own = File::from(output.open(UnitId(THREAD), spec(THREAD)).unwrap());

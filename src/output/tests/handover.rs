@@ -7,6 +7,8 @@ use std::sync::atomic::AtomicU64;
 
 use super::*;
 use crate::output::OutputHandover;
+use crate::output::handover::{Fds, Taken};
+use crate::output::logfile::LogFile;
 
 mod exec;
 
@@ -137,7 +139,7 @@ fn between_any_two_bytes_lines_stay_whole_and_a_match_is_told_once() {
         .map(|end| [path.as_os_str(), end.as_ref()].into_iter().collect::<OsString>())
         .flat_map(|path| fs::read(path).unwrap())
         .collect();
-    assert_eq!(bytes, output, "rotated only between lines: in three files");
+    assert_eq!(bytes, output);
     let expected = "a | not listening on 1\na | listening on 80\na | listening on 81\na | \\xffno end\n";
     assert_eq!(rig.finish().0, expected);
 }
@@ -269,6 +271,20 @@ fn a_log_that_others_touch_meanwhile_is_followed_by_its_path() {
     assert_eq!(fs::read(beside(&path, ".old")).unwrap(), b"before\n");
     assert_eq!(fs::read(&path).unwrap(), b"after\n");
     rig.finish();
+}
+
+#[test]
+fn where_a_logs_last_line_began_is_known_still() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.log");
+    let mut file = LogFile::new(path.clone(), 0, 1);
+    assert_eq!(file.append(b"whole\ntorn", Instant::now()).written, 10);
+    let mut fds = Fds::default();
+    let text = serde_json::to_string(&file.leave(&mut fds)).unwrap();
+    let mut file = LogFile::adopt(serde_json::from_str(&text).unwrap(), &mut Taken::new(fds.0)).unwrap();
+    assert_eq!(file.append(b" more", Instant::now()).written, 5);
+    file.remove_torn_line();
+    assert_eq!(fs::read(path).unwrap(), b"whole\n");
 }
 
 #[test]

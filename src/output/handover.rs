@@ -53,7 +53,7 @@ pub struct NotHandedOver {
 
 /// The descriptors that are handed over.
 #[derive(Debug, Default)]
-pub(super) struct Fds(Vec<OwnedFd>);
+pub(super) struct Fds(pub(super) Vec<OwnedFd>);
 
 /// The descriptors that were handed over, each to be taken once.
 #[derive(Debug)]
@@ -68,6 +68,10 @@ impl Fds {
 }
 
 impl Taken {
+    pub(super) fn new(fds: Vec<OwnedFd>) -> Self {
+        Self(fds.into_iter().map(Some).collect())
+    }
+
     /// The descriptor at that place.
     ///
     /// # Errors
@@ -128,7 +132,7 @@ impl Output {
         handover: OutputHandover,
         fds: Vec<OwnedFd>,
     ) -> io::Result<Self> {
-        let mut fds = Taken(fds.into_iter().map(Some).collect());
+        let mut fds = Taken::new(fds);
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let open_streams = Arc::new(AtomicUsize::new(0));
         let (commands, received) = mpsc::channel();

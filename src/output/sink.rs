@@ -136,3 +136,75 @@ fn wait(fd: Option<&OwnedFd>, stop: &OwnedFd) -> Waited {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::time::{Duration, Instant};
+
+    use rustix::event::{EventfdFlags, eventfd};
+    use rustix::pipe::{PipeFlags, pipe_with};
+
+    use super::{Sink, Unwritten, Way};
+
+    /// Whether `sink` can be stopped while nobody reads, and shows all once and in order when somebody does.
+    fn check(mut sink: Sink, end: OwnedFd) {
+        let text: Vec<u8> = (0..300_000).flat_map(|number: u32| format!("{number}\n").into_bytes()).collect();
+        sink.painted.clone_from(&text);
+        let stop = eventfd(1, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
+        let begun = Instant::now();
+        for _ in 0..3 {
+            sink.write(&stop);
+            let left = sink.painted.len();
+            assert!(left > 0 && (left < text.len() || matches!(sink.way, Way::Careful)), "{left}");
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        let reader = std::thread::spawn(move || {
+            let mut seen = Vec::new();
+            File::from(end).read_to_end(&mut seen).unwrap();
+            seen
+        });
+        // A careful one does nothing while it is to stop.
+        while sink.painted.len() > text.len() / 2 && !matches!(sink.way, Way::Careful) {
+            sink.write(&stop);
+        }
+        rustix::io::read(&stop, &mut [0; 8]).unwrap();
+        sink.write(&stop);
+        assert!(sink.painted.is_empty() && !sink.dead);
+        drop(sink);
+        assert!(reader.join().unwrap() == text);
+    }
+
+    #[test]
+    fn every_kind_of_terminal_is_stopped_at_a_known_byte() {
+        let (read_end, write_end) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let sink = Sink::new(write_end, Unwritten::default());
+        assert!(matches!(sink.way, Way::Own(_)));
+        check(sink, read_end);
+
+        let (one, two) = UnixStream::pair().unwrap();
+        let sink = Sink::new(one.into(), Unwritten::default());
+        assert!(matches!(sink.way, Way::Socket));
+        check(sink, two.into());
+
+        let (read_end, write_end) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let sink = Sink { fd: write_end, way: Way::Careful, dead: false, painted: Vec::new() };
+        check(sink, read_end);
+    }
+
+    #[test]
+    fn a_file_is_appended_to_where_others_left_off() {
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, b"before\n").unwrap();
+        let left = Unwritten { painted: b"after\n".to_vec(), dead: false };
+        let mut sink = Sink::new(file.try_clone().unwrap().into(), left);
+        sink.write(&eventfd(0, EventfdFlags::CLOEXEC).unwrap());
+        let mut text = String::new();
+        std::io::Seek::rewind(&mut file).unwrap();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "before\nafter\n");
+    }
+}

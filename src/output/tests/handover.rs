@@ -7,6 +7,8 @@ use std::sync::atomic::AtomicU64;
 
 use super::*;
 use crate::output::OutputHandover;
+use crate::output::handover::{Fds, Taken};
+use crate::output::logfile::LogFile;
 
 mod exec;
 
@@ -42,10 +44,10 @@ fn whole_log(path: &Path) -> Vec<u8> {
     files.iter().flat_map(|file| fs::read(file).unwrap()).collect()
 }
 
-/// Counts the lines that a terminal shows, and gives all of them in the end.
+/// Counts the lines that a terminal shows until it is closed, and gives all of them in the end.
 fn follow(terminal: OwnedFd, shown: Arc<AtomicU64>) -> JoinHandle<Vec<String>> {
     thread::spawn(move || {
-        let lines = BufReader::new(File::from(terminal)).lines().map(Result::unwrap);
+        let lines = BufReader::new(File::from(terminal)).lines().map_while(Result::ok);
         lines.inspect(|_| _ = shown.fetch_add(1, Ordering::Relaxed)).collect()
     })
 }
@@ -137,7 +139,7 @@ fn between_any_two_bytes_lines_stay_whole_and_a_match_is_told_once() {
         .map(|end| [path.as_os_str(), end.as_ref()].into_iter().collect::<OsString>())
         .flat_map(|path| fs::read(path).unwrap())
         .collect();
-    assert_eq!(bytes, output, "rotated only between lines: in three files");
+    assert_eq!(bytes, output);
     let expected = "a | not listening on 1\na | listening on 80\na | listening on 81\na | \\xffno end\n";
     assert_eq!(rig.finish().0, expected);
 }
@@ -197,15 +199,16 @@ fn a_stopped_pseudo_terminal_is_gone_on_with_where_it_stood() {
     }
     rustix::termios::tcflow(&rig.ends.stdout, rustix::termios::Action::OOn).unwrap();
     let shown_lines = Arc::new(AtomicU64::new(0));
-    let mut reader = BufReader::new(File::from(master)).lines().map(Result::unwrap);
+    let terminal = follow(master, Arc::clone(&shown_lines));
     // Some are passed on while the terminal is slow.
-    let mut all: Vec<String> = reader.by_ref().take(500).collect();
+    eventually("lines", || shown_lines.load(Ordering::Relaxed) > 500);
     rig = rig.pass_on(Duration::ZERO);
-    all.extend(reader.by_ref().take(4_500));
-    drop((shown_lines, pipe));
+    drop(pipe);
     rig.wait_ended(1);
-    assert!(all.iter().map(|line| format!("{line}\n")).eq(lines.lines().map(|line| format!("a | {line}\n"))));
-    drop(rig);
+    rig.finish();
+    let shown = terminal.join().unwrap();
+    let expected: Vec<String> = lines.lines().map(|line| format!("a | {line}")).collect();
+    assert!(shown == expected);
 }
 
 #[test]
@@ -268,6 +271,20 @@ fn a_log_that_others_touch_meanwhile_is_followed_by_its_path() {
     assert_eq!(fs::read(beside(&path, ".old")).unwrap(), b"before\n");
     assert_eq!(fs::read(&path).unwrap(), b"after\n");
     rig.finish();
+}
+
+#[test]
+fn where_a_logs_last_line_began_is_known_still() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.log");
+    let mut file = LogFile::new(path.clone(), 0, 1);
+    assert_eq!(file.append(b"whole\ntorn", Instant::now()).written, 10);
+    let mut fds = Fds::default();
+    let text = serde_json::to_string(&file.leave(&mut fds)).unwrap();
+    let mut file = LogFile::adopt(serde_json::from_str(&text).unwrap(), &mut Taken::new(fds.0)).unwrap();
+    assert_eq!(file.append(b" more", Instant::now()).written, 5);
+    file.remove_torn_line();
+    assert_eq!(fs::read(path).unwrap(), b"whole\n");
 }
 
 #[test]

@@ -92,6 +92,16 @@ const COPIES: usize = 16;
 /// How many values one of a `with` counts for: it is kept as it stands, and not in a form of orch's own.
 const COPY_OF_ANYTHING: usize = 4;
 
+/// How many values a text counts for: a long one is as much as many short ones.
+fn weight(text: &str) -> usize {
+    text.len() / 64
+}
+
+/// How many values these entries count for.
+fn weigh(entries: &[(&str, NodeId, NodeId)]) -> usize {
+    entries.iter().map(|(key, ..)| 1 + weight(key)).sum()
+}
+
 impl<'t> Decoder<'t> {
     pub(crate) fn new(tree: &'t Tree, variables: &'t Variables, report: Report) -> Self {
         Self {
@@ -101,7 +111,7 @@ impl<'t> Decoder<'t> {
             suggester: Suggester::default(),
             path: Vec::new(),
             growth_left: FREE_GROWTH + tree.source().text().len(),
-            copies_left: FREE_COPIES + COPIES * tree.len(),
+            copies_left: FREE_COPIES + COPIES * (tree.len() + weight(tree.source().text())),
             shared_env: BTreeMap::new(),
         }
     }
@@ -187,6 +197,9 @@ impl<'t> Decoder<'t> {
         let Shape::Scalar(raw, plain) = self.tree.shape(node) else {
             return self.wrong_type(node, expected);
         };
+        if !self.spend(node, weight(raw)) {
+            return None;
+        }
         let variables = self.variables;
         let expanded = expand::expand(raw, &|name| variables.get(name));
         let mut sound = true;
@@ -285,7 +298,7 @@ impl<'t> Decoder<'t> {
                 self.merge(merge, &mut entries, &mut present);
             }
         }
-        self.spend(map, entries.len()).then_some(entries)
+        self.spend(map, weigh(&entries)).then_some(entries)
     }
 
     /// The keys and values of maps that are merged, of each the first.
@@ -295,7 +308,7 @@ impl<'t> Decoder<'t> {
             self.merge(*map, &mut entries, &mut present);
         }
         let first = maps.first()?;
-        self.spend(*first, entries.len()).then_some(entries)
+        self.spend(*first, weigh(&entries)).then_some(entries)
     }
 
     pub(super) fn own_entries(

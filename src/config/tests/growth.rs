@@ -117,6 +117,14 @@ fn bombs_end_at_once_with_one_error() {
         format!("version: 1\nx-e: &e [{}]\n", "{ <<: {} }, ".repeat(3_000))
             + &many(20_000, "{ thread: ticker, <<: *e }"),
     ];
+    let long = "long ".repeat(200_000);
+    let bombs = [
+        format!("version: 1\nx-e: &e {long}\n") + &many(2_000, "{ thread: ticker, description: *e }"),
+        format!("version: 1\nx-e: &e {{ ? {long}\n: 1 }}\n") + &many(2_000, "{ thread: ticker, with: *e }"),
+    ]
+    .into_iter()
+    .chain(bombs)
+    .collect::<Vec<_>>();
     for (number, bomb) in bombs.iter().enumerate() {
         let begin = Instant::now();
         let loaded = load_of(bomb);

@@ -16,6 +16,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
+use crate::config::render::harmless;
+use crate::types::Diagnostic;
 use args::{Cli, Command};
 use exit::Exit;
 
@@ -75,13 +77,22 @@ fn no_color() -> bool {
 
 /// The file that a command means: the one named, or the nearest.
 fn file(named: Option<&Path>) -> Result<PathBuf, Exit> {
+    sought(named)?.map_err(|none| no_file(&none))
+}
+
+/// The same; that there is none is for the caller to tell.
+#[expect(clippy::result_large_err, reason = "it is made once in the life of a command")]
+fn sought(named: Option<&Path>) -> Result<Result<PathBuf, Diagnostic>, Exit> {
     let cwd =
         std::env::current_dir().map_err(|error| complain(&format!("can't tell the folder: {error}")))?;
-    crate::config::find(named, &cwd).map_err(|diagnostic| {
-        let help = diagnostic.help.map(|help| format!("\n  help: {help}")).unwrap_or_default();
-        complain(&format!("{}{help}", diagnostic.message));
-        Exit::Usage
-    })
+    Ok(crate::config::find(named, &cwd))
+}
+
+/// Says that there is no file.
+fn no_file(none: &Diagnostic) -> Exit {
+    let help = none.help.as_deref().map(|help| format!("\n  help: {help}")).unwrap_or_default();
+    complain(&format!("{}{help}", harmless(&none.message)));
+    Exit::Usage
 }
 
 /// Says what went wrong.

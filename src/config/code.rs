@@ -24,7 +24,7 @@ codes! {
     DUPLICATE_KEY = "E004": "A key is written twice in one map.";
     ALIAS = "E005": "An alias has no anchor, stands inside its own anchor, or is merged though it is no map.";
     DOCUMENTS = "E006": "The file does not hold exactly one YAML document.";
-    TOO_MANY = "E007": "There are more mistakes than are kept; the rest shows once these are mended.";
+    TOO_MANY = "E007": "There are more mistakes than are kept (250,000, and one more for each 64 bytes of the file); the rest shows once these are mended.";
     UNKNOWN_KEY = "E101": "A key that the contract does not know.";
     WRONG_TYPE = "E102": "A value has the wrong type.";
     MISSING_KEY = "E103": "A required key is missing.";
@@ -36,7 +36,7 @@ codes! {
     SIZE = "E109": "A size can't be read, or is out of its range.";
     SIGNAL = "E110": "There is no such signal.";
     PATTERN = "E111": "A regular expression or a glob is not valid.";
-    RANGE = "E112": "A number is out of its range.";
+    RANGE = "E112": "A number or a duration is out of its range, or contradicts another one.";
     ADDRESS = "E113": "An address, a port or a URL can't be read.";
     CHOICE = "E114": "A word is not one of those that the key knows.";
     COMMAND = "E115": "A command is empty, or its quotes don't match.";
@@ -58,6 +58,7 @@ codes! {
     CLAIMED_TWICE = "E210": "Two components claim one file or socket.";
     OWN_SOCKET = "E211": "A `tcp` probe on the component's own socket, whose backlog always answers.";
     THREAD_WITH = "E212": "A thread can't be made from its `with`.";
+    STATE_FILE = "E213": "A state file can't be the component's own: it is no regular file, it is the YAML file or an env file, or it lies where orch keeps its own files.";
     UNSET_VARIABLE = "W001": "A variable without a default is not set, and stands for nothing.";
     NOT_YET = "W002": "A key that this version reads and checks, but does not act on yet.";
     PROGRAM_LATER = "W003": "A program can't be found now, but a build or a completed dependency may make it.";

@@ -11,7 +11,7 @@ use super::decode::{At, Decoder, EnvFiles, Step, Value, Variables};
 use super::lower::{self, EnvReader, Ground};
 use super::model::{EnvOverlay, Project};
 use super::report::{Mistake, Report};
-use super::source::{Source, Sources};
+use super::source::{Refused, Source, Sources};
 use super::tree::{self, Shape, Tree};
 use crate::types::Diagnostic;
 
@@ -88,11 +88,19 @@ fn read(file: &Path, sources: &mut Sources, report: &mut Report) -> Option<Tree>
         Ok(source) => {
             let source = Arc::new(source);
             sources.add(&source);
+            report.make_room(source.text().len());
             tree::build(&source, report)
         }
-        Err(why) => {
+        Err(Refused { why, place }) => {
             let message = format!("can't read {}: {why}", file.display());
-            report.add(Mistake::new(code::UNREADABLE, message).at(None, String::new()));
+            let mistake = Mistake::new(code::UNREADABLE, message);
+            report.add(match place {
+                Some((source, place)) => {
+                    sources.add(&source);
+                    mistake.at(Some(place), String::new())
+                }
+                None => mistake.of_file(file),
+            });
             None
         }
     }

@@ -18,6 +18,7 @@ mod report;
 mod schema;
 mod short;
 mod source;
+mod step;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -107,9 +107,10 @@ pub enum Command {
 pub struct Env {
     /// The project's env files, then its `env`.
     pub project: Arc<EnvOverlay>,
-    /// The component's env files, shared by all that name the same ones; wins over the project's.
+    /// The component's env files, and over them what its `env` takes from elsewhere by an alias; shared by all
+    /// that have the same. Wins over the project's.
     pub files: Arc<EnvOverlay>,
-    /// The component's `env`; wins.
+    /// What stands in the component's own `env`; wins.
     pub own: EnvOverlay,
 }
 

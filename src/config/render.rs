@@ -7,27 +7,41 @@ use std::ops::Range;
 
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
-use serde_json::{Value as Json, json};
+use serde::Serialize;
+use serde_json::Value as Json;
 
 use super::source::{Source, Sources};
 use super::text::is_direction;
 use crate::types::{Diagnostic, Place, Severity};
 
-/// How many errors, and how many warnings, people are shown at once.
+/// How many errors, and how many warnings, the short form shows.
 const SHOWN: usize = 20;
 /// How much of a long line is shown on either side of the place.
 const AROUND: usize = 60;
 
-/// How many further places of one mistake are listed.
+/// How many further places of one mistake the short form lists.
 const PLACES: usize = 8;
 
-/// The diagnostics for people: each with its file, line and column, the source line with the place
-/// underlined, its code, and its help. One that is made in many places (a program that is not installed) is
-/// shown once, with the places. Of many, the first ones are shown.
+/// All the diagnostics for people: each with its file, line and column, the source line with the place
+/// underlined, its code, and its help.
 #[must_use]
 pub fn human(diagnostics: &[Diagnostic], sources: &Sources, color: bool) -> String {
-    let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-    let renderer = renderer.decor_style(DecorStyle::Ascii);
+    let renderer = renderer(color);
+    let mut out = String::new();
+    for severity in [Severity::Error, Severity::Warning] {
+        for diagnostic in diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity) {
+            let _ = writeln!(out, "{}\n", one(diagnostic, &[], sources, &renderer));
+        }
+    }
+    ended(out)
+}
+
+/// The diagnostics in a short form, for a terminal that shows other things, too: a mistake that is made in
+/// many places (a program that is not installed) is shown once, with the places, and of many mistakes the first
+/// ones are shown.
+#[must_use]
+pub fn brief(diagnostics: &[Diagnostic], sources: &Sources, color: bool) -> String {
+    let renderer = renderer(color);
     let mut out = String::new();
     for severity in [Severity::Error, Severity::Warning] {
         let of_this = alike(diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity));
@@ -37,9 +51,19 @@ pub fn human(diagnostics: &[Diagnostic], sources: &Sources, color: bool) -> Stri
         let what = if severity == Severity::Error { "error" } else { "warning" };
         let more = of_this.len().saturating_sub(SHOWN);
         if more > 0 {
-            let _ = writeln!(out, "and {more} more {what}{}\n", if more == 1 { "" } else { "s" });
+            let plural = if more == 1 { "" } else { "s" };
+            let _ = writeln!(out, "and {more} more {what}{plural}: `orch validate` shows all\n");
         }
     }
+    ended(out)
+}
+
+fn renderer(color: bool) -> Renderer {
+    let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+    renderer.decor_style(DecorStyle::Ascii)
+}
+
+fn ended(mut out: String) -> String {
     out.truncate(out.trim_end().len());
     if !out.is_empty() {
         out.push('\n');
@@ -85,24 +109,58 @@ fn places(again: &[&Place]) -> Option<String> {
 /// The diagnostics for programs: `{"valid", "errors", "warnings"}`, as the contract has it.
 #[must_use]
 pub fn json(diagnostics: &[Diagnostic]) -> Json {
-    let of = |severity| -> Vec<Json> {
-        diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).map(entry).collect()
-    };
-    let errors = of(Severity::Error);
-    json!({ "valid": errors.is_empty(), "errors": errors, "warnings": of(Severity::Warning) })
+    serde_json::to_value(Report::of(diagnostics)).unwrap_or_default()
 }
 
-fn entry(diagnostic: &Diagnostic) -> Json {
-    let place = diagnostic.place.as_ref();
-    json!({
-        "code": diagnostic.code,
-        "message": diagnostic.message,
-        "file": place.map(|place| place.file.to_string_lossy()),
-        "line": place.map(|place| place.line),
-        "column": place.map(|place| place.column),
-        "path": diagnostic.path,
-        "help": diagnostic.help,
-    })
+/// The same as a text with line feeds, made without holding it twice.
+#[must_use]
+pub fn json_text(diagnostics: &[Diagnostic]) -> String {
+    serde_json::to_string_pretty(&Report::of(diagnostics)).unwrap_or_default() + "\n"
+}
+
+/// The shape of the contract, section 6.
+#[derive(Serialize)]
+struct Report<'d> {
+    valid: bool,
+    errors: Vec<Entry<'d>>,
+    warnings: Vec<Entry<'d>>,
+}
+
+#[derive(Serialize)]
+struct Entry<'d> {
+    code: &'d str,
+    message: &'d str,
+    file: Option<Cow<'d, str>>,
+    line: Option<usize>,
+    column: Option<usize>,
+    path: Option<&'d str>,
+    help: Option<&'d str>,
+}
+
+impl<'d> Report<'d> {
+    fn of(diagnostics: &'d [Diagnostic]) -> Self {
+        let of = |severity| -> Vec<Entry<'d>> {
+            diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).map(Entry::of).collect()
+        };
+        let errors = of(Severity::Error);
+        Self { valid: errors.is_empty(), errors, warnings: of(Severity::Warning) }
+    }
+}
+
+impl<'d> Entry<'d> {
+    fn of(diagnostic: &'d Diagnostic) -> Self {
+        let place = diagnostic.place.as_ref();
+        let file = place.map(|place| &place.file).or(diagnostic.file.as_ref());
+        Self {
+            code: diagnostic.code,
+            message: &diagnostic.message,
+            file: file.map(|file| file.to_string_lossy()),
+            line: place.map(|place| place.line),
+            column: place.map(|place| place.column),
+            path: Some(diagnostic.path.as_str()).filter(|path| !path.is_empty()),
+            help: diagnostic.help.as_deref(),
+        }
+    }
 }
 
 fn one(diagnostic: &Diagnostic, again: &[&Place], sources: &Sources, renderer: &Renderer) -> String {
@@ -202,7 +260,9 @@ fn plain(text: &str) -> String {
     text.chars().map(character).collect()
 }
 
-fn harmless(text: &str) -> Cow<'_, str> {
+/// A text such that it can do a terminal no harm: control characters are replaced.
+#[must_use]
+pub fn harmless(text: &str) -> Cow<'_, str> {
     if text.chars().any(|c| c.is_control() || is_direction(c)) {
         Cow::Owned(
             text.chars().map(|c| if c.is_control() || is_direction(c) { '\u{fffd}' } else { c }).collect(),

@@ -24,6 +24,15 @@ pub struct Source {
 #[derive(Debug, Default)]
 pub struct Sources(Vec<Arc<Source>>);
 
+/// Why a file can't be used.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// A sentence, without the file's name.
+    pub(crate) why: String,
+    /// What can be shown of it, and the place there.
+    pub(crate) place: Option<(Arc<Source>, Place)>,
+}
+
 impl Sources {
     /// The text of that file; `None` if it was not read.
     #[must_use]
@@ -51,8 +60,15 @@ impl Source {
     /// Reads a regular file; anything else (a folder, a FIFO, a device) is refused without waiting on it.
     ///
     /// # Errors
-    /// A sentence on why it can't be used, without the file's name.
-    pub(crate) fn read(file: &Path) -> Result<Self, String> {
+    /// Why it can't be used.
+    pub(crate) fn read(file: &Path) -> Result<Self, Refused> {
+        let bytes = Self::bytes_of(file).map_err(|why| Refused { why, place: None })?;
+        let text =
+            String::from_utf8(bytes).map_err(|error| Self::encoding(file, error.as_bytes(), &error))?;
+        Ok(Self::new(file, text))
+    }
+
+    fn bytes_of(file: &Path) -> Result<Vec<u8>, String> {
         let attempt = |error: std::io::Error| error.to_string();
         Self::refuse_special(&std::fs::metadata(file).map_err(attempt)?)?;
         let opened = OpenOptions::new()
@@ -61,9 +77,7 @@ impl Source {
             .open(file)
             .map_err(attempt)?;
         Self::refuse_special(&opened.metadata().map_err(attempt)?)?;
-        let bytes = Self::bytes(opened)?;
-        let text = String::from_utf8(bytes).map_err(|error| Self::encoding(error.as_bytes(), &error))?;
-        Ok(Self::new(file, text))
+        Self::bytes(opened)
     }
 
     /// The same text under the name that the user knows it by.
@@ -95,20 +109,25 @@ impl Source {
         if bytes.len() as u64 > MAX_BYTES { Err(Self::too_large()) } else { Ok(bytes) }
     }
 
-    fn encoding(bytes: &[u8], error: &std::string::FromUtf8Error) -> String {
+    fn encoding(file: &Path, bytes: &[u8], error: &std::string::FromUtf8Error) -> Refused {
         let known = match bytes {
             [0, 0, 0xfe, 0xff, ..] | [0xff, 0xfe, 0, 0, ..] => "it is UTF-32",
             [0xfe, 0xff, ..] | [0xff, 0xfe, ..] => "it is UTF-16",
-            _ => {
-                let at = error.utf8_error().valid_up_to();
-                let line = memchr::memchr_iter(b'\n', &bytes[..at]).count() + 1;
-                return format!(
-                    "it is not UTF-8: line {line} holds byte 0x{:02x}; save it as UTF-8",
-                    bytes[at]
-                );
-            }
+            _ => return Self::not_utf8(file, bytes, error.utf8_error().valid_up_to()),
         };
-        format!("{known}; save it as UTF-8")
+        Refused { why: format!("{known}; save it as UTF-8"), place: None }
+    }
+
+    /// What can be shown of the text ends with the line of the byte that is none.
+    fn not_utf8(file: &Path, bytes: &[u8], at: usize) -> Refused {
+        let end = memchr::memchr2(b'\n', b'\r', &bytes[at..]).map_or(bytes.len(), |length| at + length);
+        let shown = Self::new(file, String::from_utf8_lossy(&bytes[..end]).into_owned());
+        let mark = if bytes.starts_with("\u{feff}".as_bytes()) { '\u{feff}'.len_utf8() } else { 0 };
+        let at_shown = at - mark;
+        let place = shown.place(at_shown..at_shown + '\u{fffd}'.len_utf8());
+        let line = place.line;
+        let why = format!("it is not UTF-8: line {line} holds byte 0x{:02x}; save it as UTF-8", bytes[at]);
+        Refused { why, place: Some((Arc::new(shown), place)) }
     }
 
     /// The file, as the user named it.
@@ -136,9 +155,8 @@ impl Source {
     /// The bytes of a line, counted from 0, without its end.
     pub(crate) fn line(&self, line: usize) -> Range<usize> {
         let start = self.line_start(line);
-        let length = memchr::memchr(b'\n', &self.text.as_bytes()[start..]);
-        let end = length.map_or(self.text.len(), |length| start + length);
-        start..if self.text[start..end].ends_with('\r') { end - 1 } else { end }
+        let length = memchr::memchr2(b'\n', b'\r', &self.text.as_bytes()[start..]);
+        start..length.map_or(self.text.len(), |length| start + length)
     }
 
     fn line_of(&self, offset: usize) -> usize {
@@ -151,7 +169,10 @@ impl Source {
 
     fn starts(&self) -> &[u32] {
         self.line_starts.get_or_init(|| {
-            let ends = memchr::memchr_iter(b'\n', self.text.as_bytes());
+            // A line ends with LF, CR LF or, as YAML has it, with CR alone.
+            let bytes = self.text.as_bytes();
+            let ends = memchr::memchr2_iter(b'\n', b'\r', bytes)
+                .filter(|at| bytes[*at] == b'\n' || bytes.get(at + 1) != Some(&b'\n'));
             std::iter::once(0).chain(ends.map(|at| u32::try_from(at + 1).unwrap_or(u32::MAX))).collect()
         })
     }
@@ -175,9 +196,18 @@ mod tests {
     }
 
     #[test]
+    fn a_line_may_end_with_a_carriage_return_alone() {
+        let source = Source::new(Path::new("a"), "a\rb\r\nc\n\rd".into());
+        let lines: Vec<&str> = (0..5).map(|line| &source.text()[source.line(line)]).collect();
+        assert_eq!(lines, ["a", "b", "c", "", "d"]);
+        let place = source.place(8..9);
+        assert_eq!((place.line, place.column), (5, 1));
+    }
+
+    #[test]
     fn what_is_no_regular_utf8_file_is_refused_at_once() {
         let dir = tempfile::tempdir().unwrap();
-        let refused = |path: &Path| Source::read(path).unwrap_err();
+        let refused = |path: &Path| Source::read(path).unwrap_err().why;
         assert!(refused(dir.path()).contains("folder"));
         assert!(refused(Path::new("/dev/zero")).contains("regular"));
         let file = dir.path().join("f");

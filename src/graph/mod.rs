@@ -1,7 +1,10 @@
 //! The dependency graph, on bare indices: cycles, waves and orders. Pure, iterative (a chain of 100,000
 //! components overflows no stack), linear in nodes and edges. The only file that imports petgraph.
 
-use petgraph::algo::{kosaraju_scc, toposort};
+mod cycles;
+
+pub use cycles::Cycles;
+use petgraph::algo::toposort;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 /// Who depends on whom. Nodes are `0..nodes`; an edge runs from a component to what it depends on.
@@ -27,55 +30,6 @@ impl Graph {
     /// What `node` depends on.
     pub fn dependencies(&self, node: usize) -> impl Iterator<Item = usize> + '_ {
         self.edges.neighbors(NodeIndex::new(node)).map(NodeIndex::index)
-    }
-
-    /// One whole cycle of each knot of nodes that depend on each other, shortest first found, starting at
-    /// its smallest node: `[a, b, c]` means a → b → c → a. Self-dependencies are cycles of one.
-    #[must_use]
-    pub fn cycles(&self) -> Vec<Vec<usize>> {
-        let mut found: Vec<Vec<usize>> = kosaraju_scc(&self.edges)
-            .into_iter()
-            .map(|knot| knot.into_iter().map(NodeIndex::index).collect::<Vec<_>>())
-            .filter(|knot| knot.len() > 1 || self.dependencies(knot[0]).any(|to| to == knot[0]))
-            .map(|knot| self.shortest_cycle(knot))
-            .collect();
-        found.sort();
-        found
-    }
-
-    /// The shortest way from the knot's smallest node back to itself: breadth first, within the knot.
-    fn shortest_cycle(&self, mut knot: Vec<usize>) -> Vec<usize> {
-        knot.sort_unstable();
-        let start = knot[0];
-        let mut came_from: Vec<Option<usize>> = vec![None; knot.len()];
-        let mut queue = std::collections::VecDeque::from([start]);
-        while let Some(node) = queue.pop_front() {
-            for next in self.dependencies(node) {
-                if next == start {
-                    return Self::walk_back(&knot, &came_from, start, node);
-                }
-                if let Ok(at) = knot.binary_search(&next)
-                    && came_from[at].is_none()
-                {
-                    came_from[at] = Some(node);
-                    queue.push_back(next);
-                }
-            }
-        }
-        knot
-    }
-
-    fn walk_back(knot: &[usize], came_from: &[Option<usize>], start: usize, last: usize) -> Vec<usize> {
-        let mut way = vec![last];
-        let mut node = last;
-        while node != start {
-            let before = knot.binary_search(&node).ok().and_then(|at| came_from[at]);
-            let Some(before) = before else { break };
-            way.push(before);
-            node = before;
-        }
-        way.reverse();
-        way
     }
 
     /// The wave of each node: 0 where it has no dependencies, else one more than its deepest dependency.
@@ -111,14 +65,7 @@ mod tests {
         let diamond = Graph::new(4, [(3, 1), (3, 2), (1, 0), (2, 0)]);
         assert_eq!(diamond.waves(), Some(vec![0, 1, 1, 2]));
         assert_eq!(diamond.start_order(), Some(vec![0, 1, 2, 3]));
-        assert!(diamond.cycles().is_empty());
-    }
-
-    #[test]
-    fn every_knot_shows_one_whole_cycle() {
-        let graph = Graph::new(7, [(0, 1), (1, 2), (2, 0), (2, 3), (4, 4), (5, 6), (6, 5), (1, 0)]);
-        assert_eq!(graph.cycles(), vec![vec![0, 1], vec![4], vec![5, 6]]);
-        assert_eq!(graph.start_order(), None);
+        assert_eq!(diamond.cycles(), super::Cycles::default());
     }
 
     #[test]
@@ -127,6 +74,6 @@ mod tests {
         let chain = Graph::new(last + 1, (0..last).map(|node| (node, node + 1)));
         assert_eq!(chain.waves().map(|waves| waves[0]), Some(last));
         let ring = Graph::new(last, (0..last).map(|node| (node, (node + 1) % last)));
-        assert_eq!(ring.cycles().first().map(Vec::len), Some(last));
+        assert_eq!(ring.cycles().whole.first().map(Vec::len), Some(last));
     }
 }

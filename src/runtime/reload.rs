@@ -125,7 +125,7 @@ impl Reloader {
         }
         let loaded = *loaded?;
         self.env_files.clone_from(&loaded.env_files);
-        let message = render::human(&loaded.diagnostics, &loaded.sources, self.color);
+        let message = render::brief(&loaded.diagnostics, &loaded.sources, self.color);
         let message = Some(message.trim_end().to_owned()).filter(|text| !text.is_empty());
         let event = match loaded.project {
             Some(project) => {

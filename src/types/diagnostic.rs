@@ -37,6 +37,8 @@ pub struct Diagnostic {
     pub message: String,
     /// Where; `None` if the whole file is meant and it could not be read.
     pub place: Option<Place>,
+    /// The file meant, where there is no place in it: it is missing, or no text.
+    pub file: Option<Arc<Path>>,
     /// A second place that belongs to it ("first defined here"), with its label.
     pub related: Option<(Place, String)>,
     /// The key path, such as `components.api.depends_on[0]`; empty for the whole file.

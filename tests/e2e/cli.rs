@@ -127,6 +127,42 @@ fn a_file_is_found_in_the_folders_above_and_its_absence_is_an_error() {
 }
 
 #[test]
+fn a_program_that_asks_for_a_report_gets_one_also_where_there_is_no_file() {
+    let project = Project::new(GOOD);
+    for (folder, args) in
+        [("/", vec!["validate", "--format", "json"]), (".", vec!["validate", "--format", "json", "none"])]
+    {
+        let output = project.command(&args).current_dir(project.dir.join(folder)).output().unwrap();
+        assert_eq!(code(&output), Some(2));
+        let report = json_of(&output);
+        assert_eq!((&report["valid"], &report["errors"][0]["code"]), (&json!(false), &json!("E001")));
+        assert_eq!(
+            (&report["errors"][0]["line"], &report["errors"][0]["path"]),
+            (&json!(null), &json!(null))
+        );
+        assert_eq!(report["errors"].as_array().unwrap().len(), 1);
+    }
+}
+
+/// A folder may have any name; the terminal takes part in none of it.
+#[test]
+fn the_name_of_a_folder_does_a_terminal_no_harm() {
+    let project = Project::new(GOOD);
+    let folder = "b\u{1b}[31md";
+    for (yaml, verdict) in [("version: 1\n", 0), ("version: 2\n", 2)] {
+        project.write(&format!("{folder}/devmode.yaml"), yaml);
+        for args in [vec!["validate"], vec!["validate", "missing.yaml"]] {
+            let output = project.command(&args).current_dir(project.path(folder)).output().unwrap();
+            assert_eq!(code(&output), Some(if args.len() > 1 { 2 } else { verdict }));
+            let said = text(&output.stdout) + &text(&output.stderr);
+            assert!(!said.is_empty() && !said.contains('\u{1b}'), "{said:?}");
+        }
+        let output = project.command(&["graph"]).current_dir(project.path(folder)).output().unwrap();
+        assert!(!(text(&output.stdout) + &text(&output.stderr)).contains('\u{1b}'));
+    }
+}
+
+#[test]
 fn a_graph_is_told_in_the_shape_of_the_contract() {
     let project = Project::new(GOOD);
     let output = project.run(&["graph", "--format", "json"]);

@@ -61,6 +61,9 @@ impl Dependencies {
         let tree = decoder.tree;
         let mut entries = Vec::new();
         for (index, node) in tree.items(node).enumerate() {
+            if !decoder.spend(node, 1) {
+                return None;
+            }
             let name = decoder.within(Step::Index(index), |decoder| decoder.text(node, "a component's name"));
             // An item that is wrong keeps its index, so that the others keep theirs.
             let name = name.map(std::borrow::Cow::into_owned);

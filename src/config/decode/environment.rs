@@ -1,5 +1,7 @@
 //! `env` and `env_file`.
 
+use std::sync::Arc;
+
 use serde_json::{Value as Json, json};
 
 use super::leaf::PathText;
@@ -12,22 +14,26 @@ use crate::config::tree::{NodeId, Shape};
 
 /// `env`.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct EnvMap(pub(crate) EnvOverlay);
+pub(crate) struct EnvMap {
+    /// What stands in the map itself; wins.
+    pub(crate) own: EnvOverlay,
+    /// What it takes from elsewhere by aliases and merges, shared by all that take the same.
+    pub(crate) taken: Arc<EnvOverlay>,
+}
 
 impl Value for EnvMap {
     fn decode(decoder: &mut Decoder<'_>, node: NodeId) -> Option<Self> {
-        let mut env = EnvOverlay::new();
-        for (name, key, value) in decoder.entries(node, "a map of names to values")? {
-            decoder.within(Step::Key(name), |decoder| {
-                if name.is_empty() || name.contains(['=', '\0']) {
-                    let message = format!("`{}` can't be the name of a variable", shown(name));
-                    decoder.mistake(key, Mistake::new(code::ENV_NAME, message));
-                } else if let Some(value) = Self::value(decoder, value) {
-                    env.insert(name.into(), value);
-                }
-            });
+        if decoder.tree.shape(node) != Shape::Map {
+            return decoder.wrong_type(node, "a map of names to values");
         }
-        Some(Self(env))
+        if let Some(shared) = decoder.tree.shared(node) {
+            return Some(Self { own: EnvOverlay::new(), taken: Self::taken(decoder, vec![shared])? });
+        }
+        let mut merges = Vec::new();
+        let own = decoder.own_entries(node, &mut merges);
+        decoder.spend(node, own.len()).then_some(())?;
+        let own = Self::read(decoder, own);
+        Some(Self { own, taken: Self::taken(decoder, merges)? })
     }
 
     fn schema() -> Json {
@@ -40,6 +46,47 @@ impl Value for EnvMap {
 }
 
 impl EnvMap {
+    /// What these maps say together, the first one first; read once, however often it is asked for.
+    fn taken(decoder: &mut Decoder<'_>, merges: Vec<NodeId>) -> Option<Arc<EnvOverlay>> {
+        if merges.is_empty() {
+            return Some(Arc::default());
+        }
+        let tree = decoder.tree;
+        let maps: Vec<NodeId> = match merges[..] {
+            // A list of maps is known by them.
+            [list] if tree.items(list).all(|item| tree.shape(item) != Shape::List) => {
+                if tree.shape(list) == Shape::List { tree.items(list).collect() } else { merges }
+            }
+            _ => merges,
+        };
+        let maps: Vec<NodeId> = maps.into_iter().map(|map| tree.shared(map).unwrap_or(map)).collect();
+        if !decoder.spend(*maps.first()?, maps.len()) {
+            return None;
+        }
+        if let Some(known) = decoder.shared_env.get(&maps) {
+            return Some(Arc::clone(known));
+        }
+        let entries = decoder.merged(&maps)?;
+        let overlay = Arc::new(Self::read(decoder, entries));
+        decoder.shared_env.insert(maps, Arc::clone(&overlay));
+        Some(overlay)
+    }
+
+    fn read<'t>(decoder: &mut Decoder<'t>, entries: Vec<(&'t str, NodeId, NodeId)>) -> EnvOverlay {
+        let mut env = EnvOverlay::new();
+        for (name, key, value) in entries {
+            decoder.within(Step::Key(name), |decoder| {
+                if name.is_empty() || name.contains(['=', '\0']) {
+                    let message = format!("`{}` can't be the name of a variable", shown(name));
+                    decoder.mistake(key, Mistake::new(code::ENV_NAME, message));
+                } else if let Some(value) = Self::value(decoder, value) {
+                    env.insert(name.into(), value);
+                }
+            });
+        }
+        env
+    }
+
     /// Any scalar as it is written (`1.10` stays `1.10`); `None` takes the name away.
     #[expect(clippy::option_option, reason = "the outer one tells what is wrong, the inner one what is null")]
     fn value(decoder: &mut Decoder<'_>, node: NodeId) -> Option<Option<String>> {
@@ -90,7 +137,7 @@ impl Value for EnvFile {
     }
 }
 
-/// `env_file`: a list, or one file.
+/// `env_file`: a list, or one file in either of its forms.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct EnvFiles(pub(crate) Vec<At<EnvFile>>);
 
@@ -99,13 +146,14 @@ impl Value for EnvFiles {
         if decoder.tree.shape(node) == Shape::List {
             return decoder.list(node, "a list of files").map(Self);
         }
-        if let Shape::Map = decoder.tree.shape(node) {
-            return decoder.wrong_type(node, "a list of files");
-        }
         EnvFile::decode(decoder, node).map(|value| Self(vec![At { value, node }]))
     }
 
     fn schema() -> Json {
-        json!({ "anyOf": [{ "type": "string", "minLength": 1 }, { "type": "array", "items": EnvFile::schema() }] })
+        let mut forms = EnvFile::schema();
+        if let Some(forms) = forms["anyOf"].as_array_mut() {
+            forms.push(json!({ "type": "array", "items": EnvFile::schema() }));
+        }
+        forms
     }
 }

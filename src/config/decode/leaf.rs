@@ -335,6 +335,9 @@ impl<'t> Decoder<'t> {
     }
 
     fn any_scalar(&mut self, node: NodeId) -> Option<serde_yaml::Value> {
+        if !self.spend(node, super::COPY_OF_ANYTHING) {
+            return None;
+        }
         let scalar = self.scalar(node, "a value")?;
         Some(match scalar.core {
             Core::Null => serde_yaml::Value::Null,

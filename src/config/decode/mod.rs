@@ -10,8 +10,8 @@ mod word;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 
@@ -27,7 +27,10 @@ pub(crate) use word::{Action, MaxAge, PollForm};
 
 use super::code;
 use super::expand::{self, ProblemKind};
+use super::model::EnvOverlay;
 use super::report::{Mistake, Report};
+pub(crate) use super::step::Step;
+use super::step::key_path;
 use super::text::{Core, Suggester, shown};
 use super::tree::{NodeId, Shape, Tree};
 
@@ -49,13 +52,6 @@ pub(crate) trait Value: Sized + Clone {
 pub(crate) struct At<T> {
     pub(crate) value: T,
     pub(crate) node: NodeId,
-}
-
-/// One step of a key path.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Step<'t> {
-    Key(&'t str),
-    Index(usize),
 }
 
 /// A scalar with its variables put in.
@@ -82,15 +78,55 @@ pub(crate) struct Decoder<'t> {
     pub(crate) suggester: Suggester,
     path: Vec<Step<'t>>,
     growth_left: usize,
+    copies_left: usize,
+    /// What `env` maps that are met again and again say, by what they are: read once, and shared.
+    shared_env: BTreeMap<Vec<NodeId>, Arc<EnvOverlay>>,
 }
 
 /// What all expansions together may add to a file.
 const FREE_GROWTH: usize = 16 << 20;
+/// How many values may be read again, by aliases, before they are weighed against the file.
+const FREE_COPIES: usize = 1_000_000;
+/// How many times its own values a file may make orch read.
+const COPIES: usize = 16;
+/// How many values one of a `with` counts for: it is kept as it stands, and not in a form of orch's own.
+const COPY_OF_ANYTHING: usize = 4;
+
+/// How many values a text counts for: a long one is as much as many short ones.
+fn weight(text: &str) -> usize {
+    text.len() / 64
+}
+
+/// How many values these entries count for.
+fn weigh(entries: &[(&str, NodeId, NodeId)]) -> usize {
+    entries.iter().map(|(key, ..)| 1 + weight(key)).sum()
+}
 
 impl<'t> Decoder<'t> {
     pub(crate) fn new(tree: &'t Tree, variables: &'t Variables, report: Report) -> Self {
-        let growth_left = FREE_GROWTH + tree.source().text().len();
-        Self { tree, variables, report, suggester: Suggester::default(), path: Vec::new(), growth_left }
+        Self {
+            tree,
+            variables,
+            report,
+            suggester: Suggester::default(),
+            path: Vec::new(),
+            growth_left: FREE_GROWTH + tree.source().text().len(),
+            copies_left: FREE_COPIES + COPIES * (tree.len() + weight(tree.source().text())),
+            shared_env: BTreeMap::new(),
+        }
+    }
+
+    /// Counts values that are read; whether reading goes on. What is met once in the file is never too much.
+    pub(crate) fn spend(&mut self, node: NodeId, values: usize) -> bool {
+        let left = self.copies_left.checked_sub(values);
+        self.copies_left = left.unwrap_or(0);
+        if left.is_none() {
+            let message = "aliases make this file many times larger than it is";
+            let mistake = Mistake::new(code::LIMIT, message).help("use fewer or smaller anchors");
+            let place = self.tree.source().place(self.tree.span(node));
+            self.report.close_with(mistake.at(Some(place), self.path()));
+        }
+        left.is_some()
     }
 
     /// Runs `read` one step further down the key path.
@@ -113,15 +149,7 @@ impl<'t> Decoder<'t> {
 
     /// The key path of where decoding is.
     pub(crate) fn path(&self) -> String {
-        let mut path = String::new();
-        for step in &self.path {
-            let dot = if path.is_empty() { "" } else { "." };
-            let _ = match step {
-                Step::Key(key) => write!(path, "{dot}{key}"),
-                Step::Index(index) => write!(path, "[{index}]"),
-            };
-        }
-        path
+        key_path(self.path.iter().copied())
     }
 
     /// Reports a mistake at a node.
@@ -169,6 +197,9 @@ impl<'t> Decoder<'t> {
         let Shape::Scalar(raw, plain) = self.tree.shape(node) else {
             return self.wrong_type(node, expected);
         };
+        if !self.spend(node, weight(raw)) {
+            return None;
+        }
         let variables = self.variables;
         let expanded = expand::expand(raw, &|name| variables.get(name));
         let mut sound = true;
@@ -267,10 +298,24 @@ impl<'t> Decoder<'t> {
                 self.merge(merge, &mut entries, &mut present);
             }
         }
-        Some(entries)
+        self.spend(map, weigh(&entries)).then_some(entries)
     }
 
-    fn own_entries(&self, map: NodeId, merges: &mut Vec<NodeId>) -> Vec<(&'t str, NodeId, NodeId)> {
+    /// The keys and values of maps that are merged, of each the first.
+    pub(super) fn merged(&mut self, maps: &[NodeId]) -> Option<Vec<(&'t str, NodeId, NodeId)>> {
+        let (mut entries, mut present) = (Vec::new(), BTreeSet::new());
+        for map in maps {
+            self.merge(*map, &mut entries, &mut present);
+        }
+        let first = maps.first()?;
+        self.spend(*first, weigh(&entries)).then_some(entries)
+    }
+
+    pub(super) fn own_entries(
+        &self,
+        map: NodeId,
+        merges: &mut Vec<NodeId>,
+    ) -> Vec<(&'t str, NodeId, NodeId)> {
         let mut entries = Vec::new();
         for (key, value) in self.tree.pairs(map) {
             match self.tree.shape(key) {
@@ -288,6 +333,9 @@ impl<'t> Decoder<'t> {
         entries: &mut Vec<(&'t str, NodeId, NodeId)>,
         present: &mut BTreeSet<&'t str>,
     ) {
+        if !self.spend(from, 1) {
+            return;
+        }
         match self.tree.shape(from) {
             Shape::Map => {
                 let mut merges = Vec::new();
@@ -328,6 +376,9 @@ impl<'t> Decoder<'t> {
         let tree = self.tree;
         let mut items = Vec::new();
         for (index, node) in tree.items(list).enumerate() {
+            if !self.spend(node, 1) {
+                return None;
+            }
             let item = self.within(Step::Index(index), |decoder| T::decode(decoder, node));
             items.extend(item.map(|value| At { value, node }));
         }

@@ -1,7 +1,8 @@
 //! Files and sockets that only one component can have.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Lowering, on};
@@ -78,7 +79,83 @@ fn thing(component: &Component, what: What) -> Option<Thing<'_>> {
     }
 }
 
+/// Files that a component can't have for its own, by their names and by what they are on the disk.
+struct Taken {
+    /// The YAML file and every env file, with what they are.
+    files: BTreeMap<PathBuf, &'static str>,
+    /// Device and inode: a second name of one file is the same file.
+    nodes: BTreeMap<(u64, u64), &'static str>,
+}
+
+impl Taken {
+    fn new(yaml: &Path, env_files: Vec<PathBuf>) -> Self {
+        let env_files = env_files.into_iter().map(|file| (file, "an env file"));
+        let files: BTreeMap<PathBuf, &str> =
+            env_files.chain([(yaml.to_path_buf(), "the YAML file")]).collect();
+        let node = |(file, what): (&PathBuf, &&'static str)| {
+            let metadata = std::fs::metadata(file).ok()?;
+            Some(((metadata.dev(), metadata.ino()), *what))
+        };
+        let nodes = files.iter().filter_map(node).collect();
+        Self { files, nodes }
+    }
+
+    /// Why the file can't be a component's state file, and what to do.
+    fn why_not(&self, file: &Path, dir: &Path, state_dir: &Path) -> Option<(String, &'static str)> {
+        const OWN: &str = "name a file that only this component writes, such as data/state.json";
+        if dir.starts_with(file) {
+            return Some(("it is the project's folder, or a folder above it".into(), OWN));
+        }
+        if state_dir.starts_with(file) {
+            return Some(("it is the state directory, or a folder above it".into(), OWN));
+        }
+        if file.starts_with(state_dir)
+            && (!file.starts_with(state_dir.join("data")) || file == state_dir.join("data"))
+        {
+            let help = "write `state: true` for a file in the state directory's own place for them";
+            return Some(("it lies among orch's own files in the state directory".into(), help));
+        }
+        let metadata = std::fs::symlink_metadata(file).ok();
+        let node = metadata.as_ref().map(|metadata| (metadata.dev(), metadata.ino()));
+        let known = self.files.get(file).or_else(|| self.nodes.get(&node?));
+        if let Some(what) = known {
+            return Some((format!("it is {what}"), OWN));
+        }
+        let kind = metadata?.file_type();
+        let what = match kind {
+            kind if kind.is_file() => return None,
+            kind if kind.is_dir() => "it is a folder",
+            kind if kind.is_symlink() => "it is a symbolic link",
+            _ => "it is no regular file",
+        };
+        Some((what.into(), OWN))
+    }
+}
+
 impl<'t> Lowering<'t> {
+    /// A state file is moved away, put back and replaced: nothing else may stand in its place.
+    pub(super) fn check_state_files(&mut self, names: &[&'t str], lowered: &[Option<Arc<Component>>]) {
+        let ground = self.ground;
+        let mut taken = None;
+        for claim in self.claims.clone() {
+            if !matches!(claim.what, What::State) {
+                continue;
+            }
+            let component = lowered.get(claim.component).and_then(Option::as_deref);
+            let Some(state) = component.and_then(|component| component.state.as_ref()) else { continue };
+            let taken = taken.get_or_insert_with(|| Taken::new(&ground.file, self.env.files()));
+            let Some((why, help)) = taken.why_not(&state.file, &ground.dir, &ground.state_dir) else {
+                continue;
+            };
+            let file = shown(&state.file.to_string_lossy()).into_owned();
+            let message = format!("{file} can't be a state file: {why}");
+            let mistake = Mistake::new(code::STATE_FILE, message).help(help);
+            self.within(Step::Key(names[claim.component]), |lowering| {
+                lowering.key("state", |lowering| lowering.mistake(claim.node, mistake));
+            });
+        }
+    }
+
     /// No two components claim one file or socket, where no profile keeps them apart.
     pub(super) fn check_claims(&mut self, names: &[&'t str], lowered: &[Option<Arc<Component>>]) {
         let claims = std::mem::take(&mut self.claims);

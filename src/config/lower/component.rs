@@ -10,12 +10,12 @@ use crate::config::code;
 use crate::config::decode::{At, Dependencies, PathText, Section, SocketText, Step, Text, Value};
 use crate::config::keys::ComponentKeys;
 use crate::config::model::{
-    Build, Command, Component, Dependency, Env, Kind, Logs, Restart, Socket, SocketAddress, State, Stop,
-    Watch,
+    Build, Command, Component, Dependency, Env, EnvOverlay, Kind, Logs, Restart, RestartPolicy, Socket,
+    SocketAddress, State, Stop, Watch,
 };
 use crate::config::report::Mistake;
 use crate::config::text::shown;
-use crate::config::tree::NodeId;
+use crate::config::tree::{NodeId, Shape};
 use crate::types::Name;
 
 /// The longest path of a unix socket.
@@ -49,12 +49,15 @@ impl Lowering<'_> {
             let timeout = plain(build.timeout.as_ref()).map_or(Duration::from_secs(600), |timeout| timeout.0);
             Box::new(Build { command: build.command.0.clone(), timeout })
         });
-        let name = name?;
+        let (name, kind) = (name?, kind?);
         let state = self.state(&keys, index, &name);
+        // What can't succeed is not tried again.
+        let once = || Arc::new(Restart { policy: RestartPolicy::Never, ..(*restart).clone() });
+        let restart = if self.is_not_in_effect(&kind) { once() } else { restart };
         let component = Component {
             name,
             description: plain(keys.description.as_ref()).map(|text| text.0),
-            kind: kind?,
+            kind,
             cwd,
             env,
             stdin: plain(keys.stdin.as_ref()).unwrap_or_default(),
@@ -113,18 +116,25 @@ impl Lowering<'_> {
 
     fn check_thread(&mut self, thread: &At<Text>, written: Option<NodeId>, with: &serde_yaml::Value) {
         let Some(registered) = &self.ground.threads else { return };
-        let known = || BUILT_IN_THREADS.iter().copied().chain(registered.names.iter().map(String::as_str));
+        let others = registered.names.iter().map(String::as_str);
+        let others = || others.clone().filter(|name| !BUILT_IN_THREADS.contains(name));
+        let known = || BUILT_IN_THREADS.iter().copied().chain(others());
         let name = &thread.value.0;
         if registered.names.contains(name) {
             if let Err(message) = (registered.check)(name, with) {
                 let mistake = Mistake::new(code::THREAD_WITH, format!("thread `{}`: {message}", shown(name)));
-                let (key, node) = written.map_or(("thread", thread.node), |node| ("with", node));
-                self.key(key, |lowering| lowering.mistake(node, mistake));
+                match written {
+                    Some(with) => {
+                        self.key("with", |lowering| lowering.mistake_in_with(with, &message, mistake))
+                    }
+                    None => self.key("thread", |lowering| lowering.mistake(thread.node, mistake)),
+                }
             }
             return;
         }
         if known().any(|known| known == name) {
-            let message = format!("the thread `{name}` is not in effect yet: the component can't be started");
+            let message =
+                format!("the thread `{name}` is not in effect yet: the component fails when it is started");
             self.key("thread", |lowering| {
                 lowering.mistake(thread.node, Mistake::new(code::NOT_YET, message))
             });
@@ -136,6 +146,29 @@ impl Lowering<'_> {
         let message = format!("no thread `{}` is built in or registered", shown(name));
         let mistake = Mistake::new(code::UNKNOWN_THREAD, message).help(help);
         self.key("thread", |lowering| lowering.mistake(thread.node, mistake));
+    }
+
+    /// What a thread says of its `with` begins with the key that it means, if it means one: `with.every: …`.
+    fn mistake_in_with(&mut self, with: NodeId, message: &str, mistake: Mistake) {
+        let said = message.strip_prefix("with.").unwrap_or_default();
+        let entries = match self.decoder.tree.shape(with) {
+            Shape::Map => self.decoder.entries(with, "a map").unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let meant = |text: &str| said.strip_prefix(text).is_some_and(|rest| rest.starts_with(": "));
+        let Some((text, key, value)) = entries.into_iter().find(|(text, ..)| meant(text)) else {
+            return self.mistake(with, mistake);
+        };
+        let node = if message.contains("unknown field") { key } else { value };
+        self.within(Step::Key(text), |lowering| lowering.mistake(node, mistake));
+    }
+
+    /// Whether the thread is one that this version knows by name only: its start fails, whenever it is tried.
+    fn is_not_in_effect(&self, kind: &Kind) -> bool {
+        match (kind, &self.ground.threads) {
+            (Kind::Thread { runner, .. }, Some(registered)) => !registered.names.contains(runner),
+            _ => false,
+        }
     }
 
     /// The working directory, shared by all that name it.
@@ -161,8 +194,10 @@ impl Lowering<'_> {
 
     fn env(&mut self, keys: &ComponentKeys) -> Env {
         let files = self.env.overlay(&mut self.decoder, keys.env_file.as_ref());
-        let own = plain(keys.env.as_ref()).map(|env| env.0).unwrap_or_default();
-        Env { project: Arc::clone(&self.project_env), files, own }
+        let project = Arc::clone(&self.project_env);
+        let Some(env) = &keys.env else { return Env { project, files, own: EnvOverlay::new() } };
+        let files = self.env.over(&mut self.decoder, env, files);
+        Env { project, files, own: env.value.own.clone() }
     }
 
     fn profiles(&mut self, keys: &ComponentKeys) -> Vec<String> {

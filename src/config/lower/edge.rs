@@ -10,11 +10,8 @@ use crate::config::model::{Component, Condition, Dependency, RestartPolicy};
 use crate::config::report::Mistake;
 use crate::config::text::shown;
 use crate::config::tree::{NodeId, Shape};
-use crate::graph::Graph;
+use crate::graph::{Cycles, Graph};
 use crate::types::Name;
-
-/// The longest cycle that is shown whole.
-const SHOWN: usize = 100;
 
 /// A dependency as written.
 #[derive(Debug, Clone, Copy)]
@@ -89,31 +86,40 @@ impl<'t> Lowering<'t> {
             }
         }
         let graph = Graph::new(names.len(), edges.iter().map(|edge| (edge.from as usize, edge.to as usize)));
-        for cycle in graph.cycles() {
+        let Cycles { whole, more } = graph.cycles();
+        for cycle in whole {
             self.cycle(names, &edges, &cycle);
+        }
+        for (from, to) in more {
+            let message = format!(
+                "`{}` depends on `{}`, which depends on it by a way too long to be shown beside the others",
+                names[from], names[to]
+            );
+            self.cycle_error(names, &edges, (from, to), message);
         }
     }
 
     fn cycle(&mut self, names: &[&'t str], edges: &[Edge], cycle: &[usize]) {
         let [first, ..] = *cycle else { return };
         let second = cycle.get(1).copied().unwrap_or(first);
-        // Edges are in the order of their components.
-        let begin = edges.partition_point(|edge| (edge.from as usize) < first);
-        let own = edges[begin..].iter().take_while(|edge| edge.from as usize == first);
-        let Some(edge) = own.into_iter().find(|edge| edge.to as usize == second) else { return };
-        let mut way: Vec<&str> = cycle.iter().take(SHOWN).map(|node| names[*node]).collect();
-        let more = cycle.len().saturating_sub(SHOWN);
-        let left_out = format!("… {more} more …");
-        if more > 0 {
-            way.push(&left_out);
-        }
-        way.push(names[first]);
+        let way: Vec<&str> = cycle.iter().chain([&first]).map(|node| names[*node]).collect();
         let message = format!("components depend on each other in a cycle: {}", way.join(" → "));
-        self.mistake_on_edge(
-            names,
-            edge,
-            Mistake::new(code::CYCLE, message).help("take one of these edges out"),
-        );
+        self.cycle_error(names, edges, (first, second), message);
+    }
+
+    fn cycle_error(
+        &mut self,
+        names: &[&'t str],
+        edges: &[Edge],
+        (from, to): (usize, usize),
+        message: String,
+    ) {
+        // Edges are in the order of their components.
+        let begin = edges.partition_point(|edge| (edge.from as usize) < from);
+        let own = edges[begin..].iter().take_while(|edge| edge.from as usize == from);
+        let Some(edge) = own.into_iter().find(|edge| edge.to as usize == to) else { return };
+        let mistake = Mistake::new(code::CYCLE, message).help("take one of these edges out");
+        self.mistake_on_edge(names, edge, mistake);
     }
 
     fn mistake_on_edge(&mut self, names: &[&'t str], edge: &Edge, mistake: Mistake) {

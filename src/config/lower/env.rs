@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::absolute;
 use crate::config::code;
-use crate::config::decode::{At, Decoder, EnvFile, EnvFiles, Step};
+use crate::config::decode::{At, Decoder, EnvFile, EnvFiles, EnvMap, Step};
 use crate::config::env_file;
 use crate::config::model::EnvOverlay;
 use crate::config::report::Mistake;
@@ -26,14 +26,45 @@ pub(crate) struct EnvReader<'g> {
     read: BTreeMap<PathBuf, Read>,
     /// By the files named, so that those who name the same share it.
     overlays: BTreeMap<Vec<PathBuf>, Arc<EnvOverlay>>,
+    /// What components take from elsewhere over their env files, by the addresses of the two, which live here.
+    both: BTreeMap<(usize, usize), [Arc<EnvOverlay>; 3]>,
     pub(crate) sources: Sources,
 }
 
 impl<'g> EnvReader<'g> {
     pub(crate) fn new(dir: &'g Path, file: &Path, sources: Sources) -> Self {
         let shown_dir = file.parent().unwrap_or(Path::new("")).to_path_buf();
-        let (read, overlays) = (BTreeMap::new(), BTreeMap::new());
-        Self { dir, shown_dir, read, overlays, sources }
+        let (read, overlays, both) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { dir, shown_dir, read, overlays, both, sources }
+    }
+
+    /// What `upper` says, and below it what `files` say: one layer, shared by all that have the same two.
+    pub(crate) fn over(
+        &mut self,
+        decoder: &mut Decoder<'_>,
+        env: &At<EnvMap>,
+        files: Arc<EnvOverlay>,
+    ) -> Arc<EnvOverlay> {
+        let upper = &env.value.taken;
+        if upper.is_empty() {
+            return files;
+        }
+        if files.is_empty() {
+            return Arc::clone(upper);
+        }
+        let address = |layer: &Arc<EnvOverlay>| Arc::as_ptr(layer) as usize;
+        let key = (address(upper), address(&files));
+        if let Some([both, ..]) = self.both.get(&key) {
+            return Arc::clone(both);
+        }
+        if !decoder.spend(env.node, upper.len() + files.len()) {
+            return files;
+        }
+        let mut both = (*files).clone();
+        both.extend(upper.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let both = Arc::new(both);
+        self.both.insert(key, [Arc::clone(&both), Arc::clone(upper), files]);
+        both
     }
 
     /// Every file named so far, absolute; missing ones, too.
@@ -102,7 +133,8 @@ impl<'g> EnvReader<'g> {
     }
 
     fn read_file(&mut self, decoder: &mut Decoder<'_>, written: &str, path: &Path) -> Read {
-        let source = Source::read(path)?.renamed(&self.shown_dir.join(written));
+        let source =
+            Source::read(path).map_err(|refused| refused.why)?.renamed(&self.shown_dir.join(written));
         let source = Arc::new(source);
         self.sources.add(&source);
         let (values, bad) = env_file::parse(source.text());

@@ -99,7 +99,10 @@ pub(crate) fn project<'t>(
         decoder.mistake_at_start(missing);
     }
     let mut project_env = from_files;
-    project_env.extend(keys.env.into_iter().flat_map(|own| own.value.0));
+    for env in keys.env.into_iter().map(|env| env.value) {
+        project_env.extend(env.taken.iter().map(|(name, value)| (name.clone(), value.clone())));
+        project_env.extend(env.own);
+    }
     let mut lowering = Lowering {
         shared: Shared::new(&mut decoder, keys.defaults.map(|at| at.value).unwrap_or_default(), &ground.dir),
         decoder,
@@ -176,6 +179,7 @@ impl<'t> Lowering<'t> {
         }
         let names: Vec<&str> = entries.iter().map(|(name, ..)| *name).collect();
         self.check_edges(&names, &lowered);
+        self.check_state_files(&names, &lowered);
         self.check_claims(&names, &lowered);
         self.decoder.leave();
         lowered.into_iter().flatten().collect()

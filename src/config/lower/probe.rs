@@ -9,6 +9,7 @@ use crate::config::keys::{HealthKeys, ReadyKeys};
 use crate::config::model::{Health, HealthCheck, Probe, Ready};
 use crate::config::report::Mistake;
 use crate::config::tree::NodeId;
+use crate::config::unit::show;
 
 /// The probes of `ready`.
 pub(crate) const READY_PROBES: &[&str] = &["http", "tcp", "exec", "log", "file", "notify", "delay"];
@@ -37,10 +38,26 @@ impl Lowering<'_> {
             });
         }
         let probe = self.key("ready", |lowering| lowering.exactly_one(node, READY_PROBES, probes))?;
+        let timeout = plain(keys.timeout.as_ref()).map_or(Duration::from_secs(10), |timeout| timeout.0);
+        if let (Probe::Delay(delay), Some(written)) = (&probe, &keys.delay)
+            && *delay >= timeout
+        {
+            let message = format!(
+                "it is never ready: the delay of {} is not over within the `timeout` of {}",
+                show(*delay),
+                show(timeout)
+            );
+            let help =
+                format!("write a longer `timeout` too, such as `{}`", show(*delay + Duration::from_secs(10)));
+            let mistake = Mistake::new(code::RANGE, message).help(help);
+            self.key("ready", |lowering| {
+                lowering.key("delay", |lowering| lowering.mistake(written.node, mistake))
+            });
+        }
         Some(Box::new(Ready {
             probe,
             interval: plain(keys.interval.as_ref()).map_or(Duration::from_millis(100), |interval| interval.0),
-            timeout: plain(keys.timeout.as_ref()).map_or(Duration::from_secs(10), |timeout| timeout.0),
+            timeout,
             external: plain(keys.external.as_ref()).unwrap_or(false),
         }))
     }

@@ -12,6 +12,7 @@ use crate::config::model::{
 use crate::config::report::Mistake;
 use crate::config::short::codes;
 use crate::config::text::shown;
+use crate::config::unit::show;
 use crate::types::Signal;
 
 /// `restart: false` is never.
@@ -34,25 +35,33 @@ pub(super) fn restart(decoder: &mut Decoder<'_>, section: Option<&At<Section<Res
     }
 }
 
-/// A first wait longer than the longest one is a mistake only if both were written.
+/// The first wait is no longer than the longest one, whichever of the two is written. A longest one that is
+/// shorter than the default's first wait is the first wait, too.
 fn backoff(decoder: &mut Decoder<'_>, keys: &RestartKeys) -> Backoff {
     let default = Backoff::default();
     let keys = plain(keys.backoff.as_ref()).unwrap_or_default();
     let initial = plain(keys.initial.as_ref()).map(|initial| initial.0);
     let max = keys.max.as_ref();
-    if let (Some(initial), Some(max)) = (initial, max)
-        && max.value.0 < initial
-    {
-        let mistake = Mistake::new(code::RANGE, "`max` is shorter than `initial`");
+    let longest = max.map_or(default.max, |max| max.value.0);
+    if let Some(written) = keys.initial.as_ref().filter(|initial| longest < initial.value.0) {
+        let (key, node, mistake) = match max {
+            Some(max) => ("max", max.node, Mistake::new(code::RANGE, "`max` is shorter than `initial`")),
+            None => {
+                let message = format!("`initial` is longer than `max`, which is {}", show(default.max));
+                (
+                    "initial",
+                    written.node,
+                    Mistake::new(code::RANGE, message).help("write a longer `max`, too"),
+                )
+            }
+        };
         decoder.within(Step::Key("backoff"), |decoder| {
-            decoder.within(Step::Key("max"), |decoder| decoder.mistake(max.node, mistake));
+            decoder.within(Step::Key(key), |decoder| decoder.mistake(node, mistake));
         });
     }
-    let initial =
-        initial.or_else(|| max.map(|max| default.initial.min(max.value.0))).unwrap_or(default.initial);
     Backoff {
-        initial,
-        max: max.map_or(default.max.max(initial), |max| max.value.0),
+        initial: initial.unwrap_or(default.initial.min(longest)),
+        max: longest,
         factor: plain(keys.factor.as_ref()).map_or(default.factor, |factor| factor.0),
         jitter: plain(keys.jitter.as_ref()).map_or(default.jitter, |jitter| jitter.0),
     }

@@ -1,4 +1,4 @@
-//! From the parser's events to a [`Tree`]. Iterative; growth by aliases is counted, not carried out.
+//! From the parser's events to a [`Tree`]. Iterative; an alias points back, and nothing is copied.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -10,11 +10,13 @@ use super::{Kind, MAX_DEPTH, MAX_PAYLOAD, Node, NodeId, Shape, Tree};
 use crate::config::code::{self, Code};
 use crate::config::report::{Mistake, Report};
 use crate::config::source::Source;
+use crate::config::step::{Step, key_path};
 
-/// What aliases may add before their growth is weighed against the file.
-const FREE_GROWTH: u64 = 20_000;
-/// How many times its own nodes a file may become by aliases.
-const GROWTH: u64 = 16;
+/// What aliases may stand for before it is weighed against the file. They cost nothing here; what the decoder
+/// copies, it counts by itself. This is for bombs, wherever they are.
+const FREE_GROWTH: u64 = 1_000_000;
+/// How many times its own nodes a file may stand for.
+const GROWTH: u64 = 256;
 
 /// Parses the source. `None` if there is nothing to look at; what is wrong is in the report.
 pub(crate) fn build(source: &Arc<Source>, report: &mut Report) -> Option<Tree> {
@@ -24,7 +26,7 @@ pub(crate) fn build(source: &Arc<Source>, report: &mut Report) -> Option<Tree> {
         block_nesting_limit: MAX_DEPTH,
     };
     options.set_emit_comments(false);
-    let tree = Tree { source: Arc::clone(source), nodes: Vec::new(), owned: Vec::new() };
+    let tree = Tree { source: Arc::clone(source), nodes: Vec::new(), owned: Vec::new(), shared: Vec::new() };
     let mut builder =
         Builder { tree, open: Vec::new(), anchors: Vec::new(), growth: 0, documents: 0, report };
     for event in Parser::new_from_str_with_options(source.text(), options) {
@@ -49,6 +51,9 @@ struct Open {
     node: usize,
     anchor: usize,
     weight: Weight,
+    /// How many nodes it has so far, and the last one: in a map, keys and values in turn.
+    children: usize,
+    last: Option<NodeId>,
 }
 
 /// What a node stands for once its aliases are followed.
@@ -141,12 +146,13 @@ impl Builder<'_> {
         let node = self.tree.nodes.len();
         self.push(Node::new(span, kind, 0))?;
         self.remember(anchor, None);
-        self.open.push(Open { node, anchor, weight: Weight { nodes: 1, height: 1 } });
+        let weight = Weight { nodes: 1, height: 1 };
+        self.open.push(Open { node, anchor, weight, children: 0, last: None });
         Ok(())
     }
 
     fn end(&mut self, end: usize) {
-        let Some(Open { node, anchor, weight }) = self.open.pop() else { return };
+        let Some(Open { node, anchor, weight, .. }) = self.open.pop() else { return };
         let after = u32::try_from(self.tree.nodes.len()).unwrap_or(u32::MAX);
         let old = self.tree.nodes[node];
         let id = NodeId(u32::try_from(node).unwrap_or(u32::MAX));
@@ -174,6 +180,7 @@ impl Builder<'_> {
             );
         }
         let id = self.push(Node::new(&span, Kind::Alias, target.0))?;
+        self.tree.shared.push(target.0..self.tree.after(target));
         self.close(id, 0, weight);
         Ok(())
     }
@@ -202,6 +209,8 @@ impl Builder<'_> {
         if let Some(parent) = self.open.last_mut() {
             parent.weight.nodes = parent.weight.nodes.saturating_add(weight.nodes);
             parent.weight.height = parent.weight.height.max(weight.height + 1);
+            parent.children += 1;
+            parent.last = Some(id);
         }
         self.remember(anchor, Some((id, weight)));
     }
@@ -248,7 +257,20 @@ impl Builder<'_> {
         let place = self.tree.source.place(self.tree.span(first));
         let mistake = Mistake::new(code::DUPLICATE_KEY, message).related(place, "first written here");
         let span = self.tree.span(second);
-        self.mistake(mistake, span);
+        let path = key_path(self.steps().chain([Step::Key(text)]));
+        self.report.add(mistake.at(Some(self.tree.source.place(span)), path));
+    }
+
+    /// The way to what is being read.
+    fn steps(&self) -> impl Iterator<Item = Step<'_>> {
+        self.open.iter().filter_map(|open| match self.tree.nodes[open.node].kind() {
+            Kind::List => Some(Step::Index(open.children)),
+            _ if open.children % 2 == 0 => None,
+            _ => match self.tree.shape(open.last?) {
+                Shape::Scalar(key, _) => Some(Step::Key(key)),
+                _ => None,
+            },
+        })
     }
 
     fn check_tag(&mut self, tag: Option<&Tag>, span: &Range<usize>) {
@@ -307,7 +329,8 @@ impl Builder<'_> {
     }
 
     fn mistake(&mut self, mistake: Mistake, span: Range<usize>) {
-        self.report.add(mistake.at(Some(self.tree.source.place(span)), String::new()));
+        let path = key_path(self.steps());
+        self.report.add(mistake.at(Some(self.tree.source.place(span)), path));
     }
 
     fn finish(mut self) -> Option<Tree> {
@@ -317,8 +340,21 @@ impl Builder<'_> {
             return None;
         }
         self.tree.nodes.shrink_to_fit();
+        self.tree.shared = merged(std::mem::take(&mut self.tree.shared));
         Some(self.tree)
     }
+}
+
+/// The ranges in order, those within others left out: nodes are nested or apart.
+fn merged(mut ranges: Vec<Range<u32>>) -> Vec<Range<u32>> {
+    ranges.sort_unstable_by_key(|range| (range.start, std::cmp::Reverse(range.end)));
+    let mut outer: Vec<Range<u32>> = Vec::new();
+    for range in ranges {
+        if outer.last().is_none_or(|last| last.end <= range.start) {
+            outer.push(range);
+        }
+    }
+    outer
 }
 
 const TAB: &str = "a tab stands where YAML allows only spaces";

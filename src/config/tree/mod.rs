@@ -57,6 +57,8 @@ pub(crate) struct Tree {
     source: Arc<Source>,
     nodes: Vec<Node>,
     owned: Vec<Box<str>>,
+    /// The nodes that aliases mean, with all below them: in order, and apart from each other.
+    shared: Vec<Range<u32>>,
 }
 
 /// What a node is, aliases followed.
@@ -135,6 +137,20 @@ impl Tree {
                 (key, value)
             })
         })
+    }
+
+    /// How many nodes the file has; what an alias means counts once.
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The node itself, or what the alias means, if it may be met more than once: it is, or stands below,
+    /// what an alias means.
+    pub(crate) fn shared(&self, node: NodeId) -> Option<NodeId> {
+        let target = self.target(node);
+        let after = self.shared.partition_point(|range| range.start <= target.0);
+        let range = self.shared.get(after.checked_sub(1)?)?;
+        range.contains(&target.0).then_some(target)
     }
 
     fn inside(&self, node: NodeId, kind: Kind) -> u32 {

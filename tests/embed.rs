@@ -217,7 +217,7 @@ fn commands_tell_what_came_of_them() {
   base: { thread: idle }
   leaf: { thread: idle, depends_on: [base] }
   once: { thread: idle, with: done, restart: never }
-  bad: { thread: idle, with: fail, restart: never, autostart: false }
+  bad: { thread: idle, with: fail, ready: { notify: true }, restart: never, autostart: false }
   above: { thread: idle, depends_on: [bad], autostart: false }"#,
     );
     let idle = |with: Option<String>, cx: Context| -> Result<(), BoxError> {
@@ -248,13 +248,15 @@ fn commands_tell_what_came_of_them() {
     handle.stop(["base"]).unwrap();
     assert_eq!((view(&handle, "base").state, view(&handle, "leaf").state), (State::Stopped, State::Stopped));
     handle.stop(["base"]).unwrap();
-    handle.restart(["leaf"]).unwrap();
-    assert_eq!((incarnation("base"), incarnation("leaf")), (2, 2), "with what it needs");
-
     let unmet = |result: Result<(), Error>| match result {
         Err(Error::Unmet(failures)) => failures,
         other => panic!("{other:?}"),
     };
+    let held = unmet(handle.restart(["leaf"]));
+    assert_eq!(held, [("leaf".to_owned(), "waiting for base to be ready (stopped)".to_owned())]);
+    handle.start(["leaf"]).unwrap();
+    assert_eq!((incarnation("base"), incarnation("leaf")), (2, 2), "with what it needs");
+
     let failed = unmet(handle.start(["base", "bad"]));
     assert_eq!(failed, [("bad".to_owned(), "it ended with exit code 1".to_owned())]);
     let blocked = unmet(handle.start(["above"]));

@@ -190,7 +190,7 @@ impl Goal {
             (Kind::Up { .. }, None) => Verdict::Unmet("it was removed from the file".to_owned()),
             (Kind::Down, Some((standing, view))) => match standing {
                 Standing::Stopped | Standing::Completed | Standing::Failed => Verdict::Met,
-                Standing::Underway => Verdict::NotYet,
+                Standing::Underway | Standing::Held => Verdict::NotYet,
                 Standing::Up => Verdict::Unmet("somebody started it again".to_owned()),
                 Standing::Stuck => Verdict::Unmet(view.reason),
             },
@@ -198,7 +198,7 @@ impl Goal {
                 Standing::Up | Standing::Completed if view.incarnation > after => Verdict::Met,
                 Standing::Up | Standing::Completed | Standing::Underway => Verdict::NotYet,
                 Standing::Stopped => Verdict::Unmet(format!("it is stopped: {}", view.reason)),
-                Standing::Failed | Standing::Stuck => Verdict::Unmet(view.reason),
+                Standing::Failed | Standing::Stuck | Standing::Held => Verdict::Unmet(view.reason),
             },
         }
     }

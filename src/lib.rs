@@ -41,6 +41,7 @@
 //! std::fs::write(&file, "version: 1\ncomponents:\n  count: { thread: counter, with: 5, state: true }\n")?;
 //!
 //! let project = Orchestrator::from_file(&file).register::<Counter>("counter").start()?;
+//! project.start(["count"])?; // it starts by itself: this waits until it is ready
 //! project.restart(["count"])?; // strictly: stop, seal the state, restore it, start
 //!
 //! let count = project.component("count").ok_or("it is declared")?;

@@ -83,7 +83,9 @@ impl<T> fmt::Debug for Reply<T> {
 }
 
 /// Where records go; false: no further one is wanted.
-pub(crate) struct Subscriber(Box<dyn FnMut(&Arc<Record>) -> bool + Send>);
+pub(crate) struct Subscriber(Box<Take>);
+
+type Take = dyn FnMut(&Arc<Record>) -> bool + Send;
 
 impl fmt::Debug for Subscriber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

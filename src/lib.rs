@@ -55,6 +55,11 @@
 //! What is documented here is what a program may rely on. The modules, which are hidden, are the inside, and
 //! change without notice: `docs/ARCHITECTURE.md` tells of them.
 
+/// The page on embedding: its examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embedding.md")]
+struct EmbeddingPage;
+
 #[doc(hidden)]
 pub mod cli;
 #[doc(hidden)]

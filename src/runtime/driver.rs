@@ -47,6 +47,8 @@ pub(crate) struct Parts {
     pub(crate) home: Home,
     pub(crate) environment: Environment,
     pub(crate) restore: bool,
+    /// Whether there is a terminal for what orch says; else it is traced.
+    pub(crate) shown: bool,
     /// Whether the process's signals are orch's to answer.
     pub(crate) signals: bool,
     pub(crate) inbox: Inbox,
@@ -363,6 +365,12 @@ impl Driver {
     }
 
     pub(crate) fn say(&self, paint: Paint, text: &str) {
+        if !self.parts.shown {
+            match paint {
+                Paint::Plain | Paint::Good => tracing::info!("{text}"),
+                Paint::Warn | Paint::Bad => tracing::warn!("{text}"),
+            }
+        }
         self.parts.output.say(&self.parts.announcer.painted(paint, text));
     }
 }

@@ -170,6 +170,7 @@ pub fn assemble(options: &UpOptions, registry: Arc<Registry>) -> Result<Assemble
         home,
         environment: std::env::vars_os().collect(),
         restore: options.restore,
+        shown: options.foreground,
         signals: options.signals,
         inbox,
     };

@@ -4,6 +4,7 @@ use std::fmt;
 
 /// Where a state comes from (contract, section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Source {
     /// A stop handed it over.
     Restart,

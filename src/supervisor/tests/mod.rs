@@ -7,5 +7,6 @@ mod edits;
 mod end;
 mod play;
 mod restarts;
+mod standing;
 mod starting;
 mod stopping;

@@ -41,6 +41,7 @@
 //! std::fs::write(&file, "version: 1\ncomponents:\n  count: { thread: counter, with: 5, state: true }\n")?;
 //!
 //! let project = Orchestrator::from_file(&file).register::<Counter>("counter").start()?;
+//! project.start(["count"])?; // it starts by itself: this waits until it is ready
 //! project.restart(["count"])?; // strictly: stop, seal the state, restore it, start
 //!
 //! let count = project.component("count").ok_or("it is declared")?;
@@ -53,6 +54,11 @@
 //!
 //! What is documented here is what a program may rely on. The modules, which are hidden, are the inside, and
 //! change without notice: `docs/ARCHITECTURE.md` tells of them.
+
+/// The page on embedding: its examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embedding.md")]
+struct EmbeddingPage;
 
 #[doc(hidden)]
 pub mod cli;

@@ -217,7 +217,7 @@ fn commands_tell_what_came_of_them() {
   base: { thread: idle }
   leaf: { thread: idle, depends_on: [base] }
   once: { thread: idle, with: done, restart: never }
-  bad: { thread: idle, with: fail, restart: never, autostart: false }
+  bad: { thread: idle, with: fail, ready: { notify: true }, restart: never, autostart: false }
   above: { thread: idle, depends_on: [bad], autostart: false }"#,
     );
     let idle = |with: Option<String>, cx: Context| -> Result<(), BoxError> {
@@ -248,13 +248,15 @@ fn commands_tell_what_came_of_them() {
     handle.stop(["base"]).unwrap();
     assert_eq!((view(&handle, "base").state, view(&handle, "leaf").state), (State::Stopped, State::Stopped));
     handle.stop(["base"]).unwrap();
-    handle.restart(["leaf"]).unwrap();
-    assert_eq!((incarnation("base"), incarnation("leaf")), (2, 2), "with what it needs");
-
     let unmet = |result: Result<(), Error>| match result {
         Err(Error::Unmet(failures)) => failures,
         other => panic!("{other:?}"),
     };
+    let held = unmet(handle.restart(["leaf"]));
+    assert_eq!(held, [("leaf".to_owned(), "waiting for base to be ready (stopped)".to_owned())]);
+    handle.start(["leaf"]).unwrap();
+    assert_eq!((incarnation("base"), incarnation("leaf")), (2, 2), "with what it needs");
+
     let failed = unmet(handle.start(["base", "bad"]));
     assert_eq!(failed, [("bad".to_owned(), "it ended with exit code 1".to_owned())]);
     let blocked = unmet(handle.start(["above"]));
@@ -416,7 +418,10 @@ fn a_project_ends_by_itself_and_processes_are_components_too() {
   first: { thread: once }
   then: { process: { shell: "echo $ORCH_COMPONENT $ORCH_INCARNATION" }, depends_on: { first: completed } }"#,
     );
-    let once = |(): (), cx: Context| -> Result<(), BoxError> { Ok(cx.println("once")) };
+    let once = |(): (), cx: Context| -> Result<(), BoxError> {
+        cx.println("once");
+        Ok(())
+    };
     let orch = || project.orch().register_fn("once", once);
     assert!(orch().run().unwrap().is_success());
     assert_eq!((project.log("first"), project.log("then")), ("once\n".into(), "then 1\n".into()));
@@ -474,5 +479,53 @@ fn the_process_stays_as_it_was() {
     wait_until("it ticks", || !project.log("clock").is_empty());
     assert_eq!((caught(), limit()), (signals, limits));
     assert_eq!(caught() & (1 | 1 << 1 | 1 << 14), 0, "SIGHUP, SIGINT and SIGTERM are not orch's");
+    handle.shutdown().unwrap();
+}
+
+/// Prints what a stop -> start cycle costs beyond the thread's own time, state included.
+#[test]
+#[ignore = "measures, and holds nothing: cargo test --release --test embed -- --ignored --nocapture"]
+fn the_cycle_measured() {
+    const CYCLES: usize = 200;
+    let project = Project::new("  one: { thread: one, state: true }\n  bare: { thread: one }");
+    let own: Arc<Mutex<Vec<Duration>>> = Arc::default();
+    let noted = Arc::clone(&own);
+    let one = move |(): (), cx: Context| -> Result<(), BoxError> {
+        let runs = cx.restored::<u64>()?.unwrap_or(0) + 1;
+        cx.stop_token().wait_forever();
+        let begun = Instant::now();
+        if cx.state_file().is_some() {
+            cx.save(&runs)?;
+        }
+        noted.lock().unwrap().push(begun.elapsed());
+        Ok(())
+    };
+    let handle = project.orch().register_fn("one", one).start().unwrap();
+    handle.start(["one", "bare"]).unwrap();
+    for name in ["bare", "one"] {
+        own.lock().unwrap().clear();
+        let mut cycles: Vec<Duration> = (0..CYCLES)
+            .map(|_| {
+                // What follows a start, such as the note that the state is used up, is no part of the next cycle.
+                std::thread::sleep(Duration::from_millis(30));
+                let begun = Instant::now();
+                handle.restart([name]).unwrap();
+                begun.elapsed()
+            })
+            .collect();
+        let mut own = own.lock().unwrap();
+        let mut beyond: Vec<Duration> =
+            cycles.iter().zip(&*own).map(|(whole, own)| whole.saturating_sub(*own)).collect();
+        for times in [&mut cycles, &mut *own, &mut beyond] {
+            times.sort();
+        }
+        let show = |times: &[Duration]| (times[CYCLES / 2], times[CYCLES * 95 / 100], times[CYCLES - 1]);
+        println!(
+            "{name}: whole {:?}, own (save) {:?}, beyond {:?}",
+            show(&cycles),
+            show(&own),
+            show(&beyond)
+        );
+    }
     handle.shutdown().unwrap();
 }

@@ -77,7 +77,7 @@ fn what_init_writes_is_valid_and_is_never_overwritten() {
 #[test]
 fn the_yaml_of_the_pages_is_valid() {
     let mut wrong = Vec::new();
-    for page in ["README.md", "docs/yaml.md", "docs/state.md"] {
+    for page in ["README.md", "docs/yaml.md", "docs/state.md", "docs/embedding.md"] {
         let blocks = yaml_blocks(&std::fs::read_to_string(root().join(page)).unwrap());
         assert!(!blocks.is_empty(), "{page} shows some YAML");
         for (line, block) in blocks {

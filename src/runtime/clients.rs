@@ -85,7 +85,9 @@ impl<T> fmt::Debug for Reply<T> {
 }
 
 /// Where records go; false: no further one is wanted.
-pub(crate) struct Subscriber(Box<dyn FnMut(&Arc<Record>) -> bool + Send>);
+pub(crate) struct Subscriber(Box<Take>);
+
+type Take = dyn FnMut(&Arc<Record>) -> bool + Send;
 
 impl fmt::Debug for Subscriber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -206,7 +208,7 @@ impl Goal {
             (Kind::Up { .. }, None) => Verdict::Unmet("it was removed from the file".to_owned()),
             (Kind::Down, Some((standing, view))) => match standing {
                 Standing::Stopped | Standing::Completed | Standing::Failed => Verdict::Met,
-                Standing::Underway => Verdict::NotYet,
+                Standing::Underway | Standing::Held => Verdict::NotYet,
                 Standing::Up => Verdict::Unmet("somebody started it again".to_owned()),
                 Standing::Stuck => Verdict::Unmet(view.reason),
             },
@@ -214,7 +216,7 @@ impl Goal {
                 Standing::Up | Standing::Completed if view.incarnation > after => Verdict::Met,
                 Standing::Up | Standing::Completed | Standing::Underway => Verdict::NotYet,
                 Standing::Stopped => Verdict::Unmet(format!("it is stopped: {}", view.reason)),
-                Standing::Failed | Standing::Stuck => Verdict::Unmet(view.reason),
+                Standing::Failed | Standing::Stuck | Standing::Held => Verdict::Unmet(view.reason),
             },
         }
     }

@@ -413,6 +413,12 @@ impl Driver {
     }
 
     pub(crate) fn say(&self, paint: Paint, text: &str) {
+        if !self.parts.options.foreground {
+            match paint {
+                Paint::Plain | Paint::Good => tracing::info!("{text}"),
+                Paint::Warn | Paint::Bad => tracing::warn!("{text}"),
+            }
+        }
         self.parts.output.say(&self.parts.announcer.painted(paint, text));
     }
 }

@@ -154,6 +154,7 @@ pub enum End {
 
 /// The states of a component (contract, section 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum State {
     /// For a dependency.
     Waiting,

@@ -293,7 +293,7 @@ impl Supervisor {
 
 /// Whether a dependency meets the condition of this edge. One that is to stop any moment does not; one that
 /// has completed meets every condition.
-fn satisfied(dependency: &Slot, edge: Edge) -> bool {
+pub(super) fn satisfied(dependency: &Slot, edge: Edge) -> bool {
     let runs = match &dependency.phase {
         Phase::Completed => return true,
         Phase::Ready(_) => matches!(edge.condition, Condition::Started | Condition::Ready),

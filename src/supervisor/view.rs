@@ -1,8 +1,11 @@
 //! What can be seen of a component from outside.
 
+use std::collections::BTreeSet;
+
 use super::Supervisor;
 use super::record::{Source, State};
-use super::slot::{Phase, Slot, Stage};
+use super::slot::{Phase, Slot, Stage, Wanted};
+use super::start::satisfied;
 use crate::config::model::Kind;
 use crate::types::{Cid, Exit, Name, Time};
 
@@ -41,6 +44,8 @@ pub enum Standing {
     Up,
     /// Something is still to come of it by itself.
     Underway,
+    /// It waits for something that a command has stopped, and so for somebody to start that.
+    Held,
     /// It has completed.
     Completed,
     /// It has failed, or what it depends on has: nothing comes of it any more by itself.
@@ -70,6 +75,7 @@ impl Supervisor {
             Phase::Ending(ending) if matches!(ending.stage, Stage::Spared | Stage::GivenUp) => {
                 Standing::Stuck
             }
+            Phase::Waiting if self.is_held(slot) => Standing::Held,
             Phase::Ready(_)
             | Phase::Ending(_)
             | Phase::Waiting
@@ -78,6 +84,25 @@ impl Supervisor {
             Phase::Starting(_) | Phase::Sealing(_) | Phase::Settling { .. } => Standing::Underway,
             Phase::Held { .. } | Phase::Backoff { .. } => Standing::Underway,
         })
+    }
+
+    /// Whether a component that waits does so, directly or by way of others that wait, for one that a command
+    /// has stopped.
+    fn is_held(&self, waiting: &Slot) -> bool {
+        let (mut seen, mut stack) = (BTreeSet::new(), vec![waiting]);
+        while let Some(slot) = stack.pop() {
+            for edge in &slot.deps {
+                let Some(needed) = self.slot(edge.to).filter(|needed| !satisfied(needed, *edge)) else {
+                    continue;
+                };
+                match needed.phase {
+                    Phase::Stopped if needed.wanted == Wanted::Down => return true,
+                    Phase::Waiting if seen.insert(edge.to) => stack.push(needed),
+                    _ => {}
+                }
+            }
+        }
+        false
     }
 
     /// The number of the last run of a component that has executed anything: one that is only prepared has not,

@@ -8,6 +8,7 @@ use super::Signal;
 
 /// How a process or a thread ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Exit {
     /// A process's exit code; a thread that returned `Ok` counts as 0, one that returned an error as 1.
     Code(i32),

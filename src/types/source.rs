@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where a state comes from (contract, section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Source {
     /// A stop handed it over.
     Restart,

@@ -8,5 +8,6 @@ mod end;
 mod play;
 mod reexec;
 mod restarts;
+mod standing;
 mod starting;
 mod stopping;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::error::{Attempt, StateError};
 use super::generation::{self, Flaw};
 use super::header::{Header, Source};
-use super::ledger::{Given, Known};
+use super::ledger::{Given, Known, Ledger};
 use super::reason::Reason;
 use super::seal::Spot;
 use super::shelf::{Durability, Shelf, create_anew};
@@ -183,7 +183,9 @@ impl<V: Vfs> Shelf<'_, V> {
         if let Err(error) = placed {
             // An offer that nobody got must not count against the state. If this can't be written either,
             // one of the two offers is lost, and not the state.
-            self.ledger = before;
+            // What may be in place all the same is known.
+            let known = std::mem::take(&mut self.ledger.known);
+            self.ledger = Ledger { known, ..before };
             self.save(Durability::Either).ok();
             return Err(error);
         }

@@ -83,6 +83,7 @@ impl<V: Vfs> Store<V> {
             if self.is_given_up(name, incarnation) {
                 return Err(io::Error::new(io::ErrorKind::Interrupted, "the snapshot was given up"));
             }
+            self.vfs.settle(&file);
             let now = self.tracker.look(name, (folder, &spot.name), incarnation);
             if now.is_some_and(|now| is_still_whole(before, now)) { Ok(()) } else { Err(changed()) }
         };

@@ -147,6 +147,9 @@ impl Vfs for Faulty {
     fn write_at(&self, file: &OwnedFd, from: &[u8], offset: u64) -> io::Result<usize> {
         self.gate("write").and_then(|()| Os.write_at(file, from, offset))
     }
+    fn settle(&self, file: &OwnedFd) {
+        Os.settle(file);
+    }
     fn sync(&self, _: &OwnedFd) -> io::Result<()> {
         self.gate("sync")
     }

@@ -75,6 +75,9 @@ pub trait Vfs: Send + Sync + 'static {
     fn read_at(&self, file: &Self::File, into: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes some bytes.
     fn write_at(&self, file: &Self::File, from: &[u8], offset: u64) -> io::Result<usize>;
+    /// Waits until what changes a file at this moment is done with it, so that its event is there to be seen:
+    /// a file system shows a file as cut off long before the call that cuts it off ends.
+    fn settle(&self, file: &Self::File);
     /// Makes a file's content durable.
     fn sync(&self, file: &Self::File) -> io::Result<()>;
     /// Makes a folder's entries durable.
@@ -162,6 +165,11 @@ impl Vfs for Os {
 
     fn write_at(&self, file: &OwnedFd, from: &[u8], offset: u64) -> io::Result<usize> {
         Ok(retry_on_intr(|| rustix::io::pwrite(file, from, offset))?)
+    }
+
+    fn settle(&self, file: &OwnedFd) {
+        // It takes the lock that a write and a truncation hold. Where nothing is to be found, it fails.
+        fs::seek(file, fs::SeekFrom::Data(0)).ok();
     }
 
     fn sync(&self, file: &OwnedFd) -> io::Result<()> {

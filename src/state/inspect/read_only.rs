@@ -82,6 +82,7 @@ impl<V: Vfs> Vfs for ReadOnly<V> {
     fn write_at(&self, _: &V::File, _: &[u8], _: u64) -> io::Result<usize> {
         refused()
     }
+    fn settle(&self, _: &V::File) {}
     fn sync(&self, _: &V::File) -> io::Result<()> {
         refused()
     }

@@ -76,7 +76,6 @@ fn file(named: Option<&Path>) -> Result<PathBuf, Exit> {
 }
 
 /// The same; that there is none is for the caller to tell.
-#[expect(clippy::result_large_err, reason = "it is made once in the life of a command")]
 fn sought(named: Option<&Path>) -> Result<Result<PathBuf, Diagnostic>, Exit> {
     let cwd =
         std::env::current_dir().map_err(|error| complain(&format!("can't tell the folder: {error}")))?;

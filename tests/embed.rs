@@ -334,8 +334,7 @@ fn events_tell_the_whole_story_and_end_with_the_project() {
 
 #[test]
 fn what_is_saved_on_the_way_counts_after_a_panic() {
-    let project =
-        Project::new("  a: { thread: a, state: { atomic: true }, restart: { backoff: { initial: 1ms } } }");
+    let project = Project::new("  a: { thread: a, state: true, restart: { backoff: { initial: 1ms } } }");
     let run = |(): (), cx: Context| -> Result<(), BoxError> {
         let before = cx.restored::<u32>()?;
         assert_eq!(

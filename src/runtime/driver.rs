@@ -138,7 +138,7 @@ impl Driver {
 
     /// After the loop: everything that is left is ended, and what is to be said is said.
     pub(crate) fn finish(self, patience: Duration) {
-        let Parts { keeper, output, states, home, announcer, watcher, .. } = self.parts;
+        let Parts { keeper, threads, output, states, home, announcer, watcher, .. } = self.parts;
         if let Some(watcher) = watcher {
             watcher.let_go();
         }
@@ -160,6 +160,7 @@ impl Driver {
             home.leave();
         }
         output.finish(patience);
+        threads.outlive(home);
     }
 
     /// Steps the core, and does what it wants done.

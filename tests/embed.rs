@@ -296,6 +296,35 @@ fn a_thread_that_does_not_return_is_stuck_and_the_others_are_not() {
 }
 
 #[test]
+fn a_thread_that_outlives_its_project_keeps_it_from_being_run_again() {
+    let project = Project::new("  deaf: { thread: deaf, stop: { timeout: 50ms, join_timeout: 50ms } }");
+    let release = Arc::new(AtomicBool::new(false));
+    let released = Arc::clone(&release);
+    let deaf = move |(): (), _cx: Context| -> Result<(), BoxError> {
+        while !released.load(Ordering::SeqCst) {
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        Ok(())
+    };
+    let orch = || project.orch().register_fn("deaf", deaf.clone());
+    let handle = orch().start().unwrap();
+    handle.start(["deaf"]).unwrap();
+    assert_eq!(handle.kill().unwrap().code, 1);
+    assert_eq!(view(&handle, "deaf").state, State::Stuck);
+    let again = orch().start().map(drop);
+    assert!(matches!(again, Err(Error::Taken(_))), "two incarnations at once: {again:?}");
+    release.store(true, Ordering::SeqCst);
+    wait_until("the thread is gone", || match orch().start() {
+        Ok(handle) => {
+            handle.start(["deaf"]).unwrap();
+            assert_eq!(view(&handle, "deaf").incarnation, 2);
+            handle.shutdown().unwrap().is_success()
+        }
+        Err(error) => matches!(error, Error::Taken(_)).then_some(false).unwrap(),
+    });
+}
+
+#[test]
 fn events_tell_the_whole_story_and_end_with_the_project() {
     let project = Project::new(COUNT);
     let handle = project.orch().register::<Counter>("counter").start().unwrap();
@@ -334,8 +363,7 @@ fn events_tell_the_whole_story_and_end_with_the_project() {
 
 #[test]
 fn what_is_saved_on_the_way_counts_after_a_panic() {
-    let project =
-        Project::new("  a: { thread: a, state: { atomic: true }, restart: { backoff: { initial: 1ms } } }");
+    let project = Project::new("  a: { thread: a, state: true, restart: { backoff: { initial: 1ms } } }");
     let run = |(): (), cx: Context| -> Result<(), BoxError> {
         let before = cx.restored::<u32>()?;
         assert_eq!(

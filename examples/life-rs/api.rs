@@ -63,10 +63,16 @@ pub(crate) fn run(with: &With, cx: &Context, world: &Arc<World>) -> Result<(), B
         });
         while !cx.stop_token().is_stopped() {
             world.pass(cx.name());
-            if let Ok((stream, _)) = listener.accept() {
-                let server = &server;
-                // A client that has gone away is no error.
-                scope.spawn(move || drop(server.answer(&stream)));
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    let server = &server;
+                    // A client that has gone away is no error.
+                    scope.spawn(move || drop(server.answer(&stream)));
+                }
+                Err(error) => {
+                    cx.println(&format!("accept: {error}"));
+                    let _ = cx.stop_token().wait(PATIENCE);
+                }
             }
         }
     });

@@ -208,3 +208,33 @@ impl Iterator for Events {
 fn hand_over(listener: &SyncSender<Arc<Record>>, record: &Arc<Record>) -> bool {
     !matches!(listener.try_send(Arc::clone(record)), Err(TrySendError::Disconnected(_)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::sync_channel;
+
+    use super::{Event, EventKind, Events, hand_over};
+    use crate::supervisor::{Record, What};
+    use crate::types::Time;
+
+    fn record(seq: u64) -> Arc<Record> {
+        let (cause, component, incarnation) = (None, None, None);
+        Arc::new(Record { seq, cause, at: Time(0), component, incarnation, what: What::ProjectUp })
+    }
+
+    #[test]
+    fn a_listener_that_is_slow_misses_events_and_one_that_is_gone_is_left_alone() {
+        let (sender, records) = sync_channel(2);
+        let taken: Vec<bool> = (1..=3).map(|seq| hand_over(&sender, &record(seq))).collect();
+        assert_eq!(taken, [true; 3], "it may still want the next one");
+        let mut events = Events { records };
+        let seqs = |events: &mut Events| events.next().map(|Event { seq, kind, .. }| (seq, kind));
+        assert_eq!(seqs(&mut events), Some((1, EventKind::ProjectUp)));
+        assert!(hand_over(&sender, &record(4)));
+        assert_eq!(seqs(&mut events).map(|(seq, _)| seq), Some(2));
+        assert_eq!(seqs(&mut events).map(|(seq, _)| seq), Some(4), "the gap tells");
+        drop(events);
+        assert!(!hand_over(&sender, &record(5)));
+    }
+}

@@ -127,7 +127,7 @@ impl Orchestrator {
 
     /// Whether orch answers the process's signals, as `orch up` does: SIGINT and SIGTERM end the project in
     /// order, a second one by force; SIGHUP ends it, or has the file read again where there is no terminal.
-    /// Off by default.
+    /// From then on, also after the project's end, these no longer end the process by themselves. Off by default.
     pub fn signals(mut self, signals: bool) -> Self {
         self.options.signals = signals;
         self

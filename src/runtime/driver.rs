@@ -147,7 +147,7 @@ impl Driver {
 
     /// After the loop: everything that is left is ended, and what is to be said is said.
     pub(crate) fn finish(self, patience: Duration) {
-        let Parts { keeper, output, states, home, announcer, watcher, control, .. } = self.parts;
+        let Parts { keeper, threads, output, states, home, announcer, watcher, control, .. } = self.parts;
         if control.is_some() {
             control::remove(home.dir());
         }
@@ -172,6 +172,7 @@ impl Driver {
             home.leave();
         }
         output.finish(patience);
+        threads.outlive(home);
     }
 
     /// Steps the core, and does what it wants done.

@@ -206,7 +206,7 @@ fn what_a_killed_orch_leaves_behind_hinders_nobody() {
     // Files with the right names and wrong contents are no lock either.
     wait_until("the keeper is done", || project.orchs().is_empty());
     project.write(".orch/lock", "1 1 not-a-boot-id\n");
-    project.write(".orch/control.sock", "");
+    project.save(".orch/control.sock", "");
     let mut orch = project.up();
     project.wait_ready("a", 4);
     orch.stop();

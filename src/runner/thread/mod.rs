@@ -47,8 +47,24 @@ pub struct ThreadRunner {
     units: Units,
 }
 
+type Units = Arc<Mutex<Living>>;
+
 /// The units that are not gone.
-type Units = Arc<Mutex<BTreeMap<UnitId, Asks>>>;
+#[derive(Default)]
+struct Living {
+    units: BTreeMap<UnitId, Asks>,
+    /// Dropped with the last of them.
+    held: Option<Box<dyn Send>>,
+}
+
+impl Living {
+    fn remove(&mut self, unit: UnitId) {
+        self.units.remove(&unit);
+        if self.units.is_empty() {
+            self.held = None;
+        }
+    }
+}
 
 /// What a unit runs.
 pub struct ThreadSpec {
@@ -87,8 +103,17 @@ impl ThreadRunner {
         }
     }
 
+    /// Ends the runner, and keeps `what` until no thread is left; in most cases that is at once. What stands for
+    /// the right to run these components is not given away while one of them may still run.
+    pub fn outlive(self, what: impl Send + 'static) {
+        let mut living = lock(&self.units);
+        if !living.units.is_empty() {
+            living.held = Some(Box::new(what));
+        }
+    }
+
     fn asks(&self, unit: UnitId) -> Option<Asks> {
-        lock(&self.units).get(&unit).cloned()
+        lock(&self.units).units.get(&unit).cloned()
     }
 
     /// Starts a thread, and returns at once.
@@ -103,7 +128,7 @@ impl ThreadRunner {
             state: spec.state.map(Stored::new),
             life: Mutex::default(),
         });
-        lock(&self.units).insert(unit, ties.asks.clone());
+        lock(&self.units).units.insert(unit, ties.asks.clone());
         let (registry, units) = (Arc::clone(&self.registry), Arc::clone(&self.units));
         let job = move || registry.make(&spec.runner, &spec.with);
         let attended = Builder::new().name("orch-join".to_owned()).spawn({
@@ -111,7 +136,7 @@ impl ThreadRunner {
             move || attend(&ties, &units, job)
         });
         if let Err(error) = attended {
-            lock(&self.units).remove(&unit);
+            lock(&self.units).remove(unit);
             let error = format!("start a thread for `{}`: {error}", ties.name);
             (self.sink)(RunnerReport::SpawnFailed { unit, error });
         }
@@ -129,8 +154,8 @@ impl Runner for ThreadRunner {
 
     fn kill(&self, unit: UnitId) {
         // Reported under the lock: `Gone` comes after the unit is taken out under the same.
-        let units = lock(&self.units);
-        if units.contains_key(&unit) {
+        let living = lock(&self.units);
+        if living.units.contains_key(&unit) {
             (self.sink)(RunnerReport::Unkillable { unit });
         }
     }
@@ -153,7 +178,7 @@ where
         Err(error) => Err(error.to_string()),
     };
     ties.output.close();
-    lock(units).remove(&unit);
+    lock(units).remove(unit);
     let report = match lived {
         Ok(()) => RunnerReport::Gone { unit },
         Err(why) => {

@@ -252,10 +252,8 @@ impl<V: Vfs> Shelf<'_, V> {
         let generation = copied.header.generation;
         self.ledger.offered = Some(Given { generation, source: copied.header.source });
         *self.ledger.offers.entry(generation).or_insert(0) += 1;
-        // Until the rename, the file that is there now is the one to be known.
-        let old = self.ledger.known.len().saturating_sub(1);
-        self.ledger.known.drain(..old);
-        self.ledger.known.push(Known::new(generation, &copied.meta));
+        // Until the rename, what is there now must stay known.
+        self.ledger.know(Known::new(generation, &copied.meta));
         self.save(Durability::Certain)
     }
 

@@ -91,7 +91,7 @@ impl<V: Vfs> Shelf<'_, V> {
         self.ledger.mode = Some(meta.mode);
         match verdict(self.content(arrival, (&file, &meta))?, standing, spec.atomic) {
             Verdict::Leave => {
-                self.ledger.know_only(&meta);
+                self.ledger.find_in_place(&meta);
                 Ok(Seal::Untouched)
             }
             Verdict::Seal(source) => {
@@ -124,7 +124,7 @@ impl<V: Vfs> Shelf<'_, V> {
     }
 
     fn is_known_as(&mut self, generation: u64, meta: &Meta) -> Seal {
-        self.ledger.known = vec![Known::new(generation, meta)];
+        self.ledger.know(Known::new(generation, meta));
         Seal::Untouched
     }
 
@@ -157,7 +157,7 @@ impl<V: Vfs> Shelf<'_, V> {
     fn seal(&mut self, spot: &Spot<V>, draft: &Draft<'_, V>) -> Result<Seal, StateError> {
         let known = Known::new(self.publish(spot, draft, &|| Ok(()))?, draft.meta);
         let generation = known.generation;
-        self.ledger.known = vec![known];
+        self.ledger.know(known);
         Ok(Seal::Sealed(Sealed { generation, source: draft.source, bytes: draft.meta.size }))
     }
 

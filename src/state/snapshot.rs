@@ -92,7 +92,13 @@ impl<V: Vfs> Store<V> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Some(Seal::Untouched)),
             published => published?,
         };
-        shelf.ledger.known = vec![Known::saved(generation, &meta)];
+        // What was in place before must not come back, and be taken for newer than what is sealed.
+        let durable = self.vfs.sync_dir(&spot.dir).attempt("make the state's name durable at", &spot.path);
+        if durable.is_ok() {
+            shelf.ledger.known.clear();
+        }
+        warn_of(name, durable);
+        shelf.ledger.know(Known::saved(generation, &meta));
         shelf.ledger.mode = Some(meta.mode);
         warn_of(name, shelf.save(Durability::Either));
         warn_of(name, shelf.prune(spec));

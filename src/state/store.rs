@@ -417,7 +417,7 @@ fn is_covered<V: Vfs>(shelf: &Shelf<'_, V>, found: &Seal) -> Result<Option<bool>
         Seal::Sealed(_) => Some(true),
         Seal::Untouched => {
             let generations = shelf.generations()?;
-            Some(shelf.ledger.known.iter().any(|known| generations.contains(&known.generation)))
+            Some(shelf.ledger.known.last().is_some_and(|known| generations.contains(&known.generation)))
         }
     })
 }

@@ -1,7 +1,9 @@
 //! The store against real files, with a clock and a file system that do what a test says.
 
+mod crash;
 mod damage;
 mod faults;
+mod memory;
 mod odd;
 mod provenance;
 mod restoring;

@@ -1,0 +1,1 @@
+//! Every operation fails in turn.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::header::{Source, hex};
+use super::mutant::{self, Mutant};
 use super::vfs::Meta;
 
 /// The longest ledger that is read.
@@ -167,6 +168,9 @@ impl Ledger {
         self.lost = self.lost.max(generation);
         if damaged {
             self.damaged = self.damaged.max(generation);
+        }
+        if mutant::is(Mutant::PoisonForgotten) {
+            self.offers.remove(&generation);
         }
     }
 

@@ -14,6 +14,7 @@ mod handover;
 mod header;
 mod incarnations;
 mod ledger;
+mod mutant;
 mod present;
 mod reason;
 mod restore;

@@ -10,6 +10,7 @@ use super::error::{Attempt, StateError};
 use super::generation::{self, file_name};
 use super::header::{Header, Source};
 use super::ledger::Known;
+use super::mutant::{self, Mutant};
 use super::present::{Content, Present, Standing, Verdict, inspect, verdict};
 use super::reason::Reason;
 use super::shelf::{Durability, Memory, Shelf};
@@ -95,7 +96,9 @@ impl<V: Vfs> Shelf<'_, V> {
                 Ok(Seal::Untouched)
             }
             Verdict::Seal(source) => {
-                if let Some(twin) = self.unrecorded_twin((&file, &meta), (standing, source))? {
+                if let Some(twin) = self.unrecorded_twin((&file, &meta), (standing, source))?
+                    && !mutant::is(Mutant::TwinSealed)
+                {
                     return Ok(self.is_known_as(twin, &meta));
                 }
                 let stamp = match standing {
@@ -103,6 +106,9 @@ impl<V: Vfs> Shelf<'_, V> {
                     Standing::Crashed | Standing::Orphaned => Stamp::of_file(self.clock, meta.mtime_ns),
                     Standing::Ordered => Stamp::now(self.clock),
                 };
+                if mutant::is(Mutant::PruneBeforePublish) {
+                    self.prune_to(0, spec)?;
+                }
                 self.seal(spot, &Draft { file: &file, meta: &meta, source, incarnation, stamp })
             }
             Verdict::Reject(reason) => match self.same_as_known((&file, &meta))? {

@@ -7,6 +7,7 @@ use super::clock::Stamp;
 use super::error::{Attempt, StateError};
 use super::header::Source;
 use super::ledger::Known;
+use super::mutant::{self, Mutant};
 use super::present::{Present, inspect};
 use super::seal::{Draft, Spot};
 use super::shelf::Durability;
@@ -87,6 +88,9 @@ impl<V: Vfs> Store<V> {
             let now = self.tracker.look(name, (folder, &spot.name), incarnation);
             if now.is_some_and(|now| is_still_whole(before, now)) { Ok(()) } else { Err(changed()) }
         };
+        if mutant::is(Mutant::PruneBeforePublish) {
+            shelf.prune_to(0, spec)?;
+        }
         let generation = match shelf.publish(&spot, &draft, &may) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Some(Seal::Untouched)),

@@ -32,6 +32,8 @@ struct Run {
     /// What the run in hand was given, and whether it has become ready.
     given: Option<(Handed, String)>,
     ready: bool,
+    /// Whether a call has failed.
+    failed: bool,
     /// What is true from which moment on: the number of disks that were recorded before.
     facts: Vec<(usize, Fact)>,
 }
@@ -71,8 +73,8 @@ impl Run {
         };
         let store = open_in(&disk, &clock).unwrap();
         let name = Name::new("api").unwrap();
-        let (incarnation, given, ready, facts) = (0, None, false, Vec::new());
-        Self { disk, clock, store, spec, name, incarnation, given, ready, facts }
+        let (incarnation, given, ready, failed, facts) = (0, None, false, false, Vec::new());
+        Self { disk, clock, store, spec, name, incarnation, given, ready, failed, facts }
     }
 
     /// The next orch on what is left.
@@ -95,6 +97,7 @@ impl Run {
             incarnation: self.incarnation,
             given: None,
             ready: false,
+            failed: false,
             facts: Vec::new(),
         })
     }
@@ -115,13 +118,22 @@ impl Run {
         Ok(restore)
     }
 
+    /// As [`Run::try_start`]; that it failed is remembered.
     fn start(&mut self) -> Restore {
-        self.try_start().unwrap()
+        self.try_start().unwrap_or_else(|_| {
+            self.failed = true;
+            self.given = None;
+            Restore::default()
+        })
     }
 
     fn become_ready(&mut self, restore: &Restore) {
+        if let Some((_, state)) = self.given.clone() {
+            self.note(Fact::Using(state));
+        }
         let used = restore.from.as_ref().map(|from| self.store.used(&self.name, from.generation));
         self.ready = true;
+        self.failed |= matches!(used, Some(Err(_)));
         if let (Some(Ok(())), Some((source, state))) = (used, self.given.clone()) {
             self.note(Fact::Used(source, state));
         }
@@ -152,6 +164,7 @@ impl Run {
         if let Ok(Seal::Sealed(sealed)) = &seal {
             self.note_sealed(*sealed);
         }
+        self.failed |= seal.is_err();
         if ending == Ending::Ordered && !self.ready {
             self.note(Fact::TakenBack);
         }
@@ -176,7 +189,7 @@ impl Run {
         let restore = self.start();
         self.become_ready(&restore);
         self.write(state);
-        self.end(Ending::Ordered, Arrival::InPlace).unwrap();
+        drop(self.end(Ending::Ordered, Arrival::InPlace));
     }
 
     fn generation(&self, number: u64) -> String {
@@ -263,60 +276,62 @@ impl Count {
     }
 }
 
-/// The disks that a crash after each operation may leave, each with the number of the operation, but for those
-/// that were seen before with the same history.
+/// The disks that a crash at this moment may leave, but for those that were seen before with the same history.
 fn crashes(
-    record: &[Disk],
+    disk: &Disk,
     count: &mut usize,
     seen: &mut BTreeSet<(u64, u64)>,
-    key: impl Fn(usize) -> u64,
-) -> Vec<(usize, Crash, Disk)> {
+    history: &History,
+) -> Vec<(Crash, Disk)> {
+    let killed = std::iter::once((Crash::Kill, (disk.clone(), 1)));
+    let crashed = disk.after_crash().into_iter().map(|left| (Crash::Machine, left));
     let mut left = Vec::new();
-    for (at, disk) in record.iter().enumerate() {
-        let killed = std::iter::once((Crash::Kill, (disk.clone(), 1)));
-        let crashed = disk.after_crash().into_iter().map(|disk| (Crash::Machine, disk));
-        for (crash, (disk, weight)) in killed.chain(crashed) {
-            *count += weight;
-            let fingerprint = disk.fingerprint() ^ u64::from(crash == Crash::Machine);
-            if seen.insert((key(at), fingerprint)) {
-                left.push((at, crash, disk));
-            }
+    for (crash, (disk, weight)) in killed.chain(crashed) {
+        *count += weight;
+        let fingerprint = disk.fingerprint() ^ u64::from(crash == Crash::Machine);
+        if seen.insert((history.len(), fingerprint)) {
+            left.push((crash, disk));
         }
     }
     left
 }
 
-/// Enumerates all crash states of a scenario; gives the first thing that is wrong.
-fn enumerate(scenario: &Scenario, fraud: Fraud, deep: bool) -> Result<Count, String> {
+/// A run up to where the calls of its scenario begin, with all that is on the disk durable.
+fn prepared(scenario: &Scenario, fraud: Fraud) -> Run {
     let mut run = Run::new(scenario, fraud);
     (scenario.before)(&mut run);
-    if fraud == Fraud::None {
-        run.disk.settle();
-    }
+    assert!(!run.failed, "{}", scenario.name);
+    run.disk.settle();
     run.facts.iter_mut().for_each(|(from, _)| *from = 0);
+    run
+}
+
+/// Enumerates all crash states of a scenario; gives the first thing that is wrong.
+fn enumerate(scenario: &Scenario, fraud: Fraud, deep: bool) -> Result<Count, String> {
+    let mut run = prepared(scenario, fraud);
     run.disk.record();
     (scenario.act)(&mut run);
     let record = run.disk.take_record();
     let mut count = Count::default();
     let (mut seen, mut seen_second) = (BTreeSet::new(), BTreeSet::new());
-    let known = |at: usize| run.history(at + 1).len();
-    for (at, crash, left) in crashes(&record, &mut count.states, &mut seen, known) {
-        count.distinct += 1;
+    for (at, disk) in record.iter().enumerate() {
         let history = run.history(at + 1);
-        let place = format!("{}, {crash:?} after operation {at}", scenario.name);
-        let record =
-            recover(&run, &left, crash, history.clone()).map_err(|wrong| format!("{place}: {wrong}"))?;
-        if !deep {
-            continue;
-        }
-        let history = history.interrupted();
-        let known = |_: usize| history.len();
-        for (second, again, left) in crashes(&record, &mut count.second, &mut seen_second, known) {
-            count.second_distinct += 1;
-            // A boot that is over stays over.
-            let again = if crash == Crash::Machine { Crash::Machine } else { again };
-            start_after(&run, &left, again, &mut history.clone(), false)
-                .map_err(|wrong| format!("{place}, and again, {again:?} after {second}: {wrong}"))?;
+        for (crash, left) in crashes(disk, &mut count.states, &mut seen, &history) {
+            count.distinct += 1;
+            let place = format!("{}, {crash:?} after operation {at}", scenario.name);
+            let record =
+                recover(&run, &left, crash, history.clone()).map_err(|wrong| format!("{place}: {wrong}"))?;
+            let record = if deep { record } else { Vec::new() };
+            let history = history.clone().interrupted();
+            for (second, disk) in record.iter().enumerate() {
+                for (again, left) in crashes(disk, &mut count.second, &mut seen_second, &history) {
+                    count.second_distinct += 1;
+                    // A boot that is over stays over.
+                    let again = if crash == Crash::Machine { Crash::Machine } else { again };
+                    start_after(&run, &left, again, &mut history.clone(), false)
+                        .map_err(|wrong| format!("{place}, and again, {again:?} after {second}: {wrong}"))?;
+                }
+            }
         }
     }
     Ok(count)

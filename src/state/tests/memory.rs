@@ -414,6 +414,11 @@ impl Memory {
         machine.fault = Some(Fault { at, for_good, failure });
     }
 
+    /// The disk as it is.
+    pub(super) fn copy(&self) -> Disk {
+        self.lock().disk.clone()
+    }
+
     /// No more failures; tells whether there was one.
     pub(super) fn calm(&self) -> bool {
         let mut machine = self.lock();

@@ -15,6 +15,8 @@ pub(super) enum Fact {
     Started(Option<(Handed, String)>),
     /// The store has reported that it has noted that the run became ready with it.
     Used(Handed, String),
+    /// A run becomes ready with this; whether that is noted is open until it is reported.
+    Using(String),
     /// The run was stopped before it was ready.
     TakenBack,
     /// This generation is damaged.
@@ -47,12 +49,18 @@ impl History {
 
     /// How often a start was cut short: such an offer counts, though nobody got it.
     fn cut_short(&self) -> u32 {
-        let pending = self.facts.iter().rev().find_map(|fact| match fact {
-            Fact::Starting => Some(true),
-            Fact::Started(_) => Some(false),
-            _ => None,
-        });
-        self.interrupted + u32::from(pending == Some(true))
+        let (mut cut_short, mut pending) = (self.interrupted, false);
+        for fact in &self.facts {
+            match fact {
+                Fact::Starting => {
+                    cut_short += u32::from(pending);
+                    pending = true;
+                }
+                Fact::Started(_) => pending = false,
+                _ => {}
+            }
+        }
+        cut_short + u32::from(pending)
     }
 
     pub(super) fn extend(&mut self, run: &mut Run) {
@@ -112,6 +120,7 @@ impl History {
         let open = |state: &str| {
             above.is_none_or(|(rank, up)| self.rank(state) > rank || (!up && self.rank(state) == rank))
                 && self.offers(state) + self.cut_short() < 2
+                && !self.facts.iter().any(|fact| matches!(fact, Fact::Using(used) if used == state))
         };
         let sealed = self.facts.iter().filter_map(|fact| match fact {
             Fact::Sealed { number, state, .. } if open(state) && !self.damaged(*number) => {

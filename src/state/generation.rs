@@ -7,6 +7,7 @@ use std::io;
 use sha2::{Digest, Sha256};
 
 use super::header::{HASHED_FROM, Header, MAX_HEADER, hex};
+use super::mutant::{self, Mutant};
 use super::vfs::{Kind, Meta, Vfs};
 
 const BUFFER: usize = 128 * 1024;
@@ -110,7 +111,8 @@ pub(crate) fn verify<V: Vfs>(
         hasher.update(bytes);
         sink.map_or(Ok(()), |sink| write_all(vfs, sink, bytes, at).map_err(Flaw::Sink))
     })?;
-    if copied != header.payload_len || hex(hasher) != digits {
+    let sound = hex(hasher) == digits || mutant::is(Mutant::ChecksumUnchecked);
+    if copied != header.payload_len || !sound {
         return Err(Flaw::Damaged("its checksum is wrong"));
     }
     Ok(header)

@@ -8,11 +8,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::header::{Source, hex};
+use super::mutant::{self, Mutant};
 use super::vfs::Meta;
 
 /// The longest ledger that is read.
 pub(crate) const MAX_LEDGER: u64 = 1 << 20;
 const MAGIC: &str = "ORSL1 ";
+/// So many files are known beside the newest one.
+const MOST_OLD: usize = 2;
 
 /// A file that orch knows: it has sealed it, or put it there itself. The modification time in nanoseconds
 /// makes a chance match impossible, though inode numbers are given out again.
@@ -80,7 +83,7 @@ pub(crate) struct Ledger {
     pub(crate) boot: String,
     /// Which state file it speaks of.
     pub(crate) file: String,
-    /// The files that orch knows: the one sealed last, the one put in place last.
+    /// The files that orch knows, since it sealed them or put them in place, the newest last.
     pub(crate) known: Vec<Known>,
     /// The mode of the component's last file.
     pub(crate) mode: Option<u32>,
@@ -113,9 +116,20 @@ impl Ledger {
         self.known.iter().rev().find(|known| known.is(meta))
     }
 
-    /// Forgets the files other than this one.
-    pub(crate) fn know_only(&mut self, meta: &Meta) {
-        self.known.retain(|known| known.is(meta));
+    /// Knows this file as well. Those that were in place before may be in place again after a crash of the
+    /// machine, since the component's renames are not durable; restores and snapshots end that, so that there
+    /// are never more than two of them.
+    pub(crate) fn know(&mut self, known: Known) {
+        let old = self.known.len().saturating_sub(MOST_OLD);
+        self.known.drain(..old);
+        self.known.push(known);
+    }
+
+    /// The known file that is in place is this one.
+    pub(crate) fn find_in_place(&mut self, meta: &Meta) {
+        if let Some(at) = self.known.iter().rposition(|known| known.is(meta)) {
+            self.known[at..].rotate_left(1);
+        }
     }
 
     /// Whether a generation may still be offered.
@@ -154,6 +168,9 @@ impl Ledger {
         self.lost = self.lost.max(generation);
         if damaged {
             self.damaged = self.damaged.max(generation);
+        }
+        if mutant::is(Mutant::PoisonForgotten) {
+            self.offers.remove(&generation);
         }
     }
 

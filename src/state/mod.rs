@@ -16,6 +16,7 @@ mod header;
 mod incarnations;
 pub mod inspect;
 mod ledger;
+mod mutant;
 mod present;
 mod reason;
 mod restore;

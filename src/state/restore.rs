@@ -9,6 +9,7 @@ use super::error::{Attempt, StateError};
 use super::generation::{self, Flaw};
 use super::header::{Header, Source};
 use super::ledger::{Given, Known, Ledger};
+use super::mutant::{self, Mutant};
 use super::reason::Reason;
 use super::seal::Spot;
 use super::shelf::{Durability, Shelf, create_anew};
@@ -254,11 +255,16 @@ impl<V: Vfs> Shelf<'_, V> {
     fn note_offer(&mut self, copied: &Copied) -> Result<(), StateError> {
         let generation = copied.header.generation;
         self.ledger.offered = Some(Given { generation, source: copied.header.source });
-        *self.ledger.offers.entry(generation).or_insert(0) += 1;
-        // Until the rename, the file that is there now is the one to be known.
-        let old = self.ledger.known.len().saturating_sub(1);
-        self.ledger.known.drain(..old);
-        self.ledger.known.push(Known::new(generation, &copied.meta));
+        if !mutant::is(Mutant::OfferNotCounted) {
+            *self.ledger.offers.entry(generation).or_insert(0) += 1;
+        }
+        if mutant::is(Mutant::UsedUpOnRead) {
+            self.ledger.note_used(Given { generation, source: copied.header.source });
+        }
+        // Until the rename, what is there now must stay known.
+        if !mutant::is(Mutant::PlacedNotKnown) {
+            self.ledger.know(Known::new(generation, &copied.meta));
+        }
         self.save(Durability::Certain)
     }
 

@@ -10,6 +10,7 @@ use super::error::{Attempt, StateError};
 use super::generation::{self, file_name};
 use super::header::{Header, Source};
 use super::ledger::Known;
+use super::mutant::{self, Mutant};
 use super::present::{Content, Present, Standing, Verdict, inspect, verdict};
 use super::reason::Reason;
 use super::shelf::{Durability, Memory, Shelf};
@@ -91,11 +92,13 @@ impl<V: Vfs> Shelf<'_, V> {
         self.ledger.mode = Some(meta.mode);
         match verdict(self.content(arrival, (&file, &meta))?, standing, spec.atomic) {
             Verdict::Leave => {
-                self.ledger.know_only(&meta);
+                self.ledger.find_in_place(&meta);
                 Ok(Seal::Untouched)
             }
             Verdict::Seal(source) => {
-                if let Some(twin) = self.unrecorded_twin((&file, &meta), (standing, source))? {
+                if let Some(twin) = self.unrecorded_twin((&file, &meta), (standing, source))?
+                    && !mutant::is(Mutant::TwinSealed)
+                {
                     return Ok(self.is_known_as(twin, &meta));
                 }
                 let stamp = match standing {
@@ -103,6 +106,9 @@ impl<V: Vfs> Shelf<'_, V> {
                     Standing::Crashed | Standing::Orphaned => Stamp::of_file(self.clock, meta.mtime_ns),
                     Standing::Ordered => Stamp::now(self.clock),
                 };
+                if mutant::is(Mutant::PruneBeforePublish) {
+                    self.prune_to(0, spec)?;
+                }
                 self.seal(spot, &Draft { file: &file, meta: &meta, source, incarnation, stamp })
             }
             Verdict::Reject(reason) => match self.same_as_known((&file, &meta))? {
@@ -124,7 +130,7 @@ impl<V: Vfs> Shelf<'_, V> {
     }
 
     fn is_known_as(&mut self, generation: u64, meta: &Meta) -> Seal {
-        self.ledger.known = vec![Known::new(generation, meta)];
+        self.ledger.know(Known::new(generation, meta));
         Seal::Untouched
     }
 
@@ -157,7 +163,7 @@ impl<V: Vfs> Shelf<'_, V> {
     fn seal(&mut self, spot: &Spot<V>, draft: &Draft<'_, V>) -> Result<Seal, StateError> {
         let known = Known::new(self.publish(spot, draft, &|| Ok(()))?, draft.meta);
         let generation = known.generation;
-        self.ledger.known = vec![known];
+        self.ledger.know(known);
         Ok(Seal::Sealed(Sealed { generation, source: draft.source, bytes: draft.meta.size }))
     }
 

@@ -222,15 +222,18 @@ impl<'a, V: Vfs> Shelf<'a, V> {
     }
 
     /// Removes the oldest generations beyond `keep`, but for those that are still to be used.
-    pub(crate) fn prune(&self, State { keep, once, .. }: &State) -> Result<(), StateError> {
+    pub(crate) fn prune(&self, spec: &State) -> Result<(), StateError> {
+        self.prune_to(usize::try_from(spec.keep.max(1)).unwrap_or(usize::MAX), spec)
+    }
+
+    pub(crate) fn prune_to(&self, keep: usize, spec: &State) -> Result<(), StateError> {
         let numbers = self.generations()?;
         let unused_restart = numbers.iter().rev().copied().filter(|g| self.ledger.is_unused(*g)).find(|g| {
             generation::peek(self.vfs, &self.dir, *g).is_some_and(|h| h.source == super::Source::Restart)
         });
-        let keep = usize::try_from((*keep).max(1)).unwrap_or(usize::MAX);
         for number in numbers.iter().rev().skip(keep).copied() {
             // Only with `once` does it matter how often one was offered.
-            let on_offer = *once && self.ledger.offers(number) > 0;
+            let on_offer = spec.once && self.ledger.offers(number) > 0;
             if Some(number) != unused_restart && !on_offer {
                 self.vfs
                     .unlink(&self.dir, &file_name(number))

@@ -7,6 +7,7 @@ use super::clock::Stamp;
 use super::error::{Attempt, StateError};
 use super::header::Source;
 use super::ledger::Known;
+use super::mutant::{self, Mutant};
 use super::present::{Present, inspect};
 use super::seal::{Draft, Spot};
 use super::shelf::Durability;
@@ -87,12 +88,21 @@ impl<V: Vfs> Store<V> {
             let now = self.tracker.look(name, (folder, &spot.name), incarnation);
             if now.is_some_and(|now| is_still_whole(before, now)) { Ok(()) } else { Err(changed()) }
         };
+        if mutant::is(Mutant::PruneBeforePublish) {
+            shelf.prune_to(0, spec)?;
+        }
         let generation = match shelf.publish(&spot, &draft, &may) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Some(Seal::Untouched)),
             published => published?,
         };
-        shelf.ledger.known = vec![Known::saved(generation, &meta)];
+        // What was in place before must not come back, and be taken for newer than what is sealed.
+        let durable = self.vfs.sync_dir(&spot.dir).attempt("make the state's name durable at", &spot.path);
+        if durable.is_ok() {
+            shelf.ledger.known.clear();
+        }
+        warn_of(name, durable);
+        shelf.ledger.know(Known::saved(generation, &meta));
         shelf.ledger.mode = Some(meta.mode);
         warn_of(name, shelf.save(Durability::Either));
         warn_of(name, shelf.prune(spec));

@@ -12,6 +12,7 @@ use super::generation;
 use super::header::Source;
 use super::incarnations::Incarnations;
 use super::ledger::Given;
+use super::mutant::{self, Mutant};
 use super::present::{Present, Standing, inspect};
 use super::reason::Reason;
 use super::seal::Spot;
@@ -260,7 +261,9 @@ impl<V: Vfs> Store<V> {
             }),
             Seal::Absent | Seal::Untouched => {}
         }
-        shelf.ledger.running = Some(next_incarnation);
+        if !mutant::is(Mutant::RunNotNoted) {
+            shelf.ledger.running = Some(next_incarnation);
+        }
         shelf.ledger.offered = None;
         shelf.ledger.incarnation = shelf.ledger.incarnation.max(next_incarnation);
         shelf.ledger.file = spec.file.to_string_lossy().into_owned();
@@ -293,7 +296,7 @@ impl<V: Vfs> Store<V> {
         }
         let clean = shelf.ledger.clean;
         shelf.ledger.note_end(true, clean);
-        shelf.save(Durability::Either)
+        shelf.save(Durability::Certain)
     }
 
     /// The component has become ready with this generation: with `once`, a `restart` is used up now, durably.
@@ -347,7 +350,9 @@ impl<V: Vfs> Store<V> {
     fn open_shelf<'a>(&'a self, name: &'a Name) -> Result<Shelf<'a, V>, StateError> {
         let shelf = Shelf::open(&self.vfs, &*self.clock, (&self.base, &self.path), name)?;
         if !lock(&self.durable).contains(name) {
-            // Whoever made it, this call or an orch that was killed, may not have come to this.
+            // An orch that was killed may have left entries there that it did not come to make durable, and
+            // what follows relies on them: of this folder, and in it.
+            self.vfs.sync_dir(&shelf.dir).attempt("make durable", &shelf.path)?;
             self.vfs.sync_dir(&self.base).attempt("make durable", &self.path)?;
             lock(&self.durable).insert(name.clone());
         }
@@ -417,7 +422,7 @@ fn is_covered<V: Vfs>(shelf: &Shelf<'_, V>, found: &Seal) -> Result<Option<bool>
         Seal::Sealed(_) => Some(true),
         Seal::Untouched => {
             let generations = shelf.generations()?;
-            Some(shelf.ledger.known.iter().any(|known| generations.contains(&known.generation)))
+            Some(shelf.ledger.known.last().is_some_and(|known| generations.contains(&known.generation)))
         }
     })
 }

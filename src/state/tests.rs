@@ -1,9 +1,11 @@
 //! The store against real files, with a clock and a file system that do what a test says.
 
 mod clearing;
+mod crash;
 mod damage;
 mod faults;
 mod inspecting;
+mod memory;
 mod odd;
 mod provenance;
 mod restoring;

@@ -9,6 +9,7 @@
 mod arrival;
 pub mod clock;
 mod error;
+mod flush;
 mod generation;
 mod handover;
 mod header;

@@ -11,7 +11,7 @@ const SIZE: u64 = 1 << 30;
 
 fn report(what: &str, since: Instant) {
     let took = since.elapsed();
-    println!("{what}: {took:?}, {:.0} MB/s", SIZE as f64 / 1e6 / took.as_secs_f64());
+    println!("{what}: {took:?}, {} MB/s", u128::from(SIZE) / took.as_micros());
 }
 
 /// The most memory that this process has had, in MiB.
@@ -25,7 +25,8 @@ fn fill(path: &Path) {
     let mut file = std::fs::File::create(path).unwrap();
     let mut piece = vec![0_u8; 1 << 20];
     for number in 0..SIZE >> 20 {
-        piece.iter_mut().step_by(512).for_each(|byte| *byte = byte.wrapping_add(number as u8 | 1));
+        let odd = u8::try_from(number & 0xff).unwrap() | 1;
+        piece.iter_mut().step_by(512).for_each(|byte| *byte = byte.wrapping_add(odd));
         file.write_all(&piece).unwrap();
     }
 }
@@ -88,4 +89,29 @@ fn a_gibibyte() {
     (0..SIZE >> 20).for_each(|_| sha2::Digest::update(&mut hasher, &piece));
     drop(hasher);
     report("hashed by itself", begin);
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn a_small_cycle() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = Name::new("small").unwrap();
+    let spec = State { file: folder.path().join("data/state"), ..World::new().spec };
+    let store = Store::open(&folder.path().join(".orch"), Arc::new(|_, _| {})).unwrap();
+    store.restore(&name, &spec, 1, true).unwrap();
+    let mut times = Vec::new();
+    for round in 2..=200 {
+        std::fs::write(&spec.file, format!("{round}")).unwrap();
+        let begin = Instant::now();
+        store.seal(&name, &spec, round - 1, Ending::Ordered).unwrap();
+        let restore = store.restore(&name, &spec, round, true).unwrap();
+        times.push(begin.elapsed());
+        store.used(&name, restore.from.unwrap().generation).unwrap();
+    }
+    times.sort_unstable();
+    println!(
+        "small seal and restore: median {:?}, 90 % {:?}",
+        times[times.len() / 2],
+        times[times.len() * 9 / 10]
+    );
 }

@@ -322,10 +322,11 @@ pub(super) fn replaced(inbox: &Inbox) -> ReplacedSink {
     Arc::new(move |name, incarnation| drop(reports.send(Message::Replaced { name, incarnation })))
 }
 
-/// Gives this thread, after which the process is called, the name that it had.
+/// Gives the process the name that it had: that of what was executed is another one.
 fn rename(name: &str) {
-    if let Ok(name) = std::ffi::CString::new(name) {
-        let _ = rustix::thread::set_name(&name);
+    // By its main thread's, whichever this one is.
+    if let Err(error) = std::fs::write("/proc/self/comm", name) {
+        tracing::debug!(%error, "the process keeps the name of what was executed");
     }
 }
 

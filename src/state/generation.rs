@@ -6,6 +6,7 @@ use std::io;
 
 use sha2::{Digest, Sha256};
 
+use super::flush::flushing;
 use super::header::{HASHED_FROM, Header, MAX_HEADER, hex};
 use super::mutant::{self, Mutant};
 use super::vfs::{Kind, Meta, Vfs};
@@ -107,9 +108,13 @@ pub(crate) fn verify<V: Vfs>(
     let mut hasher = Sha256::new();
     hasher.update(&start[HASHED_FROM..length]);
     let read = |at: u64, into: &mut [u8]| vfs.read_at(file, into, length as u64 + at).map_err(Flaw::reading);
-    let copied = stream(header.payload_len, read, |at, bytes| {
-        hasher.update(bytes);
-        sink.map_or(Ok(()), |sink| write_all(vfs, sink, bytes, at).map_err(Flaw::Sink))
+    let copied = flushing(vfs, sink, header.payload_len, Flaw::Sink, |written| {
+        stream(header.payload_len, read, |at, bytes| {
+            hasher.update(bytes);
+            sink.map_or(Ok(()), |sink| write_all(vfs, sink, bytes, at).map_err(Flaw::Sink))?;
+            written(bytes.len());
+            Ok(())
+        })
     })?;
     let sound = hex(hasher) == digits || mutant::is(Mutant::ChecksumUnchecked);
     if copied != header.payload_len || !sound {
@@ -134,12 +139,19 @@ pub(crate) fn write<V: Vfs>(
     hasher.update(&line.as_bytes()[HASHED_FROM..]);
     // One byte more than there should be shows a file that grows.
     let limit = header.payload_len.saturating_add(1);
-    let copied = stream(
+    let read = |at: u64, buffer: &mut [u8]| go_on().and_then(|()| vfs.read_at(from, buffer, at));
+    let copied = flushing(
+        vfs,
+        Some(into),
         limit,
-        |at, buffer| go_on().and_then(|()| vfs.read_at(from, buffer, at)),
-        |at, bytes| {
-            hasher.update(bytes);
-            write_all(vfs, into, bytes, line.len() as u64 + at)
+        |error| error,
+        |written| {
+            stream(limit, read, |at, bytes| {
+                hasher.update(bytes);
+                write_all(vfs, into, bytes, line.len() as u64 + at)?;
+                written(bytes.len());
+                Ok(())
+            })
         },
     )?;
     if copied != header.payload_len {
@@ -151,7 +163,23 @@ pub(crate) fn write<V: Vfs>(
 
 /// Copies a file's bytes and makes them durable.
 pub(crate) fn copy<V: Vfs>(vfs: &V, from: &V::File, into: &V::File, limit: u64) -> io::Result<()> {
-    stream(limit, |at, b| vfs.read_at(from, b, at), |at, b| write_all(vfs, into, b, at))?;
+    flushing(
+        vfs,
+        Some(into),
+        limit,
+        |error| error,
+        |written| {
+            stream(
+                limit,
+                |at, b| vfs.read_at(from, b, at),
+                |at, b| {
+                    write_all(vfs, into, b, at)?;
+                    written(b.len());
+                    Ok(())
+                },
+            )
+        },
+    )?;
     vfs.sync(into)
 }
 

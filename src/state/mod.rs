@@ -10,6 +10,7 @@ mod arrival;
 pub mod clear;
 pub mod clock;
 mod error;
+mod flush;
 mod generation;
 mod handover;
 mod header;

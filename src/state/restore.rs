@@ -10,6 +10,7 @@ use super::generation::{self, Flaw};
 use super::header::{Header, Source};
 use super::ledger::{Given, Known, Ledger};
 use super::mutant::{self, Mutant};
+use super::present::{Present, inspect};
 use super::reason::Reason;
 use super::seal::Spot;
 use super::shelf::{Durability, Shelf, create_anew};
@@ -127,6 +128,9 @@ impl<V: Vfs> Shelf<'_, V> {
 
     /// Puts a generation in place if it is sound, of the right age, and not poisoned.
     fn offer(&mut self, spec: &State, spot: &Spot<V>, generation: u64) -> Result<Offer, StateError> {
+        if let Some(restored) = self.leave_in_place(spec, spot, generation)? {
+            return Ok(Offer::Placed(restored));
+        }
         let same_device = self.same_device(spot).attempt("look at the folder of", &spot.path)?;
         if same_device {
             match self.offer_through(spec, spot, generation, None) {
@@ -137,6 +141,55 @@ impl<V: Vfs> Shelf<'_, V> {
         }
         let temporary = format!(".orch-restore-{}", self.component);
         self.offer_through(spec, spot, generation, Some(temporary.as_ref()))
+    }
+
+    /// In a fast restart the file in place is the one that this generation was made of. If it has every bit of
+    /// it still, it can stay: the copy and its fsync are saved.
+    fn leave_in_place(
+        &mut self,
+        spec: &State,
+        spot: &Spot<V>,
+        generation: u64,
+    ) -> Result<Option<Restored>, StateError> {
+        if self.ledger.known.last().is_none_or(|known| known.generation != generation) {
+            return Ok(None);
+        }
+        let Some((header, meta)) = self.has_its_bytes(spec, spot, generation) else { return Ok(None) };
+        let Ok(age) = self.judge(spec, &header) else { return Ok(None) };
+        let before = self.ledger.clone();
+        let noted = self.note_offer(&Copied { header: header.clone(), age, meta }).and_then(|()| {
+            // What its component has renamed away must not come back after a crash.
+            self.vfs.sync_dir(&spot.dir).attempt("make the state's name durable at", &spot.path)
+        });
+        self.undo_unless(noted, before)?;
+        Ok(Some(self.restored(&header, age)))
+    }
+
+    /// Whether the file in place is the known one, and has the bytes of the generation, which is sound. Any doubt
+    /// means no: then the copy decides.
+    fn has_its_bytes(&self, spec: &State, spot: &Spot<V>, generation: u64) -> Option<(Header, Meta)> {
+        let present = inspect(self.vfs, &spot.dir, &spot.name, spec.max_size).ok()?;
+        let Present::File(file, meta) = present else { return None };
+        self.ledger.recognise(&meta).filter(|known| known.generation == generation)?;
+        let same = generation::same_payload(self.vfs, &self.dir, generation, (&file, meta.size));
+        let (sealed, of) = generation::open(self.vfs, &self.dir, generation).ok().filter(|_| same)?;
+        // A damaged generation is found now, and not when there is nothing beside it any more.
+        let identity = (self.component.as_str(), generation);
+        let header = generation::verify(self.vfs, (&sealed, &of), identity, None).ok()?;
+        let after = self.vfs.meta(&file).ok()?;
+        ((after.size, after.mtime_ns) == (meta.size, meta.mtime_ns)).then_some((header, meta))
+    }
+
+    /// An offer that nobody got must not count against the state. If that can't be written either, one of the
+    /// two offers is lost, and not the state.
+    fn undo_unless(&mut self, done: Result<(), StateError>, before: Ledger) -> Result<(), StateError> {
+        if done.is_err() {
+            // What may be in place all the same is known.
+            let known = std::mem::take(&mut self.ledger.known);
+            self.ledger = Ledger { known, ..before };
+            self.save(Durability::Either).ok();
+        }
+        done
     }
 
     fn same_device(&self, spot: &Spot<V>) -> io::Result<bool> {
@@ -181,15 +234,7 @@ impl<V: Vfs> Shelf<'_, V> {
                 .and_then(|()| self.vfs.sync_dir(&spot.dir))
                 .attempt("put the state in place at", &spot.path)
         });
-        if let Err(error) = placed {
-            // An offer that nobody got must not count against the state. If this can't be written either,
-            // one of the two offers is lost, and not the state.
-            // What may be in place all the same is known.
-            let known = std::mem::take(&mut self.ledger.known);
-            self.ledger = Ledger { known, ..before };
-            self.save(Durability::Either).ok();
-            return Err(error);
-        }
+        self.undo_unless(placed, before)?;
         Ok(Offer::Placed(self.restored(&copied.header, copied.age)))
     }
 

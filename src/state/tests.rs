@@ -5,12 +5,14 @@ mod crash;
 mod damage;
 mod faults;
 mod inspecting;
+mod large;
 mod memory;
 mod odd;
 mod provenance;
 mod restoring;
 mod sealing;
 mod snapshots;
+mod traced;
 
 use std::ffi::{OsStr, OsString};
 use std::io;

@@ -49,7 +49,7 @@ pub trait Vfs: Send + Sync + 'static {
     /// An open folder.
     type Dir: Send + Sync;
     /// An open file.
-    type File: Send;
+    type File: Send + Sync;
 
     /// Opens the folder at a path; links on the way are followed, it being the user's path.
     fn open_path(&self, path: &Path) -> io::Result<Self::Dir>;

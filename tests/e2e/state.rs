@@ -3,6 +3,7 @@
 use std::fs;
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::harness::{Entry, Project, kill_9, wait_for, wait_until};
 
@@ -447,4 +448,68 @@ components:
     project.up().expect_exit(1);
     assert_eq!(project.starts("a"), 1);
     assert_eq!(project.state_of("a").0, "failed");
+}
+
+/// The sources of the generations that were sealed of a component, in order.
+fn sealed(project: &Project, name: &str) -> Vec<String> {
+    let of = |event: &Value| event["event"] == "state.sealed" && event["component"] == name;
+    let events = project.events().into_iter().filter(of);
+    events.map(|event| event["source"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn what_is_replaced_while_its_component_runs_is_sealed_at_once_and_survives_orch() {
+    let project = Project::new("components:\n  a: { process: ./faulty load save rename 41, state: true }");
+    let mut orch = project.up();
+    project.wait_ready("a", 1);
+    wait_until("it is sealed while it runs", || sealed(&project, "a") == ["snapshot"]);
+    orch.kill();
+    project.wait_gone();
+    let mut next = project.up();
+    let loaded = project.wait_trace("a", "loaded", 1);
+    assert_eq!(loaded[0].detail, "41");
+    assert_eq!(project.trace().of("a", "restored")[1].detail, "snapshot");
+    next.stop();
+}
+
+#[test]
+fn a_component_is_asked_for_its_state_and_a_crash_costs_one_period_at_most() {
+    // The shell is the leader, and alone gets the signal.
+    let script = "n=$(cat $ORCH_STATE_FILE 2>/dev/null || echo 0); echo from $n $ORCH_RESTORED
+        trap 'n=$((n+1)); echo $n > new; mv new $ORCH_STATE_FILE' USR1
+        while :; do sleep 0.02; done";
+    let project = Project::new(&format!(
+        "components:
+  a:
+    process: {{ shell: {script:?} }}
+    state: {{ snapshot: {{ every: 60ms, signal: SIGUSR1 }} }}
+    restart: {{ backoff: {{ initial: 1ms }} }}"
+    ));
+    let mut orch = project.up();
+    wait_until("it was asked often", || sealed(&project, "a").len() >= 4);
+    assert!(sealed(&project, "a").iter().all(|source| source == "snapshot"));
+    let spawned = |event: &Value| event["event"] == "component.spawned";
+    let leader = project.events().iter().rev().find(|event| spawned(event)).unwrap()["pid"].as_u64().unwrap();
+    kill_9(u32::try_from(leader).unwrap());
+    let log = || project.read(".orch/logs/a.log");
+    wait_until("it goes on", || log().lines().count() >= 2);
+    let second = log().lines().nth(1).unwrap().to_owned();
+    let number: u64 = second.split(' ').nth(1).unwrap().parse().unwrap();
+    assert!(number >= 4 && second.ends_with("snapshot"), "{second}");
+    orch.stop();
+}
+
+#[test]
+fn an_ordered_stop_hands_over_also_what_was_sealed_already() {
+    let project = Project::new(
+        "components:\n  a: { process: ./faulty load save rename 7, state: true, watch: [source] }",
+    );
+    let mut orch = project.up();
+    project.wait_ready("a", 1);
+    wait_until("it is sealed while it runs", || sealed(&project, "a") == ["snapshot"]);
+    project.write("source", "new");
+    project.wait_ready("a", 2);
+    assert_eq!(sealed(&project, "a")[1], "restart");
+    assert_eq!(project.trace().of("a", "restored")[1].detail, "restart");
+    orch.stop();
 }

@@ -16,7 +16,6 @@ pub(crate) const LATER: &[&str] = &[
     "ready.notify of a process",
     "stop.command",
     "watch.action run",
-    "state.snapshot",
     "logs.terminal pty",
 ];
 

@@ -150,9 +150,11 @@ impl Run {
     }
 
     fn pretend(&self, arrival: Arrival) {
-        let spot = Spot::open(&self.disk, &self.spec.file).unwrap().unwrap();
-        let folder = FolderId::of(&self.disk.dir_meta(&spot.dir).unwrap());
-        self.store.tracker.pretend(&self.name, (folder, &spot.name), self.incarnation, arrival);
+        self.disk.undisturbed(|| {
+            let spot = Spot::open(&self.disk, &self.spec.file).unwrap().unwrap();
+            let folder = FolderId::of(&self.disk.dir_meta(&spot.dir).unwrap());
+            self.store.tracker.pretend(&self.name, (folder, &spot.name), self.incarnation, arrival);
+        });
     }
 
     /// The end of a run whose file came so, as far as anybody has seen.

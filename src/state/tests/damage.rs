@@ -55,6 +55,16 @@ fn every_flipped_bit_is_found() {
 }
 
 #[test]
+fn damage_is_found_also_where_the_file_in_place_is_sound() {
+    let mut world = two_states();
+    let mut damaged = std::fs::read(world.generation(2)).unwrap();
+    *damaged.last_mut().unwrap() ^= 1;
+    std::fs::write(world.generation(2), &damaged).unwrap();
+    assert_eq!(world.state().as_deref(), Some("second"));
+    assert_eq!(from(&world.start()), Some((Handed::Backup, 1)));
+}
+
+#[test]
 fn crafted_files_are_found() {
     let mut world = two_states();
     let (first, second) =
@@ -125,6 +135,8 @@ fn a_read_error_leads_to_the_next_and_moves_nothing() {
     let mut at = 1;
     loop {
         let world = two_states();
+        // Or the file in place would do without a copy.
+        std::fs::remove_file(&world.spec.file).unwrap();
         let incarnation = world.store.next_incarnation(&world.name);
         world.vfs.fail_at(at, rustix::io::Errno::IO, false);
         let restore = world.store.restore(&world.name, &world.spec, incarnation, true);

@@ -454,6 +454,10 @@ impl Memory {
 
     /// As a component does it: cut off and written, without an fsync.
     pub(super) fn write_in_place(&self, path: &Path, bytes: &[u8]) {
+        self.undisturbed(|| self.try_write_in_place(path, bytes));
+    }
+
+    fn try_write_in_place(&self, path: &Path, bytes: &[u8]) {
         let folder = self.open_path(path.parent().unwrap()).unwrap();
         let name = path.file_name().unwrap();
         let opened = self.lock().disk.entry(folder, name);
@@ -466,6 +470,21 @@ impl Memory {
 
     /// As a careful component does it: written beside, made durable, renamed.
     pub(super) fn replace(&self, path: &Path, bytes: &[u8]) {
+        self.undisturbed(|| self.try_replace(path, bytes));
+    }
+
+    /// What others do is not what fails.
+    pub(super) fn undisturbed(&self, act: impl FnOnce()) {
+        let (fault, count) = {
+            let mut machine = self.lock();
+            (machine.fault.take(), machine.count)
+        };
+        act();
+        let mut machine = self.lock();
+        (machine.fault, machine.count) = (fault, count);
+    }
+
+    fn try_replace(&self, path: &Path, bytes: &[u8]) {
         let folder = self.open_path(path.parent().unwrap()).unwrap();
         let new = OsStr::new("state.tmp");
         let file = self.create(&folder, new, 0o644).unwrap();

@@ -85,6 +85,7 @@ fn leftovers_of_a_crash_are_replaced() {
     for name in [".generation.new", ".ledger.new", ".restore.new"] {
         std::fs::write(world.shelf().join(name), "half").unwrap();
     }
+    std::fs::remove_file(&world.spec.file).unwrap();
     let restore = world.start();
     assert_eq!(from(&restore), Some((Handed::Restart, 1)));
     world.write("next");

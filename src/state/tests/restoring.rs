@@ -208,6 +208,21 @@ fn the_restored_file_has_the_mode_of_the_last_one() {
 }
 
 #[test]
+fn a_file_that_has_the_sealed_bytes_still_is_left_in_place() {
+    use std::os::unix::fs::MetadataExt;
+    let inode = |world: &World| std::fs::metadata(&world.spec.file).unwrap().ino();
+    let mut world = World::new();
+    world.hand_over("state");
+    let left = inode(&world);
+    for _ in 0..2 {
+        assert_eq!(from(&world.start()), Some((Handed::Restart, 1)));
+        assert_eq!(inode(&world), left, "it is not copied");
+        assert_eq!(world.end(Ending::Crashed), Seal::Untouched);
+    }
+    assert_eq!(world.start().rejected[0].reason, Reason::Poisoned, "each time counts all the same");
+}
+
+#[test]
 fn another_file_system_is_no_obstacle() {
     let mut world = World::new();
     world.vfs.faults.lock().unwrap().apart = true;

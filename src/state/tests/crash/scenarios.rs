@@ -201,7 +201,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..PLAIN
     },
     Scenario {
-        name: "a state that is not wanted",
+        name: "a save, a restore, its use and a snapshot",
         before: |run| run_with(run, "one"),
         act: |run| {
             run.write("two");

@@ -131,11 +131,19 @@ fn restored(store: &Store, spec: &Component, run: RunId, allow: bool) -> RunEven
     if let Err(error) = store.track(&spec.name, state, run.incarnation) {
         tracing::warn!(component = %spec.name, error = why(&error), "its state file can't be observed");
     }
-    if state.required && found.lost {
-        let error = "its state is required, and of the generations that there were none is valid".to_owned();
-        return RunEvent::PrepareFailed { error };
+    let lost = state.required && found.lost;
+    match prepared(found) {
+        RunEvent::Prepared { rejected, sealed, .. } if lost => {
+            // No run has seen what is at its path: whoever puts a state there by hand is not to be doubted.
+            if let Err(error) = store.take_back(&spec.name, run.incarnation) {
+                tracing::warn!(component = %spec.name, error = why(&error), "a run that is none counts as one");
+            }
+            let error =
+                "its state is required, and of the generations that there were none is valid".to_owned();
+            RunEvent::StateLost { error, rejected, sealed }
+        }
+        prepared => prepared,
     }
-    prepared(found)
 }
 
 /// A state path whose folder can't be one is the component's mistake, and clear without the store.

@@ -76,6 +76,15 @@ pub enum RunEvent {
         /// What was attempted, on what, and why it failed.
         error: String,
     },
+    /// It can't be started: its state is required, and lost.
+    StateLost {
+        /// What was looked for, and that it is not there.
+        error: String,
+        /// As in `Prepared`.
+        rejected: Vec<String>,
+        /// As in `Prepared`.
+        sealed: Option<Sealed>,
+    },
     /// The leader runs.
     Spawned {
         /// Its process id; `None` for a thread.

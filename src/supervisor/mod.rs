@@ -239,6 +239,9 @@ impl Supervisor {
             RunEvent::Prepared { restored, rejected, sealed } => {
                 self.prepared(cid, restored, rejected, sealed);
             }
+            RunEvent::StateLost { error, rejected, sealed } => {
+                self.state_lost(cid, error, rejected, sealed);
+            }
             RunEvent::PrepareFailed { error } | RunEvent::SpawnFailed { error } => {
                 self.not_started(cid, error)
             }

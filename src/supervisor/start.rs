@@ -198,12 +198,7 @@ impl Supervisor {
     ) {
         let Some(Phase::Preparing(run)) = self.slot(cid).map(|slot| &slot.phase) else { return };
         let mut run = run.clone();
-        for reason in rejected {
-            self.note(cid, None, What::StateRejected { reason });
-        }
-        if let Some(sealed) = sealed {
-            self.note_sealed(cid, &sealed);
-        }
+        self.note_found(cid, rejected, sealed);
         let Some(slot) = self.slot(cid) else { return };
         let current = same_start(&run.spec, &slot.spec) && slot.quiet.is(self.now);
         let open = matches!(self.start_gate(slot), Gate::Open) && !self.holds_back(slot);
@@ -223,6 +218,30 @@ impl Supervisor {
         let (id, spec) = (run.id, Arc::clone(&run.spec));
         self.enter(cid, Phase::Spawning(run), "starting", None);
         self.out.push(Action::Spawn { run: id, spec, restored: source });
+    }
+
+    /// Records what the search for a state has come upon.
+    fn note_found(&mut self, cid: Cid, rejected: Vec<String>, sealed: Option<Sealed>) {
+        for reason in rejected {
+            self.note(cid, None, What::StateRejected { reason });
+        }
+        if let Some(sealed) = sealed {
+            self.note_sealed(cid, &sealed);
+        }
+    }
+
+    /// The run could not be started, for it has to have a state, and there is none.
+    pub(super) fn state_lost(
+        &mut self,
+        cid: Cid,
+        error: String,
+        rejected: Vec<String>,
+        sealed: Option<Sealed>,
+    ) {
+        if matches!(self.slot(cid).map(|slot| &slot.phase), Some(Phase::Preparing(_))) {
+            self.note_found(cid, rejected, sealed);
+            self.not_started(cid, error);
+        }
     }
 
     /// The run could not be started: a failure like any other.

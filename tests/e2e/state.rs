@@ -448,6 +448,12 @@ components:
     project.up().expect_exit(1);
     assert_eq!(project.starts("a"), 1);
     assert_eq!(project.state_of("a").0, "failed");
+    assert!(project.events().iter().any(|event| event["event"] == "state.rejected"), "and it is told why");
+    // What somebody puts there by hand is as good as any.
+    fs::write(project.path("s.json"), "77").unwrap();
+    let mut orch = project.up();
+    assert_eq!(wait_found(&project, "a", 2).1, "loaded 77");
+    orch.stop();
 }
 
 /// The sources of the generations that were sealed of a component, in order.

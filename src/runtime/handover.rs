@@ -93,6 +93,8 @@ pub(crate) struct Descriptors {
     pub(crate) stdins: Vec<OwnedFd>,
     /// The control socket, or nothing.
     pub(crate) control: Vec<OwnedFd>,
+    /// Where signals are noted that came on the way, or nothing.
+    pub(crate) signals: Vec<OwnedFd>,
 }
 
 /// The same as numbers.
@@ -104,6 +106,7 @@ pub(crate) struct Places {
     store: Vec<RawFd>,
     stdins: Vec<RawFd>,
     control: Vec<RawFd>,
+    signals: Vec<RawFd>,
 }
 
 impl Descriptors {
@@ -115,12 +118,14 @@ impl Descriptors {
             store: exec::numbers(&self.store),
             stdins: exec::numbers(&self.stdins),
             control: exec::numbers(&self.control),
+            signals: exec::numbers(&self.signals),
         }
     }
 
     /// All of them.
     pub(crate) fn all(&self) -> Vec<BorrowedFd<'_>> {
-        let lists = [&self.home, &self.output, &self.store, &self.stdins, &self.control];
+        let [home, output, store] = [&self.home, &self.output, &self.store];
+        let lists = [home, output, store, &self.stdins, &self.control, &self.signals];
         std::iter::once(&self.keeper).chain(lists.into_iter().flatten()).map(|fd| fd.as_fd()).collect()
     }
 
@@ -133,6 +138,7 @@ impl Descriptors {
             store: exec::inherited(&places.store)?,
             stdins: exec::inherited(&places.stdins)?,
             control: exec::inherited(&places.control)?,
+            signals: exec::inherited(&places.signals)?,
         })
     }
 }

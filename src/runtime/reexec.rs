@@ -26,7 +26,7 @@ use super::inbox::{Inbox, Message};
 use super::journal::Journal;
 use super::prepare::{States, why};
 use super::reload::Reloader;
-use super::signals::{self, Signals};
+use super::signals::{self, Diverted, Signals};
 use super::spawn::Environment;
 use super::up::{UpOptions, output_config, replaced, terminal};
 use crate::config::model::{Component, Project};
@@ -71,21 +71,37 @@ pub(crate) async fn replace(
     if !driver.parts.states.settled(STORE).await {
         return Ok((driver, "the state store is still at work".to_owned()));
     }
-    signals::block();
+    let diverted = match divert(&driver) {
+        Ok(diverted) => diverted,
+        Err(error) => return Ok((driver, format!("signals could be lost: {error}"))),
+    };
     // What was heard before that is answered by this image.
     while let Some(signalled) = listening.pending().await {
         driver.signalled(&signalled);
     }
-    let outcome = match take_apart(driver, messages, listening.has_terminal()) {
-        Ok((mut handover, fds, rest)) => {
-            let error = exec(&mut handover, &fds, &program);
-            put_together(handover, fds, rest).map(|driver| (driver, error))
+    let (mut driver, error) = match take_apart(driver, messages, listening.has_terminal()) {
+        Ok((mut handover, mut fds, rest)) => {
+            let error = match diverted.as_ref().map(Diverted::notes).transpose() {
+                Ok(notes) => {
+                    fds.signals = notes.into_iter().collect();
+                    exec(&mut handover, &fds, &program)
+                }
+                Err(error) => format!("signals could be lost: {error}"),
+            };
+            (put_together(handover, fds, rest)?, error)
         }
-        Err(Failed::AsBefore(driver, error)) => Ok((*driver, error)),
-        Err(Failed::Lost(error)) => Err(error),
+        Err(Failed::AsBefore(driver, error)) => (*driver, error),
+        Err(Failed::Lost(error)) => return Err(error),
     };
-    signals::unblock();
-    outcome
+    for number in diverted.map(|diverted| signals::noted(diverted.undo())).into_iter().flatten() {
+        driver.signalled(&listening.meaning(number));
+    }
+    Ok((driver, error))
+}
+
+/// Diverts the signals, where they are orch's.
+fn divert(driver: &Driver) -> io::Result<Option<Diverted>> {
+    driver.parts.options.signals.then(signals::divert).transpose()
 }
 
 /// Does not come back unless it fails; says why it did.
@@ -228,7 +244,15 @@ fn take_apart(
         fds: Places::default(),
     };
     let (home, control) = (given.home, given.control);
-    let fds = Descriptors { keeper: socket, home, output: output_fds, store: store_fds, stdins, control };
+    let fds = Descriptors {
+        keeper: socket,
+        home,
+        output: output_fds,
+        store: store_fds,
+        stdins,
+        control,
+        signals: Vec::new(),
+    };
     Ok((handover, fds, rest))
 }
 

@@ -1,5 +1,9 @@
 //! The signals that orch itself answers: Ctrl-C, SIGTERM, a hang-up.
 
+use std::io::{self, Read as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
 /// What a signal asks of orch.
@@ -58,6 +62,11 @@ impl Signals {
         }
     }
 
+    /// What a signal of this number asks.
+    pub(crate) fn meaning(&self, number: i32) -> Signalled {
+        if number == libc::SIGHUP && !self.has_terminal { Signalled::Reload } else { Signalled::Shutdown }
+    }
+
     /// What was heard and not asked for yet.
     pub(crate) async fn pending(&mut self) -> Option<Signalled> {
         tokio::select! {
@@ -68,13 +77,88 @@ impl Signals {
     }
 }
 
-/// Keeps the signals that orch answers waiting, across an exec, too: in the calling thread.
-pub(crate) fn block() {
-    mask(libc::SIG_BLOCK);
+/// The signals that orch answers.
+const ANSWERED: [libc::c_int; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+
+/// Where [`divert`]ed signals are noted; nowhere at other times.
+static NOTES: AtomicI32 = AtomicI32::new(-1);
+
+/// Signals on their way into the next image: they wait, blocked, in this thread, and are noted in a pipe where
+/// another thread gets them, for what that one would do about them ends with the exec.
+pub(crate) struct Diverted {
+    notes: OwnedFd,
+    /// Kept open for the notes.
+    _write: OwnedFd,
+    before: [libc::sigaction; ANSWERED.len()],
 }
 
-/// Lets them in, also where who started orch had blocked them.
-pub(crate) fn unblock() {
+/// Diverts the signals that orch answers, in the calling thread until the exec.
+///
+/// # Errors
+/// When there is no descriptor left.
+pub(crate) fn divert() -> io::Result<Diverted> {
+    use rustix::pipe::{PipeFlags, pipe_with};
+    let (notes, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    NOTES.store(write.as_raw_fd(), Ordering::SeqCst);
+    mask(libc::SIG_BLOCK);
+    let before = ANSWERED.map(|signal| {
+        // SAFETY: a sigaction of zeros is the default one.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        let note: extern "C" fn(libc::c_int) = note;
+        action.sa_sigaction = note as *const () as usize;
+        action.sa_flags = libc::SA_RESTART;
+        replace(signal, &action)
+    });
+    Ok(Diverted { notes, _write: write, before })
+}
+
+/// Sets an action, unless the signal is ignored, and gives the one before.
+fn replace(signal: libc::c_int, action: &libc::sigaction) -> libc::sigaction {
+    // SAFETY: both actions live through the calls.
+    unsafe {
+        let mut before: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut before);
+        if before.sa_sigaction != libc::SIG_IGN {
+            libc::sigaction(signal, action, std::ptr::null_mut());
+        }
+        before
+    }
+}
+
+/// The handler: one byte into the pipe, by a call that a handler may make.
+extern "C" fn note(signal: libc::c_int) {
+    let byte = signal as u8;
+    // SAFETY: one byte is read from `byte`; a descriptor that is none is refused by the system.
+    unsafe { libc::write(NOTES.load(Ordering::SeqCst), (&raw const byte).cast(), 1) };
+}
+
+impl Diverted {
+    /// What the next image reads with [`noted`].
+    pub(crate) fn notes(&self) -> io::Result<OwnedFd> {
+        self.notes.try_clone()
+    }
+
+    /// There is no next image: signals go where they went before. Gives the notes.
+    pub(crate) fn undo(self) -> OwnedFd {
+        for (signal, before) in ANSWERED.iter().zip(&self.before) {
+            replace(*signal, before);
+        }
+        NOTES.store(-1, Ordering::SeqCst);
+        unblock();
+        self.notes
+    }
+}
+
+/// The signals that were noted.
+pub(crate) fn noted(notes: OwnedFd) -> Vec<i32> {
+    let mut bytes = Vec::new();
+    // Not blocking: it ends where there is nothing more.
+    let _ = std::fs::File::from(notes).take(4096).read_to_end(&mut bytes);
+    bytes.into_iter().map(i32::from).collect()
+}
+
+/// Lets the signals in that orch answers, also where who started orch had blocked them.
+fn unblock() {
     mask(libc::SIG_UNBLOCK);
 }
 
@@ -83,7 +167,7 @@ fn mask(how: libc::c_int) {
     // SAFETY: the set is written before it is read, and lives through the calls.
     unsafe {
         libc::sigemptyset(answered.as_mut_ptr());
-        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        for signal in ANSWERED {
             libc::sigaddset(answered.as_mut_ptr(), signal);
         }
         libc::pthread_sigmask(how, answered.as_ptr(), std::ptr::null_mut());

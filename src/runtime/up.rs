@@ -22,7 +22,7 @@ use super::journal::Journal;
 use super::prepare::{States, why};
 use super::reexec::{self, Messages, Rest, Turn};
 use super::reload::Reloader;
-use super::signals::Signals;
+use super::signals::{self, Signals};
 use crate::config::model::Project;
 use crate::config::{LoadOptions, Loaded, Threads, load, render};
 use crate::output::{Output, OutputConfig, Terminal};
@@ -70,8 +70,16 @@ pub struct UpOptions {
 pub struct Assembled {
     driver: Driver,
     messages: Messages,
-    /// This is a new image: whether the first one had a terminal.
-    had_terminal: Option<bool>,
+    /// This is a new image.
+    before: Option<Before>,
+}
+
+/// What a new image has to know of signals.
+struct Before {
+    /// Whether the first one had a terminal.
+    had_terminal: bool,
+    /// Where those are noted that came on the way.
+    notes: Option<OwnedFd>,
 }
 
 /// What was left when a project had ended.
@@ -163,10 +171,10 @@ fn take_over(
         inbox: inbox.clone(),
         clients: Clients::default(),
     };
-    let had_terminal = Some(handover.had_terminal);
+    let before = Some(Before { had_terminal: handover.had_terminal, notes: fds.signals.pop() });
     let driver = reexec::put_together(handover, fds, rest)?;
     drop(inbox.send(Message::Core(Event::Reexeced)));
-    Ok(Assembled { driver, messages, had_terminal })
+    Ok(Assembled { driver, messages, before })
 }
 
 fn begin(options: &UpOptions, registry: Arc<Registry>) -> Result<Assembled, UpError> {
@@ -226,7 +234,7 @@ fn begin(options: &UpOptions, registry: Arc<Registry>) -> Result<Assembled, UpEr
     let mut driver = Driver::new(parts);
     driver.watch_project();
     drop(inbox.send(Message::Core(Event::Up)));
-    Ok(Assembled { driver, messages, had_terminal: None })
+    Ok(Assembled { driver, messages, before: None })
 }
 
 /// What a load is told, beside the file.
@@ -272,12 +280,15 @@ impl Assembled {
     }
 
     async fn loop_until_end(mut self) -> Result<(Driver, u8), String> {
-        let mut signals = match self.had_terminal {
-            _ if !self.driver.parts.options.signals => Signals::default(),
-            Some(had_terminal) => Signals::listen_again(had_terminal),
+        let mut driver = self.driver;
+        let mut signals = match &self.before {
+            _ if !driver.parts.options.signals => Signals::default(),
+            Some(before) => Signals::listen_again(before.had_terminal),
             None => Signals::listen(),
         };
-        let mut driver = self.driver;
+        for number in self.before.and_then(|before| before.notes).map(signals::noted).into_iter().flatten() {
+            driver.signalled(&signals.meaning(number));
+        }
         if let Some(listener) = &driver.parts.control
             && let Err(error) = control::serve(listener, &driver.parts.inbox)
         {

@@ -298,7 +298,23 @@ fn the_file_may_be_wrong_or_gone_when_the_image_changes() {
 }
 
 #[test]
-fn a_signal_during_the_change_is_not_lost_and_a_killed_image_takes_all_along() {
+fn a_signal_during_the_change_is_not_lost() {
+    let project = Project::new(YAML_OF_PROCESSES);
+    for moment in 0..15 {
+        let mut orch = project.up();
+        project.wait_told_ready("api", moment + 1);
+        let mut upgrade = project.command(&["upgrade"]).stderr(std::process::Stdio::null()).spawn().unwrap();
+        // At other moments each time: before, during and after.
+        std::thread::sleep(Duration::from_millis(5 * moment));
+        orch.signal(Signal::TERM);
+        assert_eq!(orch.exit_status().code(), Some(0), "moment {moment}");
+        upgrade.wait().unwrap();
+        wait_until("its keeper ends", || project.orchs().is_empty());
+    }
+}
+
+#[test]
+fn a_killed_image_takes_all_along() {
     let project = Project::new(YAML_OF_PROCESSES);
     let mut orch = project.up();
     project.wait_told_ready("api", 1);

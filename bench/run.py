@@ -2,6 +2,7 @@
 """Measures orch, with the release binary, from the components' side where that is possible.
 
     cargo build --release && python3 bench/run.py [restart] [burst] [thousand] [validate] [idle] [killed] [log]
+                                                   [upgrade] [cycle]
 
 Without names, everything: about two minutes. Nothing else should run meanwhile. Each measurement works in a
 folder of its own below the temporary folder, and ends what it started.
@@ -228,8 +229,49 @@ def log(folder):
     show("1 GiB of 100-byte lines to the log file", f"{size / took / 1e6:.0f} MB/s, all of it: {written == size}")
 
 
+def upgrade(folder):
+    """Changes of images: from the event that asks for one to the new image's first, with 100 processes."""
+    parts = "".join(f"  c{n}: {{ process: sleep 1000 }}\n" for n in range(100))
+    with Up(folder, "version: 1\ncomponents:\n  clock: { thread: ticker, state: true }\n" + parts) as up:
+        until("all are ready", lambda: up.count("component.ready") == 101)
+        before = len(os.listdir(f"/proc/{up.orch.pid}/fd"))
+        for _ in range(30):
+            subprocess.run([ORCH, "upgrade"], cwd=folder, check=True, stderr=subprocess.DEVNULL)
+        times, asked = [], None
+        for event in up.events():
+            if event["event"] == "command" and event["name"] == "upgrade":
+                asked = event["mono_ns"]
+            elif event["event"] == "orch.reexec":
+                times.append((event["mono_ns"] - asked) / 1e6)
+        fds = len(os.listdir(f"/proc/{up.orch.pid}/fd"))
+        low, high = min(times), max(times)
+        show("upgrade, 100 processes, command to new image", f"{low:.0f} / {statistics.median(times):.0f} / {high:.0f} ms")
+        show("  descriptors open before and after 30 of them", f"{before}, {fds}")
+
+
+def cycle(folder):
+    """The stop -> start of a thread with state: from the request to stop to the next one's being ready."""
+    source = pathlib.Path(folder) / "source"
+    source.write_text("0")
+    yaml = "version: 1\ncomponents:\n  clock: { thread: ticker, with: { every: 10ms }, state: true, watch: [source] }\n"
+    with Up(folder, yaml) as up:
+        until("it is ready", lambda: up.count("component.ready") == 1)
+        for number in range(1, 101):
+            source.write_text(str(number))
+            until("it is ready again", lambda: up.count("component.ready") == number + 1)
+        times, asked = [], None
+        for event in up.events():
+            if event["event"] == "component.stop_requested":
+                asked = event["mono_ns"]
+            elif event["event"] == "component.ready" and asked:
+                times.append((event["mono_ns"] - asked) / 1e6)
+                asked = None
+        times.sort()
+        show("thread with state, stop to ready, 100 times", f"{times[0]:.1f} / {statistics.median(times):.1f} / {times[-1]:.1f} ms")
+
+
 def main():
-    everything = [restart, burst, thousand, validate, idle, killed, log]
+    everything = [restart, burst, thousand, validate, idle, killed, log, upgrade, cycle]
     wanted = sys.argv[1:] or [one.__name__ for one in everything]
     for one in everything:
         if one.__name__ in wanted:

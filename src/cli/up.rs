@@ -25,6 +25,7 @@ pub(super) fn up(args: &UpArgs) -> Exit {
         foreground: true,
         signals: true,
         reexec: true,
+        upgrade: true,
     };
     match run(&options) {
         Ok(left) if left.code == 0 => Exit::Done,

@@ -64,6 +64,8 @@ pub struct UpOptions {
     pub signals: bool,
     /// Whether a thread that does not return may be ended by a re-exec of the process.
     pub reexec: bool,
+    /// Whether the process is the orch command itself, so that another orch can take its place.
+    pub upgrade: bool,
 }
 
 /// A project that is ours: everything is made, nothing is started.

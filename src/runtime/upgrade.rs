@@ -77,8 +77,11 @@ impl Driver {
         program: PathBuf,
         reply: oneshot::Sender<String>,
     ) -> Result<(), (oneshot::Sender<String>, String)> {
-        if !self.parts.options.reexec {
-            return Err((reply, "this program does not let orch replace it".to_owned()));
+        if !self.parts.options.upgrade {
+            return Err((
+                reply,
+                "it is a program with orch in it, and no orch can take its place".to_owned(),
+            ));
         }
         if self.parts.core.is_replacing() || self.parts.core.is_ending() {
             return Err((reply, "orch is ending, or becoming another image already".to_owned()));

@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod edges;
 mod faults;
 mod large;
 mod memory;

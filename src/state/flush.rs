@@ -7,7 +7,7 @@ use std::sync::mpsc::sync_channel;
 use super::vfs::Vfs;
 
 /// So much is written between two fsyncs; about three times as much is dirty at the most.
-const PIECE: u64 = 16 << 20;
+const PIECE: u64 = 8 << 20;
 
 /// Runs a copy into `file` of about `size` bytes, which says how much it has written; another thread makes that
 /// durable piece by piece. The last piece is the caller's.

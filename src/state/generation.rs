@@ -93,9 +93,40 @@ fn read_start<V: Vfs>(vfs: &V, file: &V::File) -> io::Result<Vec<u8>> {
 /// the header and what is in `sink` what was sealed.
 pub(crate) fn verify<V: Vfs>(
     vfs: &V,
+    sealed: (&V::File, &Meta),
+    identity: (&str, u64),
+    sink: Option<&V::File>,
+) -> Result<Header, Flaw> {
+    flushing(vfs, sink, sealed.1.size, Flaw::Sink, |written| {
+        check(vfs, sealed, identity, |at, bytes| {
+            sink.map_or(Ok(()), |sink| write_all(vfs, sink, bytes, at).map_err(Flaw::Sink))?;
+            written(bytes.len());
+            Ok(())
+        })
+    })
+}
+
+/// Checks a whole generation, and on the way that another file has the same bytes from its beginning on.
+pub(crate) fn verify_same<V: Vfs>(
+    vfs: &V,
+    sealed: (&V::File, &Meta),
+    identity: (&str, u64),
+    other: &V::File,
+) -> Result<Header, Flaw> {
+    let mut theirs = vec![0; BUFFER];
+    check(vfs, sealed, identity, |at, bytes| {
+        let theirs = &mut theirs[..bytes.len()];
+        let same = read_exact(vfs, other, theirs, at).map_err(Flaw::Sink)? && theirs == bytes;
+        if same { Ok(()) } else { Err(Flaw::Sink(io::ErrorKind::InvalidData.into())) }
+    })
+}
+
+/// Checks a whole generation, and hands its payload on in pieces, each with its offset.
+fn check<V: Vfs>(
+    vfs: &V,
     (file, meta): (&V::File, &Meta),
     (component, generation): (&str, u64),
-    sink: Option<&V::File>,
+    mut hand_on: impl FnMut(u64, &[u8]) -> Result<(), Flaw>,
 ) -> Result<Header, Flaw> {
     let start = read_start(vfs, file).map_err(Flaw::reading)?;
     let (header, length, digits) = Header::parse(&start).map_err(Flaw::Damaged)?;
@@ -108,16 +139,12 @@ pub(crate) fn verify<V: Vfs>(
     let mut hasher = Sha256::new();
     hasher.update(&start[HASHED_FROM..length]);
     let read = |at: u64, into: &mut [u8]| vfs.read_at(file, into, length as u64 + at).map_err(Flaw::reading);
-    let copied = flushing(vfs, sink, header.payload_len, Flaw::Sink, |written| {
-        stream(header.payload_len, read, |at, bytes| {
-            hasher.update(bytes);
-            sink.map_or(Ok(()), |sink| write_all(vfs, sink, bytes, at).map_err(Flaw::Sink))?;
-            written(bytes.len());
-            Ok(())
-        })
+    let handed_on = stream(header.payload_len, read, |at, bytes| {
+        hasher.update(bytes);
+        hand_on(at, bytes)
     })?;
     let sound = hex(hasher) == digits || mutant::is(Mutant::ChecksumUnchecked);
-    if copied != header.payload_len || !sound {
+    if handed_on != header.payload_len || !sound {
         return Err(Flaw::Damaged("its checksum is wrong"));
     }
     Ok(header)

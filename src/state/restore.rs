@@ -171,13 +171,13 @@ impl<V: Vfs> Shelf<'_, V> {
         let present = inspect(self.vfs, &spot.dir, &spot.name, spec.max_size).ok()?;
         let Present::File(file, meta) = present else { return None };
         self.ledger.recognise(&meta).filter(|known| known.generation == generation)?;
-        let same = generation::same_payload(self.vfs, &self.dir, generation, (&file, meta.size));
-        let (sealed, of) = generation::open(self.vfs, &self.dir, generation).ok().filter(|_| same)?;
+        let (sealed, of) = generation::open(self.vfs, &self.dir, generation).ok()?;
         // A damaged generation is found now, and not when there is nothing beside it any more.
         let identity = (self.component.as_str(), generation);
-        let header = generation::verify(self.vfs, (&sealed, &of), identity, None).ok()?;
+        let header = generation::verify_same(self.vfs, (&sealed, &of), identity, &file).ok()?;
         let after = self.vfs.meta(&file).ok()?;
-        ((after.size, after.mtime_ns) == (meta.size, meta.mtime_ns)).then_some((header, meta))
+        let whole = header.payload_len == meta.size;
+        (whole && (after.size, after.mtime_ns) == (meta.size, meta.mtime_ns)).then_some((header, meta))
     }
 
     /// An offer that nobody got must not count against the state. If that can't be written either, one of the

@@ -3,6 +3,7 @@
 mod clearing;
 mod crash;
 mod damage;
+mod edges;
 mod faults;
 mod inspecting;
 mod large;

@@ -473,6 +473,13 @@ impl Memory {
         self.undisturbed(|| self.try_replace(path, bytes));
     }
 
+    pub(super) fn remove(&self, path: &Path) {
+        self.undisturbed(|| {
+            let folder = self.open_path(path.parent().unwrap()).unwrap();
+            self.unlink(&folder, path.file_name().unwrap()).unwrap();
+        });
+    }
+
     /// What others do is not what fails.
     pub(super) fn undisturbed(&self, act: impl FnOnce()) {
         let (fault, count) = {

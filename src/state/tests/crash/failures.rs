@@ -13,7 +13,8 @@ const FAILURES: [Failure; 6] = [
     Failure::Short,
 ];
 
-const SUBJECTS: [&str; 6] = [
+const SUBJECTS: [&str; 7] = [
+    "a restore by a copy",
     "a save that leads to pruning",
     "a snapshot and an ordered stop",
     "a restore and its use",

@@ -144,9 +144,24 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..PLAIN
     },
     Scenario {
+        name: "a restore by a copy",
+        before: |run| {
+            run.hand_over("one");
+            run.disk.remove(&run.spec.file);
+        },
+        act: |run| {
+            let restore = run.start();
+            run.become_ready(&restore);
+        },
+        ..PLAIN
+    },
+    Scenario {
         name: "a restore on another file system",
         apart: true,
-        before: |run| run.hand_over("one"),
+        before: |run| {
+            run.hand_over("one");
+            run.disk.remove(&run.spec.file);
+        },
         act: |run| drop(run.start()),
         ..PLAIN
     },

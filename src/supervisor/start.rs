@@ -284,10 +284,8 @@ impl Supervisor {
         run.ready_since = Some(self.now);
         run.ask_at = self.next_ask(&run.spec);
         let waited = self.now.since(run.spawned_at);
-        let used = match (&run.restored, run.spec.state.as_ref()) {
-            (Some(restored), Some(state)) if state.once => Some(restored.generation),
-            (Some(_) | None, Some(_) | None) => None,
-        };
+        // Also with `once: false`: what is used is given again then, but no longer before what came after it.
+        let used = run.restored.as_ref().map(|restored| restored.generation);
         let (id, spec) = (run.id, Arc::clone(&run.spec));
         let reason = if spec.ready.is_some() {
             format!("its probe succeeded after {} ms", waited.as_millis())

@@ -40,8 +40,6 @@ pub struct Cleared {
     pub generations: Vec<(u64, u64)>,
     /// What bore the state file's name, and where it is now.
     pub set_aside: Option<(PathBuf, PathBuf)>,
-    /// Things that left the quarantine for it, which is bounded.
-    pub dropped: Vec<PathBuf>,
     /// A file that may have been the component's, and was not touched.
     pub left: Option<PathBuf>,
     /// The damaged ledger, which is in quarantine now.
@@ -124,9 +122,6 @@ impl Clearing {
         self.remove_generations(shelf)?;
         shelf.ledger.known.clear();
         shelf.save(Durability::Certain)?;
-        let after = quarantined(shelf);
-        let dropped = self.before.iter().filter(|name| !after.contains(name));
-        self.cleared.dropped = dropped.map(|name| shelf.path.join(QUARANTINE).join(name)).collect();
         Ok(self.cleared)
     }
 

@@ -16,9 +16,8 @@ use crate::types::Name;
 pub(super) const LEDGER: &str = "ledger";
 pub(super) const NEW_LEDGER: &str = ".ledger.new";
 pub(super) const QUARANTINE: &str = "quarantine";
-/// The bounds of a quarantine: so many things, so many bytes on the disk.
-const QUARANTINE_FILES: usize = 10;
-const QUARANTINE_BYTES: u64 = 256 << 20;
+/// A quarantine that holds more than this on the disk is warned of, in bytes; nothing in it is ever deleted.
+const LARGE: u64 = 256 << 20;
 
 /// Whether the ledger could be relied on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,7 +168,7 @@ impl<'a, V: Vfs> Shelf<'a, V> {
         self.vfs.sync_dir(&quarantine)?;
         // Or the next boot could find it at both places.
         self.vfs.sync_dir(from)?;
-        self.bound(&quarantine);
+        self.warn_if_large(&quarantine);
         Ok(self.path.join(QUARANTINE).join(new))
     }
 
@@ -185,7 +184,7 @@ impl<'a, V: Vfs> Shelf<'a, V> {
         let copy = create_anew(self.vfs, &quarantine, new.as_ref(), 0o600)?;
         generation::copy(self.vfs, file, &copy, limit)?;
         self.vfs.sync_dir(&quarantine)?;
-        self.bound(&quarantine);
+        self.warn_if_large(&quarantine);
         Ok(self.path.join(QUARANTINE).join(new))
     }
 
@@ -200,24 +199,19 @@ impl<'a, V: Vfs> Shelf<'a, V> {
         Ok((quarantine, format!("{:06}-{}-{short}", last.saturating_add(1), reason.slug())))
     }
 
-    /// Removes the oldest from quarantine until it is within its bounds; the newest always stays.
-    fn bound(&self, quarantine: &V::Dir) {
-        let Ok(mut names) = self.vfs.list(quarantine) else { return };
-        names.sort_by_key(|name| std::cmp::Reverse(order(name)));
-        let mut bytes = 0_u64;
-        for (index, name) in names.iter().enumerate() {
-            let Ok(meta) = self.vfs.stat(quarantine, name) else { continue };
-            bytes = bytes.saturating_add(meta.allocated);
-            if index == 0 || (index < QUARANTINE_FILES && bytes <= QUARANTINE_BYTES) {
-                continue;
-            }
-            let removed = match meta.kind {
-                Kind::Folder => self.vfs.remove_tree(quarantine, name),
-                _ => self.vfs.unlink(quarantine, name),
-            };
-            if let Err(error) = removed {
-                tracing::warn!(component = %self.component, %error, "the quarantine is not within its bounds");
-            }
+    /// What is not used is kept all the same (contract, section 5): to throw it away is the user's affair.
+    fn warn_if_large(&self, quarantine: &V::Dir) {
+        let Ok(names) = self.vfs.list(quarantine) else { return };
+        let sizes = names.iter().filter_map(|name| self.vfs.stat(quarantine, name).ok());
+        let bytes = sizes.fold(0_u64, |sum, meta| sum.saturating_add(meta.allocated));
+        if bytes > LARGE {
+            let (folder, megabytes) = (self.path.join(QUARANTINE), bytes >> 20);
+            tracing::warn!(
+                component = %self.component,
+                folder = %folder.display(),
+                megabytes,
+                "what was set aside is large; delete what nobody wants to look at"
+            );
         }
     }
 

@@ -170,9 +170,6 @@ impl Vfs for Faulty {
     fn unlink(&self, at: &OwnedFd, name: &OsStr) -> io::Result<()> {
         self.gate("unlink").and_then(|()| Os.unlink(at, name))
     }
-    fn remove_tree(&self, at: &OwnedFd, name: &OsStr) -> io::Result<()> {
-        self.gate("remove_tree").and_then(|()| Os.remove_tree(at, name))
-    }
 }
 
 /// A project with one component, whose state file is in a folder of the project.

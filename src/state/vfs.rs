@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
@@ -88,8 +88,6 @@ pub trait Vfs: Send + Sync + 'static {
     fn rename_new(&self, from: &Self::Dir, name: &OsStr, to: &Self::Dir, new: &OsStr) -> io::Result<()>;
     /// Removes a name that is not a folder's.
     fn unlink(&self, at: &Self::Dir, name: &OsStr) -> io::Result<()>;
-    /// Removes a folder and all that is in it.
-    fn remove_tree(&self, at: &Self::Dir, name: &OsStr) -> io::Result<()>;
 }
 
 /// The file system of the machine.
@@ -199,10 +197,6 @@ impl Vfs for Os {
 
     fn unlink(&self, at: &OwnedFd, name: &OsStr) -> io::Result<()> {
         Ok(retry_on_intr(|| fs::unlinkat(at, name, AtFlags::empty()))?)
-    }
-
-    fn remove_tree(&self, at: &OwnedFd, name: &OsStr) -> io::Result<()> {
-        std::fs::remove_dir_all(Path::new(&format!("/proc/self/fd/{}", at.as_raw_fd())).join(name))
     }
 }
 

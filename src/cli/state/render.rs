@@ -202,9 +202,6 @@ pub(super) fn cleared(states: &SavedStates, name: &Name, cleared: &Cleared) -> S
     if let Some((from, to)) = &cleared.set_aside {
         done.push(format!("moved {} to {}", near(states, from), near(states, to)));
     }
-    for dropped in &cleared.dropped {
-        done.push(format!("removed {}, as the quarantine is full", near(states, dropped)));
-    }
     if let Some(left) = &cleared.left {
         done.push(format!(
             "left {} alone, since no component that is cleared declares it",

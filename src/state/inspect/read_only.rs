@@ -98,7 +98,4 @@ impl<V: Vfs> Vfs for ReadOnly<V> {
     fn unlink(&self, _: &V::Dir, _: &OsStr) -> io::Result<()> {
         refused()
     }
-    fn remove_tree(&self, _: &V::Dir, _: &OsStr) -> io::Result<()> {
-        refused()
-    }
 }

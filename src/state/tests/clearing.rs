@@ -112,19 +112,6 @@ fn a_file_that_may_be_somebody_else_s_is_left_alone() {
 }
 
 #[test]
-fn what_the_quarantine_loses_by_it_is_told() {
-    let mut world = World::new();
-    world.hand_over("one");
-    let quarantine = world.shelf().join("quarantine");
-    std::fs::create_dir_all(&quarantine).unwrap();
-    for number in 1..=10 {
-        std::fs::write(quarantine.join(format!("{number:06}-damaged-x")), "x").unwrap();
-    }
-    let cleared = world.clear().unwrap();
-    assert_eq!(cleared.dropped, [quarantine.join("000001-damaged-x")]);
-}
-
-#[test]
 fn where_there_is_nothing_nothing_is_made() {
     let world = World::new();
     assert_eq!(world.clear().unwrap(), Cleared::default());

@@ -698,7 +698,4 @@ impl Vfs for Memory {
             Ok(())
         })
     }
-    fn remove_tree(&self, at: &u64, name: &OsStr) -> io::Result<()> {
-        self.unlink(at, name)
-    }
 }

@@ -100,9 +100,6 @@ impl Vfs for Recorder {
         self.named("unlinkat", name);
         Os.unlink(at, name)
     }
-    fn remove_tree(&self, at: &OwnedFd, name: &OsStr) -> io::Result<()> {
-        Os.remove_tree(at, name)
-    }
 }
 
 /// One save, a restore without and one with a copy, and its use, between two marks.

@@ -61,7 +61,7 @@ impl Supervisor {
         self.note(cid, cause, What::StopRequested { reason: reason.clone() });
         let failed = matches!(why, Why::NotReady(_));
         let stage = Stage::Asked { until };
-        let ending = Ending { run, why, exit: None, gone: false, stage, killed: false };
+        let ending = Ending { run, why, exit: None, gone: false, stage, killed: false, hung: false };
         self.enter(cid, Phase::Ending(ending), reason, None);
         self.out.push(Action::Signal { run: id, signal: rules.signal, scope: Scope::Group });
         if failed {
@@ -144,7 +144,7 @@ impl Supervisor {
         let stage = Stage::Asked { until: now + slot.spec.stop.timeout };
         let reason = format!("it ended with {exit}");
         let exit = Some((exit, now));
-        let ending = Ending { run, why: Why::Own, exit, gone: false, stage, killed: false };
+        let ending = Ending { run, why: Why::Own, exit, gone: false, stage, killed: false, hung: false };
         self.enter(cid, Phase::Ending(ending), reason, None);
         self.take_dependents_along(cid, false, None);
     }
@@ -247,7 +247,7 @@ impl Supervisor {
         let ending = match &slot.phase {
             Phase::Starting(run) | Phase::Ready(run) => {
                 let (run, why) = (run.clone(), Why::Unwanted("everything is force-killed".into()));
-                Ending { run, why, exit: None, gone: false, stage, killed: true }
+                Ending { run, why, exit: None, gone: false, stage, killed: true, hung: false }
             }
             Phase::Ending(ending) => match ending.stage {
                 Stage::Asked { .. } | Stage::Spared => Ending { stage, killed: true, ..ending.clone() },

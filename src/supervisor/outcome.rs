@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::record::{End, Sealed};
 use super::restart::Verdict;
-use super::slot::{Ended, Ending, Phase, Wanted, Why, is_thread};
+use super::slot::{Ended, Ending, Phase, Wanted, Why};
 use super::{Action, Supervisor};
 use crate::config::model::{OnFailure, Restart, RestartPolicy};
 use crate::types::{Cid, Exit, Signal};
@@ -15,8 +15,8 @@ impl Supervisor {
     pub(super) fn all_gone(&mut self, cid: Cid) {
         let Some(slot) = self.slot(cid) else { return };
         let Phase::Ending(ending) = &slot.phase else { return };
-        let Ending { run, why, exit, killed, .. } = ending.clone();
-        let mut ended = Ended { run, why, exit, killed, end: End::Crashed };
+        let Ending { run, why, exit, killed, hung, .. } = ending.clone();
+        let mut ended = Ended { run, why, exit, hung, end: End::Crashed };
         ended.end = match &ended.why {
             _ if killed => End::Crashed,
             Why::Own if succeeded(&ended, &slot.spec.restart) => End::Succeeded,
@@ -72,8 +72,9 @@ impl Supervisor {
     /// other thread's does.
     fn count_hung(&mut self, cid: Cid, ended: &Ended) {
         let now = self.now;
-        let hung = ended.killed && is_thread(&ended.run.spec) && ended.why != Why::Reexec;
-        if hung && let Some(slot) = self.slot_mut(cid) {
+        if ended.hung
+            && let Some(slot) = self.slot_mut(cid)
+        {
             slot.ledger.count(now);
         }
     }

@@ -8,6 +8,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,9 @@ use super::record::What;
 use super::slot::{Ending, Phase, Slot, Stage, Why, is_thread};
 use super::{Action, Supervisor};
 use crate::types::{Cid, Time};
+
+/// So long an upgrade waits at least for effects that are under way: there is no hurry.
+const EFFECTS: Duration = Duration::from_secs(10);
 
 /// A new image that is on its way.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -74,12 +78,14 @@ impl Supervisor {
         }
         let threads = self.slots.iter().flatten().filter(|slot| living_thread(slot));
         let longest = threads.map(|slot| slot.spec.stop.timeout + slot.spec.stop.join_timeout).max();
-        self.begin_reexec(Some(program), self.now + longest.unwrap_or_default(), cause);
+        let wait = longest.unwrap_or_default().max(EFFECTS);
+        self.begin_reexec(Some(program), self.now + wait, cause);
     }
 
     fn begin_reexec(&mut self, program: Option<PathBuf>, until: Time, seq: u64) {
         if let Some(reexec) = &mut self.reexec {
             reexec.program = reexec.program.take().or(program);
+            reexec.until = reexec.until.min(until);
             return;
         }
         self.reexec = Some(Reexec { seq, program, until, stage: Coming::Threads });
@@ -143,17 +149,31 @@ impl Supervisor {
         }
     }
 
-    /// Everything goes on as it was, and who does not return is stuck.
+    /// Everything goes on as it was, and who does not return is stuck; but if it was another program that
+    /// could not take over, this one still can.
     pub(super) fn reexec_failed(&mut self, error: String) {
         let Some(reexec) = self.reexec.take() else { return };
         self.record(None, Some(reexec.seq), What::ReexecFailed { error: error.clone() });
-        for cid in self.living_threads() {
-            let killed = |phase: &Phase| matches!(phase, Phase::Ending(ending) if matches!(ending.stage, Stage::Killed { .. }));
-            if self.slot(cid).is_some_and(|slot| killed(&slot.phase)) {
-                self.give_up(cid, format!("its thread does not return, and there is no new image: {error}"));
-            }
+        let forced = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.forced);
+        let hung = self.hung_threads();
+        if reexec.program.is_some() && !hung.is_empty() && !forced {
+            return self.begin_reexec(None, self.now, reexec.seq);
+        }
+        for cid in hung {
+            self.give_up(cid, format!("its thread does not return, and there is no new image: {error}"));
         }
         self.resume();
+    }
+
+    /// The components whose thread does not return.
+    fn hung_threads(&self) -> Vec<Cid> {
+        let hung = |slot: &Slot| match &slot.phase {
+            Phase::Ending(ending) => matches!(ending.stage, Stage::Killed { .. }),
+            _ => false,
+        };
+        let mut all = self.living_threads();
+        all.retain(|cid| self.slot(*cid).is_some_and(hung));
+        all
     }
 
     /// The force-kill of whatever a thread was doing.
@@ -167,9 +187,9 @@ impl Supervisor {
             Phase::Spawning(run) | Phase::Starting(run) | Phase::Ready(run) => {
                 let why = slot.wish.take().map_or(Why::Reexec, |wish| wish.why);
                 let stage = Stage::Killed { until };
-                Ending { run: run.clone(), why, exit: None, gone: false, stage, killed: true }
+                Ending { run: run.clone(), why, exit: None, gone: false, stage, killed: true, hung: false }
             }
-            Phase::Ending(ending) => Ending { killed: true, ..ending.clone() },
+            Phase::Ending(ending) => Ending { killed: true, hung, ..ending.clone() },
             _ => return,
         };
         self.enter(cid, Phase::Ending(ending), "its thread is gone with the old image", Some(cause));

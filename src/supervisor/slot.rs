@@ -150,6 +150,8 @@ pub(crate) struct Ending {
     pub(crate) stage: Stage,
     /// Whether something had to be force-killed.
     pub(crate) killed: bool,
+    /// Whether it was a thread that did not return, and that a new image has ended.
+    pub(crate) hung: bool,
 }
 
 /// How far an ending is.
@@ -184,8 +186,8 @@ pub(crate) struct Ended {
     pub(crate) run: Run,
     pub(crate) why: Why,
     pub(crate) exit: Option<(Exit, Time)>,
-    /// Whether it had to be force-killed.
-    pub(crate) killed: bool,
+    /// Whether it was a thread that did not return.
+    pub(crate) hung: bool,
     /// As it matters to its state.
     pub(crate) end: End,
 }

@@ -204,7 +204,7 @@ impl Supervisor {
         let open = matches!(self.start_gate(slot), Gate::Open) && !self.holds_back(slot);
         if self.unwanted(slot) || !current || !open {
             run.restored = restored;
-            let ended = Ended { run, why: Why::TakenBack, exit: None, killed: false, end: End::Ordered };
+            let ended = Ended { run, why: Why::TakenBack, exit: None, hung: false, end: End::Ordered };
             return self.seal(cid, ended);
         }
         if let Some(slot) = self.slot_mut(cid) {
@@ -254,7 +254,7 @@ impl Supervisor {
         };
         let outdated = slot.wish.as_ref().is_some_and(|wish| wish.why.starts_again());
         slot.again |= outdated || !same_start(&run.spec, &slot.spec);
-        let ended = Ended { run, why: Why::NotStarted(error), exit: None, killed: false, end: End::Ordered };
+        let ended = Ended { run, why: Why::NotStarted(error), exit: None, hung: false, end: End::Ordered };
         if prepared { self.seal(cid, ended) } else { self.conclude(cid, &ended) }
     }
 

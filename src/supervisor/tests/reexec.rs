@@ -183,6 +183,53 @@ fn deadlines_and_counts_go_on_in_the_new_image() {
     assert!(play.took().ends_with("kill api"), "5 s after it was asked to stop");
 }
 
+#[test]
+fn a_thread_that_was_only_slow_counts_no_restart() {
+    let mut play = Play::with("loop@; clock@", |project| {
+        edit(project, "clock", |spec| Arc::make_mut(&mut spec.stop).timeout = ms(20_000));
+    });
+    play.restart("clock");
+    play.restart("loop");
+    play.hangs("loop");
+    play.after(1_000);
+    play.new_image();
+    play.says("clock", RunEvent::OutputEnded);
+    play.says("loop", RunEvent::OutputEnded);
+    assert_eq!(play.states(), "clock=ready loop=ready");
+    let restarts: Vec<u32> = play.core.views().map(|view| view.restarts).collect();
+    assert_eq!(restarts, [0, 1]);
+}
+
+#[test]
+fn a_hang_hurries_an_upgrade_and_outlives_its_failure() {
+    let mut play = Play::of("loop@; clock@");
+    play.restart("loop");
+    play.after(4_000);
+    play.tell(Event::Command(Command::Upgrade("/new/orch".into())));
+    play.took();
+    play.hangs("loop");
+    play.after(1_000);
+    assert!(play.took().ends_with("reexec /new/orch"), "not later than half of join_timeout");
+    play.tell(Event::ReexecFailed { error: "no such file".to_owned() });
+    assert_eq!(play.took(), "reexec", "this program can end the hung thread all the same");
+    play.new_image();
+    play.says("loop", RunEvent::OutputEnded);
+    assert_eq!(play.state("loop"), "ready");
+}
+
+#[test]
+fn an_upgrade_waits_for_effects_also_without_threads() {
+    let mut play = Play::of("api; web");
+    play.silent();
+    play.restart("web");
+    play.gone("web");
+    play.took();
+    play.tell(Event::Command(Command::Upgrade("/new/orch".into())));
+    assert_eq!(play.took(), "");
+    play.prepared("web");
+    assert_eq!(play.took(), "reexec /new/orch");
+}
+
 // ── Snapshots ──────────────────────────────────────────────────────────────────────────────────────────────
 
 fn stateful(every: u64) -> Box<State> {

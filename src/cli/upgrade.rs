@@ -1,6 +1,6 @@
 //! `orch upgrade`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::args::UpgradeArgs;
 use super::exit::Exit;
@@ -9,16 +9,16 @@ use crate::config::{LoadOptions, load};
 use crate::runtime::{UpgradeError, answer, upgrade as run};
 
 pub(super) fn upgrade(args: &UpgradeArgs) -> Exit {
-    let file = match file(args.file.as_deref()) {
-        Ok(file) => file,
-        Err(exit) => return exit,
-    };
     let program = match args.program.clone().map_or_else(std::env::current_exe, std::path::absolute) {
         Ok(program) => program,
         Err(error) => return complain(&format!("can't tell which program is meant: {error}")),
     };
-    let dir = args.state_dir.clone().or_else(state_dir);
-    let dir = dir.unwrap_or_else(|| project_state_dir(file));
+    let named =
+        args.state_dir.clone().or_else(|| own_project().filter(|_| args.file.is_none())).or_else(state_dir);
+    let dir = match named.map_or_else(|| file(args.file.as_deref()).map(project_state_dir), Ok) {
+        Ok(dir) => dir,
+        Err(exit) => return exit,
+    };
     match run(&dir, &program) {
         Ok(version) => {
             let program = program.display();
@@ -34,6 +34,11 @@ pub(super) fn upgrade(args: &UpgradeArgs) -> Exit {
         }
         Err(UpgradeError::Failed(error)) => complain(&format!("can't ask the running orch: {error}")),
     }
+}
+
+/// The state directory of the orch that this process is a component of.
+fn own_project() -> Option<PathBuf> {
+    PathBuf::from(std::env::var_os("ORCH_CONTROL")?).parent().map(Path::to_path_buf)
 }
 
 /// As the file has it; one with mistakes has it beside itself.

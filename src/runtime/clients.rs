@@ -170,6 +170,11 @@ impl Clients {
         self.upgrading = Some(reply);
     }
 
+    /// Whether somebody waits for that.
+    pub(crate) fn is_upgrading(&self) -> bool {
+        self.upgrading.is_some()
+    }
+
     /// orch goes on as it was.
     pub(crate) fn not_upgraded(&mut self, error: &str) {
         if let Some(reply) = self.upgrading.take() {

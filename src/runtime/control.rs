@@ -72,14 +72,16 @@ pub(super) async fn connect(state_dir: &Path) -> io::Result<UnixStream> {
 }
 
 /// Serves, until the runtime ends.
-pub(crate) fn serve(listener: &OwnedFd, inbox: &Inbox) -> io::Result<()> {
+pub(crate) fn serve(listener: &OwnedFd, inbox: &Inbox, images: u64) -> io::Result<()> {
     let listener = std::os::unix::net::UnixListener::from(listener.try_clone()?);
     listener.set_nonblocking(true)?;
     let (listener, inbox) = (UnixListener::from_std(listener)?, inbox.clone());
     tokio::spawn(async move {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) if is_own_user(&stream) => drop(tokio::spawn(answer(stream, inbox.clone()))),
+                Ok((stream, _)) if is_own_user(&stream) => {
+                    drop(tokio::spawn(answer(stream, inbox.clone(), images)))
+                }
                 Ok(_) => {}
                 // Descriptors are used up; some will be free again.
                 Err(error) => {
@@ -96,24 +98,25 @@ fn is_own_user(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == rustix::process::geteuid().as_raw())
 }
 
-async fn answer(stream: UnixStream, inbox: Inbox) {
-    let service = service_fn(|request| route(request, inbox.clone()));
+async fn answer(stream: UnixStream, inbox: Inbox, images: u64) {
+    let service = service_fn(|request| route(request, inbox.clone(), images));
     // Who goes away before the answer has a reason.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 type Answer = Result<Response<Full<Bytes>>, Infallible>;
 
-async fn route(request: Request<Incoming>, inbox: Inbox) -> Answer {
+async fn route(request: Request<Incoming>, inbox: Inbox, images: u64) -> Answer {
     match (request.method(), request.uri().path()) {
-        (&Method::GET, "/v1/version") => Ok(Response::new(Full::from(version().to_string()))),
+        (&Method::GET, "/v1/version") => Ok(Response::new(Full::from(version(images).to_string()))),
         (&Method::POST, "/v1/upgrade") => upgrade(request, &inbox).await,
         (_, path) => refuse(StatusCode::NOT_FOUND, &format!("there is no {path}")),
     }
 }
 
-fn version() -> Value {
-    json!({"version": env!("CARGO_PKG_VERSION"), "pid": std::process::id()})
+/// Which orch this is; `images` tells two apart that are the same program.
+fn version(images: u64) -> Value {
+    json!({"version": env!("CARGO_PKG_VERSION"), "pid": std::process::id(), "images": images})
 }
 
 /// Answered only if it fails: else the connection ends with the image.
@@ -123,6 +126,9 @@ async fn upgrade(request: Request<Incoming>, inbox: &Inbox) -> Answer {
     let Some(program) = body.as_ref().and_then(|body| body["path"].as_str()) else {
         return refuse(StatusCode::BAD_REQUEST, "the body has no `path`");
     };
+    if !Path::new(program).is_absolute() {
+        return refuse(StatusCode::BAD_REQUEST, "`path` is not absolute");
+    }
     let (reply, failed) = oneshot::channel();
     drop(inbox.send(Message::Upgrade { program: program.into(), reply }));
     let error = failed.await.unwrap_or_else(|_| "orch is ending".to_owned());

@@ -70,6 +70,8 @@ pub(crate) struct Driver {
     pub(crate) excluded: Vec<PathBuf>,
     pub(crate) excluded_for: Option<Arc<Project>>,
     pub(crate) clients: Clients,
+    /// How many images this one has replaced.
+    pub(crate) images: u64,
     pub(crate) exit: Option<u8>,
     /// A new image is to take over.
     pub(crate) reexec: Option<Option<PathBuf>>,
@@ -114,6 +116,7 @@ impl Driver {
             excluded: Vec::new(),
             excluded_for: None,
             clients: Clients::default(),
+            images: 0,
             exit: None,
             reexec: None,
         }
@@ -209,7 +212,7 @@ impl Driver {
             Message::Help { ticket, run, command, reply } => self.help(ticket, run, &command, reply),
             Message::EndHelp { ticket } => self.end_help(ticket),
             Message::Upgrade { program, reply } => self.upgrade(program, reply),
-            Message::Candidate { program, verdict, reply } => self.candidate(program, verdict, reply),
+            Message::Candidate { program, verdict } => self.candidate(program, verdict),
             Message::Reloaded(loaded) => self.reloaded(loaded),
             Message::Command { command, reply } => self.commanded(command, reply),
             Message::Shutdown { force } => self.shut_down(force),

@@ -1,8 +1,9 @@
 //! What one image of orch leaves to the next: a document in a memory file, whose number the environment tells,
 //! and descriptors that it refers to by their place in a list.
 
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,9 +24,9 @@ use crate::watch::{WatchHandover, WatchReport};
 /// Where the environment says that there is one, and in which descriptor.
 pub(crate) const VARIABLE: &str = "ORCH_HANDOVER";
 
-/// The form of the document. Whoever changes what it holds raises this; then an orch refuses to become one that
-/// reads another form, and nothing has happened.
-pub(crate) const FORM: u32 = 1;
+/// The form of the document, and of what the keeper is told. Whoever changes one of them raises this, as
+/// `tests/tidy` demands; then an orch refuses to become one that reads another form, and nothing has happened.
+pub(crate) const FORM: u32 = 2;
 
 /// The document.
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,6 +47,8 @@ pub(crate) struct Handover {
     pub(crate) helpers: Vec<(u64, UnitId)>,
     pub(crate) next_unit: u32,
     pub(crate) next_ticket: u64,
+    /// How many images there were before the one that it is for, in this process.
+    pub(crate) images: u64,
     pub(crate) observed: Vec<(Cid, Arc<Component>)>,
     /// The env files that are watched with the YAML file.
     pub(crate) env_files: Vec<std::path::PathBuf>,
@@ -77,6 +80,7 @@ pub(crate) struct Running {
 pub(crate) enum Heard {
     Run(RunId, RunEvent),
     Command(Command),
+    Shutdown { force: bool },
     Runner(RunnerReport),
     Output(OutputReport),
     Watch(WatchReport),
@@ -157,29 +161,25 @@ impl Handover {
         Ok(file.into_inner().map_err(io::IntoInnerError::into_error)?.into())
     }
 
-    /// Takes what an earlier image of this process has left, if there is one.
+    /// Takes what an earlier image of this process has left, if there is one, and `is_its` says of the options
+    /// that it is the caller's.
     ///
     /// # Errors
     /// There is one, and it can't be read: then nothing is left but to end.
-    pub(crate) fn take() -> io::Result<Option<(Self, Descriptors)>> {
+    pub(crate) fn take(is_its: impl FnOnce(&UpOptions) -> bool) -> io::Result<Option<(Self, Descriptors)>> {
         static TAKEN: AtomicBool = AtomicBool::new(false);
-        let Some(number) = std::env::var_os(VARIABLE) else { return Ok(None) };
-        // A second project in this process is another one.
-        if TAKEN.swap(true, Ordering::Relaxed) {
+        let Some(number) = number() else { return Ok(None) };
+        if TAKEN.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let number = number.to_str().and_then(|text| text.parse::<RawFd>().ok());
-        let number =
-            number.ok_or_else(|| io::Error::other(format!("{VARIABLE} is no descriptor's number")))?;
-        let Some(file) = exec::inherited(&[number])?.pop() else { return Ok(None) };
-        let mut file = std::fs::File::from(file);
-        let mut text = Vec::new();
-        file.rewind()?;
-        file.read_to_end(&mut text)?;
-        let handover: Self = serde_json::from_slice(&text)?;
+        let handover: Self = serde_json::from_slice(&read(number)?)?;
         if handover.pid != std::process::id() || handover.form != FORM {
             return Err(io::Error::other("it is for another process, or of another form"));
         }
+        if !is_its(&handover.options) || TAKEN.swap(true, Ordering::Relaxed) {
+            return Ok(None);
+        }
+        drop(exec::inherited(&[number])?);
         let fds = Descriptors::inherited(&handover.fds)?;
         Ok(Some((handover, fds)))
     }
@@ -187,6 +187,26 @@ impl Handover {
     /// Whether an earlier image of this process has left one.
     #[must_use]
     pub(crate) fn is_there() -> bool {
-        std::env::var_os(VARIABLE).is_some()
+        number().is_some()
     }
+}
+
+/// What the environment says for this process; a child that has inherited the words has no part in it.
+pub(crate) fn value(document: &OwnedFd) -> String {
+    format!("{}:{}", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(document))
+}
+
+fn number() -> Option<RawFd> {
+    let value = std::env::var(VARIABLE).ok()?;
+    let (pid, number) = value.split_once(':')?;
+    (pid.parse() == Ok(std::process::id())).then(|| number.parse().ok()).flatten()
+}
+
+/// Reads the document, without taking its descriptor.
+fn read(number: RawFd) -> io::Result<Vec<u8>> {
+    let path = format!("/proc/self/fd/{number}");
+    if !std::fs::read_link(&path)?.as_os_str().as_bytes().starts_with(b"/memfd:orch-handover") {
+        return Err(io::Error::other(format!("{VARIABLE} names a descriptor that is none of orch's")));
+    }
+    std::fs::read(path)
 }

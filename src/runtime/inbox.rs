@@ -87,8 +87,6 @@ pub(crate) enum Message {
         program: PathBuf,
         /// Its answer.
         verdict: Result<(), String>,
-        /// As in [`Message::Upgrade`].
-        reply: oneshot::Sender<String>,
     },
     /// The file was read again; `None`: reading it broke.
     Reloaded(Option<Box<Loaded>>),

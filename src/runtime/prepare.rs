@@ -58,6 +58,16 @@ impl States {
         Arc::strong_count(&self.store) == 1
     }
 
+    /// Waits until no call is under way, for so long at the most; whether none is. Others may still come.
+    pub(crate) async fn idle(&self, patience: Duration) -> bool {
+        let none = async {
+            while self.calls.try_write().is_err() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(patience, none).await.is_ok()
+    }
+
     /// The store itself, if nobody has anything to do with it any more.
     pub(crate) fn into_store(self) -> Result<Store, Self> {
         let Self { store, turns, calls } = self;

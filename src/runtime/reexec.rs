@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +20,7 @@ use super::announce::Announcer;
 use super::clients::Clients;
 use super::driver::{Driver, Life, Parts, Purpose};
 use super::exec::{self, Image};
-use super::handover::{Descriptors, FORM, Handover, Heard, Places, Running, VARIABLE};
+use super::handover::{self, Descriptors, FORM, Handover, Heard, Places, Running, VARIABLE};
 use super::home::Home;
 use super::inbox::{Inbox, Message};
 use super::journal::Journal;
@@ -34,7 +34,7 @@ use crate::output::{Output, OutputHandover};
 use crate::runner::keeper::{self, Keeper};
 use crate::runner::thread::ThreadRunner;
 use crate::state::Store;
-use crate::supervisor::{Command, Event, Supervisor};
+use crate::supervisor::{Event, Supervisor};
 use crate::types::{Cid, RunId, UnitId};
 use crate::watch::{WatchHandover, Watcher};
 
@@ -68,18 +68,27 @@ pub(crate) async fn replace(
 ) -> Result<(Driver, String), String> {
     let program = program.unwrap_or_else(|| PathBuf::from(exec::SAME));
     driver.let_go_of_helpers();
-    if !driver.parts.states.settled(STORE).await {
+    if !driver.parts.states.idle(STORE).await {
         return Ok((driver, "the state store is still at work".to_owned()));
     }
     let diverted = match divert(&driver) {
         Ok(diverted) => diverted,
         Err(error) => return Ok((driver, format!("signals could be lost: {error}"))),
     };
-    // What was heard before that is answered by this image.
-    while let Some(signalled) = listening.pending().await {
-        driver.signalled(&signalled);
+    // What was heard before that is answered by this image; also what is only on its way from the handler to
+    // the streams, which are filled when the loop has nothing to do.
+    for _ in 0..3 {
+        tokio::task::yield_now().await;
+        while let Some(signalled) = listening.pending().await {
+            driver.signalled(&signalled);
+        }
     }
-    let (mut driver, error) = match take_apart(driver, messages, listening.has_terminal()) {
+    // They may have ended the project: there is nothing to hand over then.
+    let taken = match driver.exit {
+        Some(_) => Err(Failed::AsBefore(Box::new(driver), "the project has ended".to_owned())),
+        None => take_apart(driver, messages, listening.has_terminal()),
+    };
+    let (mut driver, error) = match taken {
         Ok((mut handover, mut fds, rest)) => {
             let error = match diverted.as_ref().map(Diverted::notes).transpose() {
                 Ok(notes) => {
@@ -108,7 +117,7 @@ fn divert(driver: &Driver) -> io::Result<Option<Diverted>> {
 fn exec(handover: &mut Handover, fds: &Descriptors, program: &Path) -> String {
     let mut attempt = || -> io::Result<Infallible> {
         let document = handover.write(fds)?;
-        let image = Image::new(program, (VARIABLE, document.as_raw_fd().to_string()))?;
+        let image = Image::new(program, (VARIABLE, handover::value(&document)))?;
         let mut kept = fds.all();
         kept.push(document.as_fd());
         image.exec(&kept)
@@ -128,6 +137,8 @@ pub(crate) struct Rest {
     pub(crate) environment: Environment,
     pub(crate) inbox: Inbox,
     pub(crate) clients: Clients,
+    /// What was heard and not taken, whole; `None` in a new image, which has the handover's.
+    pub(crate) messages: Option<Vec<Message>>,
 }
 
 /// Why there is no new image.
@@ -153,8 +164,8 @@ fn give_hands(mut driver: Driver) -> Result<(Shell, Given), Failed> {
     if !driver.parts.states.is_free() {
         return as_before(driver, "the state store is still at work".to_owned());
     }
-    let home = match driver.parts.home.duplicates() {
-        Ok(home) => home,
+    let locks = match driver.parts.home.duplicates() {
+        Ok(locks) => locks,
         Err(error) => return as_before(driver, format!("can't keep the project's locks: {error}")),
     };
     let watch = match driver.parts.watcher.take().map(|it| it.hand_over(WATCHER)).transpose() {
@@ -186,12 +197,14 @@ fn give_hands(mut driver: Driver) -> Result<(Shell, Given), Failed> {
         }
     };
     let Parts { core, options, states, threads, journal, announcer, reloader, .. } = driver.parts;
-    let Driver { lives, helping, tickets, next_unit, observed, clients, .. } = driver;
+    let Driver { lives, helping, tickets, next_unit, observed, clients, images, .. } = driver;
     let Parts { home: locked, control, environment, inbox, .. } = driver.parts;
-    let rest = Rest { threads, journal, announcer, reloader, home: locked, environment, inbox, clients };
-    let shell = Shell { core, options, states, lives, helping, tickets, next_unit, observed, rest };
+    let home = locked;
+    let messages = None;
+    let rest = Rest { threads, journal, announcer, reloader, home, environment, inbox, clients, messages };
+    let shell = Shell { core, options, states, lives, helping, tickets, next_unit, observed, images, rest };
     let control = control.into_iter().collect();
-    Ok((shell, Given { watch, output, keeper, home, control }))
+    Ok((shell, Given { watch, output, keeper, home: locks, control }))
 }
 
 /// What is left of a driver whose hands are given away.
@@ -204,6 +217,7 @@ struct Shell {
     tickets: Arc<AtomicU64>,
     next_unit: u32,
     observed: BTreeMap<Cid, Arc<Component>>,
+    images: u64,
     rest: Rest,
 }
 
@@ -213,13 +227,14 @@ fn take_apart(
     had_terminal: bool,
 ) -> Result<(Handover, Descriptors, Rest), Failed> {
     let (shell, given) = give_hands(driver)?;
-    let Shell { core, options, states, lives, helping, tickets, next_unit, observed, rest } = shell;
+    let Shell { core, options, states, lives, helping, tickets, next_unit, observed, images, rest } = shell;
     // Nobody has begun anything since it was found to be free.
     let store = states.into_store().map_err(|_| Failed::Lost("the state store is at work".to_owned()))?;
     let (store, store_fds) = store.hand_over();
     let (runs, stdins) = leave_runs(lives);
     // Last, for until here the hands may have reported.
-    let drained = drain(messages);
+    let messages = drain(messages);
+    let reloaded = messages.iter().any(|message| matches!(message, Message::Reloaded(_)));
     let (output, output_fds) = given.output;
     let (keeper, socket) = given.keeper;
     let handover = Handover {
@@ -236,11 +251,12 @@ fn take_apart(
         helpers: helping.into_iter().collect(),
         next_unit,
         next_ticket: tickets.load(Ordering::Relaxed),
+        images: images + 1,
         observed: observed.into_iter().collect(),
         env_files: rest.reloader.env_files(),
         had_terminal,
-        reload: rest.reloader.is_reading() || drained.reload,
-        messages: drained.messages,
+        reload: rest.reloader.is_reading() || reloaded,
+        messages: messages.iter().filter_map(heard).collect(),
         fds: Places::default(),
     };
     let (home, control) = (given.home, given.control);
@@ -253,7 +269,7 @@ fn take_apart(
         control,
         signals: Vec::new(),
     };
-    Ok((handover, fds, rest))
+    Ok((handover, fds, Rest { messages: Some(messages), ..rest }))
 }
 
 /// Puts a driver together, in whichever image. What had been heard is in its inbox; the caller says behind
@@ -262,9 +278,12 @@ fn take_apart(
 /// # Errors
 /// A hand can't go on: the system has no thread or descriptor left, or two things don't belong together.
 pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> Result<Driver, String> {
-    let Rest { threads, journal, announcer, mut reloader, home, environment, inbox, clients } = rest;
-    for heard in handover.messages {
-        drop(inbox.send(heard.into()));
+    let Rest { threads, journal, announcer, mut reloader, home, environment, inbox, clients, messages } =
+        rest;
+    let from_before = || handover.messages.into_iter().map(Message::from).collect();
+    let same_image = messages.is_some();
+    for message in messages.unwrap_or_else(from_before) {
+        drop(inbox.send(message));
     }
     let (options, project) = (handover.options, Arc::clone(handover.core.project()));
     let output = adopt_output(&options, &project, &inbox, (handover.output, fds.output))?;
@@ -275,11 +294,13 @@ pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> 
     let store = Store::adopt(&project.state_dir, replaced(&inbox), handover.store, fds.store);
     let states = States::new(store.map_err(|error| why(&error))?);
     let watcher = adopt_watcher(&inbox, handover.watch)?;
-    reloader.forget_reading();
-    reloader.watched_already(handover.env_files);
-    if handover.reload {
-        reloader.begin_again();
-        drop(inbox.send(Message::Reloaded(None)));
+    // In the same image, whoever reads the file still tells.
+    if !same_image {
+        reloader.watched_already(handover.env_files);
+        if handover.reload {
+            reloader.begin_again();
+            drop(inbox.send(Message::Reloaded(None)));
+        }
     }
     let (core, control) = (handover.core, fds.control.into_iter().next());
     let parts = Parts {
@@ -305,6 +326,7 @@ pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> 
     driver.next_unit = handover.next_unit;
     driver.observed = handover.observed.into_iter().collect();
     driver.clients = clients;
+    driver.images = handover.images - u64::from(same_image);
     driver.exclude_as_known();
     Ok(driver)
 }
@@ -362,39 +384,28 @@ fn take_runs(
     (units, lives)
 }
 
-/// What was heard and not taken.
-#[derive(Default)]
-struct Drained {
-    messages: Vec<Heard>,
-    /// The file had been read.
-    reload: bool,
+/// All that was heard and not taken.
+fn drain(messages: &mut Messages) -> Vec<Message> {
+    std::iter::from_fn(|| messages.try_recv().ok()).collect()
 }
 
-fn drain(messages: &mut Messages) -> Drained {
-    let mut drained = Drained::default();
-    while let Ok(message) = messages.try_recv() {
-        drained.messages.extend(match message {
-            Message::Core(Event::Run(run, event)) => Some(Heard::Run(run, event)),
-            Message::Core(Event::Command(command)) | Message::Command { command, .. } => {
-                Some(Heard::Command(command))
-            }
-            Message::Shutdown { .. } => Some(Heard::Command(Command::Shutdown)),
-            Message::Runner(report) => Some(Heard::Runner(report)),
-            Message::Output(report) => Some(Heard::Output(report)),
-            Message::Watch(report) => Some(Heard::Watch(report)),
-            Message::Reloaded(_) => {
-                drained.reload = true;
-                None
-            }
-            // Asked for again by the core, or by nobody who is there any more.
-            Message::Core(_) | Message::Probe(_) | Message::Help { .. } | Message::EndHelp { .. } => None,
-            // Told again by the store.
-            Message::Replaced { .. } => None,
-            Message::Views { .. } | Message::Subscribe { .. } => None,
-            Message::Upgrade { .. } | Message::Candidate { .. } => None,
-        });
+/// What of a message means something to another image.
+fn heard(message: &Message) -> Option<Heard> {
+    match message {
+        Message::Core(Event::Run(run, event)) => Some(Heard::Run(*run, event.clone())),
+        Message::Core(Event::Command(command)) | Message::Command { command, .. } => {
+            Some(Heard::Command(command.clone()))
+        }
+        Message::Shutdown { force } => Some(Heard::Shutdown { force: *force }),
+        Message::Runner(report) => Some(Heard::Runner(report.clone())),
+        Message::Output(report) => Some(Heard::Output(report.clone())),
+        Message::Watch(report) => Some(Heard::Watch(report.clone())),
+        // Asked for again by the core, told again by the store, or for nobody who is there any more.
+        Message::Core(_) | Message::Probe(_) | Message::Help { .. } | Message::EndHelp { .. } => None,
+        Message::Replaced { .. } | Message::Reloaded(_) => None,
+        Message::Views { .. } | Message::Subscribe { .. } => None,
+        Message::Upgrade { .. } | Message::Candidate { .. } => None,
     }
-    drained
 }
 
 impl From<Heard> for Message {
@@ -402,6 +413,7 @@ impl From<Heard> for Message {
         match heard {
             Heard::Run(run, event) => Self::Core(Event::Run(run, event)),
             Heard::Command(command) => Self::Core(Event::Command(command)),
+            Heard::Shutdown { force } => Self::Shutdown { force },
             Heard::Runner(report) => Self::Runner(report),
             Heard::Output(report) => Self::Output(report),
             Heard::Watch(report) => Self::Watch(report),

@@ -95,11 +95,6 @@ impl Reloader {
         self.reading
     }
 
-    /// Whoever reads it has nobody to tell.
-    pub(crate) fn forget_reading(&mut self) {
-        (self.reading, self.again) = (false, false);
-    }
-
     /// It is being read, in vain, and is to be read once more.
     pub(crate) fn begin_again(&mut self) {
         (self.reading, self.again) = (true, true);

@@ -141,7 +141,10 @@ pub fn takes_over() -> bool {
 /// When it can't begin.
 pub fn assemble(options: &UpOptions, registry: Arc<Registry>) -> Result<Assembled, UpError> {
     let failed = |error: String| UpError::Failed(format!("can't take over from the image before: {error}"));
-    match Handover::take().map_err(|error| failed(error.to_string()))? {
+    // An orch command has one project, and what it was told is for the first image.
+    let is_its =
+        |of: &UpOptions| of.upgrade || (&of.file, &of.state_dir) == (&options.file, &options.state_dir);
+    match Handover::take(is_its).map_err(|error| failed(error.to_string()))? {
         Some((handover, fds)) => take_over(handover, fds, &registry).map_err(failed),
         None => begin(options, registry),
     }
@@ -172,6 +175,7 @@ fn take_over(
         environment: std::env::vars_os().collect(),
         inbox: inbox.clone(),
         clients: Clients::default(),
+        messages: None,
     };
     let before = Some(Before { had_terminal: handover.had_terminal, notes: fds.signals.pop() });
     let driver = reexec::put_together(handover, fds, rest)?;
@@ -292,7 +296,7 @@ impl Assembled {
             driver.signalled(&signals.meaning(number));
         }
         if let Some(listener) = &driver.parts.control
-            && let Err(error) = control::serve(listener, &driver.parts.inbox)
+            && let Err(error) = control::serve(listener, &driver.parts.inbox, driver.images)
         {
             tracing::warn!(%error, "the control socket is not served");
         }

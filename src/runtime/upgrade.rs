@@ -83,7 +83,7 @@ impl Driver {
                 "it is a program with orch in it, and no orch can take its place".to_owned(),
             ));
         }
-        if self.parts.core.is_replacing() || self.parts.core.is_ending() {
+        if self.parts.core.is_replacing() || self.parts.core.is_ending() || self.clients.is_upgrading() {
             return Err((reply, "orch is ending, or becoming another image already".to_owned()));
         }
         let (stdin, (read, write)) = match self.show_core().and_then(|shown| Ok((shown, pipe()?))) {
@@ -104,6 +104,7 @@ impl Driver {
             extra: Vec::new(),
         };
         self.parts.keeper.spawn(unit, spec);
+        self.clients.upgrading(reply);
         let inbox = self.parts.inbox.clone();
         tokio::spawn(async move {
             let verdict = match tokio::time::timeout(LIMIT, ended).await {
@@ -113,7 +114,7 @@ impl Driver {
                 Err(_) => Err(format!("no answer within {} s", LIMIT.as_secs())),
             };
             drop(inbox.send(Message::EndHelp { ticket }));
-            drop(inbox.send(Message::Candidate { program, verdict, reply }));
+            drop(inbox.send(Message::Candidate { program, verdict }));
         });
         Ok(())
     }
@@ -129,19 +130,12 @@ impl Driver {
     }
 
     /// The program has answered.
-    pub(super) fn candidate(
-        &mut self,
-        program: PathBuf,
-        verdict: Result<(), String>,
-        reply: oneshot::Sender<String>,
-    ) {
+    pub(super) fn candidate(&mut self, program: PathBuf, verdict: Result<(), String>) {
         match verdict {
-            Ok(()) => {
-                self.clients.upgrading(reply);
-                self.step(Event::Command(Command::Upgrade(program)));
-            }
+            Ok(()) if self.parts.core.is_ending() => self.clients.not_upgraded("orch is ending"),
+            Ok(()) => self.step(Event::Command(Command::Upgrade(program))),
             Err(error) => {
-                let _ = reply.send(format!("{} can't take over: {error}", program.display()));
+                self.clients.not_upgraded(&format!("{} can't take over: {error}", program.display()));
             }
         }
     }
@@ -160,7 +154,7 @@ fn judge(output: OwnedFd) -> Result<(), String> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&said);
-    let line = said.lines().next().unwrap_or_default();
+    let line: String = said.lines().next().unwrap_or_default().chars().take(200).collect();
     Err(if line.is_empty() { "it does not say so".to_owned() } else { format!("it says {line:?}") })
 }
 
@@ -184,15 +178,19 @@ pub fn upgrade(state_dir: &Path, program: &Path) -> Result<String, UpgradeError>
     let failed = |error: &dyn std::fmt::Display| UpgradeError::Failed(error.to_string());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| failed(&error))?.block_on(async {
-        let body = json!({"path": program.to_string_lossy()}).to_string();
+        let program = program.to_str().ok_or_else(|| failed(&"its path is not UTF-8"))?;
+        let body = json!({"path": program}).to_string();
+        let ask = || Request::get("/v1/version").body(Full::default());
+        let before = send(state_dir, ask()).await?.unwrap_or_default();
         let asked = Request::post("/v1/upgrade").body(Full::<Bytes>::from(body));
         if let Some(answer) = send(state_dir, asked).await? {
             let error = answer["error"].as_str().unwrap_or("it does not say why");
             return Err(UpgradeError::Refused(error.to_owned()));
         }
         // The old image has ended without a word, and the new one serves when it answers.
-        let answer = send(state_dir, Request::get("/v1/version").body(Full::default())).await?;
-        let version = answer.as_ref().and_then(|answer| answer["version"].as_str());
+        let after = send(state_dir, ask()).await?.unwrap_or_default();
+        let is_next = after["images"].as_u64() > before["images"].as_u64();
+        let version = after["version"].as_str().filter(|_| is_next);
         version.map(str::to_owned).ok_or_else(|| failed(&"the new image does not answer"))
     })
 }

@@ -3,6 +3,7 @@
 
 mod rules;
 mod rust;
+mod shape;
 
 use std::collections::BTreeSet;
 use std::fs;

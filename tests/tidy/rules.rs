@@ -79,6 +79,9 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
 /// signal mask, and the exec of a new image with what it inherits.
 pub(crate) const UNSAFE: &[&str] = &["src/runner/keeper/", "src/runtime/exec.rs", "src/runtime/signals.rs"];
 
+/// The form of what one image of orch hands over to the next, and the digest of its shape: see `shape`.
+pub(crate) const SHAPE: (u32, u64) = (2, 0xc5885c8796b248b2);
+
 /// The longest file, its tests not counted.
 pub(crate) const FILE_LINES: usize = 500;
 

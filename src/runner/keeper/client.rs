@@ -232,7 +232,9 @@ impl Keeper {
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();
         }
-        self.ledger.enter(Phase::HandedOver);
+        if !self.ledger.enter(Phase::HandedOver) {
+            return Err(Box::new((self, io::Error::other("it was killed"))));
+        }
         let (units, strays) = (self.ledger.units(), self.ledger.strays());
         let (pid, instance, open_files) = (self.pid, self.mark.instance, self.open_files);
         let cgroup = self.cgroup().map(Path::to_path_buf);

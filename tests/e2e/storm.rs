@@ -34,11 +34,11 @@ fn kills() -> usize {
 const KILLS_A_PROJECT: usize = 50;
 
 const HABITS: [Habit; 5] = [
-    Habit { name: "plain", renames: false, atomic: false, max_age: None },
-    Habit { name: "moved", renames: true, atomic: false, max_age: None },
-    Habit { name: "busy", renames: true, atomic: false, max_age: None },
-    Habit { name: "sure", renames: true, atomic: true, max_age: None },
-    Habit { name: "brief", renames: true, atomic: false, max_age: Some(BRIEF) },
+    Habit { name: "plain", renames: false, atomic: false, probed: false, max_age: None },
+    Habit { name: "moved", renames: true, atomic: false, probed: true, max_age: None },
+    Habit { name: "busy", renames: true, atomic: false, probed: false, max_age: None },
+    Habit { name: "sure", renames: true, atomic: true, probed: true, max_age: None },
+    Habit { name: "brief", renames: true, atomic: false, probed: false, max_age: Some(BRIEF) },
 ];
 
 const BRIEF: Duration = Duration::from_millis(300);
@@ -49,18 +49,18 @@ defaults:
   watch: { settle: 5ms }
 components:
   plain: { process: ./faulty live place 0, watch: [source], state: plain.state }
-  moved: { process: ./faulty live rename 0, watch: [source], state: moved.state, ready: { notify: true } }
-  busy: { process: ./faulty live rename 20, watch: [source], state: busy.state, ready: { notify: true } }
+  moved:
+    process: ./faulty live rename 0
+    watch: [source]
+    state: moved.state
+    ready: { file: moved.ready, interval: 10ms, timeout: 1m }
+  busy: { process: ./faulty live rename 20, watch: [source], state: busy.state }
   sure:
     process: ./faulty live rename 25
     watch: [source]
     state: { file: sure.state, atomic: true, max_age: never }
-    ready: { notify: true }
-  brief:
-    process: ./faulty live rename 30
-    watch: [source]
-    state: { file: brief.state, max_age: 300ms }
-    ready: { notify: true }
+    ready: { file: sure.ready, interval: 10ms, timeout: 1m }
+  brief: { process: ./faulty live rename 30, watch: [source], state: { file: brief.state, max_age: 300ms } }
   clock: { thread: ticker, with: { every: 3ms }, watch: [source], state: true }
 ";
 
@@ -238,11 +238,14 @@ impl<'a> Storm<'a> {
 
     /// After orch's end: all that it has left is sound, and the next one goes on with it.
     fn up_again(&mut self) {
-        self.orch.exit_status();
+        let killed = !self.orch.exit_status().success();
         self.history.look_at_disk(self.project, &HABITS);
         verify(self.project);
         if self.dice.percent(8) {
             std::thread::sleep(BRIEF + Duration::from_millis(1300));
+        }
+        if killed {
+            self.history.up_after_kill();
         }
         self.orch = self.project.up();
     }

@@ -298,9 +298,13 @@ impl Judge<'_> {
 
     fn given(&self, at: usize, (when, serial, from): (u64, u64, &str), due: &mut Due, tally: &mut Tally) {
         let (run, name) = (self.runs[at], self.name(self.runs[at]));
-        assert!(["restart", "snapshot"].contains(&from), "{name} was given {serial} as {from}: nothing was damaged");
+        assert!(
+            ["restart", "snapshot"].contains(&from),
+            "{name} was given {serial} as {from}: nothing was damaged"
+        );
         let writer = self.runs[..at].iter().find(|earlier| earlier.whole.contains(&serial));
-        let writer = writer.unwrap_or_else(|| panic!("{name} was given {serial}, which nobody has written whole"));
+        let writer =
+            writer.unwrap_or_else(|| panic!("{name} was given {serial}, which nobody has written whole"));
         assert!(serial > due.used_up, "{name} was given {serial}, after {} was used up", due.used_up);
         self.is_allowed_less(due, Some(serial), at, tally);
         if let Some(limit) = self.habit.max_age {
@@ -324,7 +328,11 @@ impl Judge<'_> {
             return;
         }
         let name = self.name(self.runs[at]);
-        assert!(due.cut_short >= 2, "{name} was given {given:?}: {due:?}\n{:#?}", &self.runs[at.saturating_sub(2)..=at]);
+        assert!(
+            due.cut_short >= 2,
+            "{name} was given {given:?}: {due:?}\n{:#?}",
+            &self.runs[at.saturating_sub(2)..=at]
+        );
         tally.perhaps_poisoned += 1;
     }
 
@@ -333,11 +341,14 @@ impl Judge<'_> {
     }
 
     fn lost(&self, at: usize, tally: &mut Tally) {
-        let (Some(before), Some((_, given))) = (at.checked_sub(1).map(|at| self.runs[at]), &self.runs[at].given) else {
+        let (Some(before), Some((_, given))) =
+            (at.checked_sub(1).map(|at| self.runs[at]), &self.runs[at].given)
+        else {
             return;
         };
         let given = given.as_ref().map_or(0, |(serial, _)| *serial);
-        let lost = before.whole.iter().filter(|serial| **serial > given && Some(**serial) <= before.saved).count();
+        let lost =
+            before.whole.iter().filter(|serial| **serial > given && Some(**serial) <= before.saved).count();
         tally.saves_lost += lost as u64;
         tally.runs_that_lost += u64::from(lost > 0);
     }
@@ -386,7 +397,9 @@ impl Judge<'_> {
         match (self.habit.renames, self.habit.atomic || !killed) {
             (true, true) => run.saved,
             // A kill may have come between its last word and its end.
-            (false, true) => run.saved.filter(|_| run.exited && !self.history.is_victim(run.pid, run.start, until)),
+            (false, true) => {
+                run.saved.filter(|_| run.exited && !self.history.is_victim(run.pid, run.start, until))
+            }
             // What was sealed, the test has seen in the store.
             (_, false) => {
                 let seen = self.history.disk.iter().filter(|(at, _)| (run.start..until).contains(at));
@@ -417,8 +430,7 @@ fn judge_uses(events: &[serde_json::Value]) {
 
 /// The thread's own word: it counts on, and goes back only when orch was killed.
 fn judge_ticks(log: &str, kills: usize) {
-    let ticks: Vec<u64> =
-        log.lines().filter_map(|line| line.strip_prefix("tick ")?.parse().ok()).collect();
+    let ticks: Vec<u64> = log.lines().filter_map(|line| line.strip_prefix("tick ")?.parse().ok()).collect();
     let back = ticks.windows(2).filter(|pair| pair[1] <= pair[0]).count();
     assert!(!ticks.is_empty() && back <= kills, "{ticks:?}");
 }

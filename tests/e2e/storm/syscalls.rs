@@ -163,7 +163,9 @@ impl Killed {
         assert_eq!(trace.of("a", "bad"), [], "killed at {}", self.at);
         match (&self.saved, self.used_up) {
             (Some(saved), false) => assert_eq!(given, saved, "run {next}, after a kill at {}", self.at),
-            (Some(_), true) => assert_eq!(given, "nothing", "run {next}, after a kill at {}: used twice", self.at),
+            (Some(_), true) => {
+                assert_eq!(given, "nothing", "run {next}, after a kill at {}: used twice", self.at)
+            }
             (None, _) => {}
         }
     }

@@ -102,6 +102,7 @@ fn whatever_is_killed_whenever_no_state_is_torn_foreign_stale_or_used_twice() {
         left -= count;
     }
     eprintln!("{tally:#?} in {:.0?}", begun.elapsed());
+    assert!(tally.is_telling(), "{tally:#?}");
 }
 
 /// A project in the storm.

@@ -47,6 +47,11 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// Whether there was anything to judge.
+    pub(super) fn is_telling(&self) -> bool {
+        self.states_given > self.kills_of_orch && self.kills_of_orch > 0 && self.afresh > 0
+    }
+
     pub(super) fn add(&mut self, other: &Self) {
         self.kills_of_orch += other.kills_of_orch;
         self.kills_of_the_keeper += other.kills_of_the_keeper;

@@ -50,8 +50,8 @@ impl Driver {
             Action::TakeBack { run, spec } => {
                 prepare::take_back(&self.parts.inbox, &self.parts.states, run, spec.name.clone());
             }
-            Action::UseState { spec, generation, .. } => {
-                prepare::used(&self.parts.states, spec.name.clone(), generation);
+            Action::UseState { run, spec, generation } => {
+                prepare::used(&self.parts.states, run, spec.name.clone(), generation);
             }
             Action::Snapshot { run, spec } => {
                 prepare::snapshot(&self.parts.inbox, &self.parts.states, run, &spec);

@@ -251,7 +251,8 @@ pub(crate) fn take_back(inbox: &Inbox, states: &States, run: RunId, name: Name) 
 }
 
 /// Notes that a generation is used up.
-pub(crate) fn used(states: &States, name: Name, generation: u64) {
+pub(crate) fn used(states: &States, run: RunId, name: Name, generation: u64) {
+    states.store.note_ready(&name, run.incarnation, generation);
     let of = name.clone();
     let call = states.call(&name, move |store| store.used(&of, generation).map_err(|error| why(&error)));
     tokio::spawn(async move {

@@ -16,6 +16,7 @@ use super::clock::{Clock, SystemClock};
 use super::error::{Attempt, StateError};
 use super::generation::{self, Flaw};
 use super::header::Header;
+use super::incarnations::last_use;
 use super::ledger::{Ledger, MAX_LEDGER};
 use super::reason::Reason;
 use super::shelf::{LEDGER, Memory, QUARANTINE, Shelf};
@@ -244,6 +245,10 @@ impl<V: Vfs> Inspector<V> {
             Found::Absent | Found::Damaged => (Ledger::default(), Memory::Lost { moved_to: None }),
         };
         shelf.recorded = shelf.ledger.high;
+        // As the next start does.
+        if let Some(used) = last_use(&self.vfs, base, component) {
+            shelf.ledger.catch_up(used);
+        }
         Ok(Some((shelf, numbers)))
     }
 

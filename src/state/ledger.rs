@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::header::{Source, hex};
+use super::incarnations::Use;
 use super::mutant::{self, Mutant};
 use super::vfs::Meta;
 
@@ -152,6 +153,18 @@ impl Ledger {
         self.offers.get(&generation).copied().unwrap_or(0)
     }
 
+    /// Takes over that the run under way was ready with what it was given; whether that was not known here. What
+    /// another run, or a component of the same name in a folder that is gone, has used says nothing.
+    pub(crate) fn catch_up(&mut self, used: Use) -> bool {
+        let given = self.offered.filter(|given| given.generation == used.generation);
+        let Some(given) = given.filter(|_| self.running == Some(used.incarnation)) else { return false };
+        let news = self.is_unused(given.generation) || self.offers(given.generation) > 0;
+        if news {
+            self.note_used(given);
+        }
+        news
+    }
+
     /// The component has become ready with it.
     pub(crate) fn note_used(&mut self, given: Given) {
         if self.is_unused(given.generation) {
@@ -209,6 +222,27 @@ mod tests {
         for length in 0..bytes.len() {
             assert_eq!(Ledger::decode(&bytes[..length]), None, "length {length}");
         }
+    }
+
+    #[test]
+    fn only_the_use_of_the_run_under_way_is_taken_over() {
+        let given = Given { generation: 5, source: Source::Restart };
+        let under_way = Ledger {
+            running: Some(3),
+            offered: Some(given),
+            offers: BTreeMap::from([(5, 1)]),
+            ..Ledger::default()
+        };
+        for (incarnation, generation) in [(2, 5), (3, 4), (4, 5)] {
+            let mut ledger = under_way.clone();
+            assert!(!ledger.catch_up(Use { incarnation, generation }));
+            assert_eq!(ledger, under_way);
+        }
+        let (mut ledger, used) = (under_way, Use { incarnation: 3, generation: 5 });
+        assert!(ledger.catch_up(used) && !ledger.is_candidate(5, true) && ledger.offers(5) == 0);
+        assert!(!ledger.catch_up(used), "it is known now");
+        ledger.note_end(true, true);
+        assert!(!ledger.catch_up(used));
     }
 
     #[test]

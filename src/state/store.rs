@@ -10,7 +10,7 @@ use super::clock::{Clock, SystemClock};
 use super::error::{Attempt, StateError};
 use super::generation;
 use super::header::Source;
-use super::incarnations::Incarnations;
+use super::incarnations::{Incarnations, Use};
 use super::ledger::Given;
 use super::mutant::{self, Mutant};
 use super::present::{Present, Standing, inspect};
@@ -105,7 +105,9 @@ impl<V: Vfs> Store<V> {
 
     /// The number of a component's last incarnation; 0 if it has had none.
     pub fn last_incarnation(&self, name: &Name) -> u64 {
-        match lock(&self.incarnations).last(name) {
+        // The lock is not held on: opening the component's folder takes it, too.
+        let last = lock(&self.incarnations).last(name);
+        match last {
             // Should the counters be gone, the component's ledger still knows of its last start.
             0 => self.noted_incarnation(name),
             last => last,
@@ -299,6 +301,16 @@ impl<V: Vfs> Store<V> {
         shelf.save(Durability::Certain)
     }
 
+    /// Notes at once, and without waiting for the disk, that a run has become ready with this generation, so that
+    /// no other run is offered it if orch is killed before [`Store::used`] is done.
+    pub fn note_ready(&self, name: &Name, incarnation: u64, generation: u64) {
+        let used = Use { incarnation, generation };
+        let at = (&self.vfs, &self.base);
+        if let Err(error) = lock(&self.incarnations).note_use(at, self.clock.boot_id(), name, used) {
+            tracing::warn!(component = %name, %error, "the state's use is not noted yet");
+        }
+    }
+
     /// The component has become ready with this generation: with `once`, a `restart` is used up now, durably.
     ///
     /// # Errors
@@ -343,6 +355,11 @@ impl<V: Vfs> Store<V> {
             } else {
                 lock(&self.unnoted).remove(name);
             }
+        }
+        let told = lock(&self.incarnations).used(name);
+        if told.is_some_and(|told| shelf.ledger.catch_up(told)) {
+            // Should it fail: what is in memory holds for this call, and the next one sees it again.
+            warn_of(name, shelf.save(Durability::Certain));
         }
         Ok(shelf)
     }

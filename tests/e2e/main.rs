@@ -17,6 +17,7 @@ mod reload;
 mod state;
 mod state_command;
 mod stop;
+mod storm;
 mod units;
 mod up;
 mod watch;

@@ -40,6 +40,40 @@ fn a_state_is_poisoned_after_two_offers() {
 }
 
 #[test]
+fn an_orch_that_is_killed_right_after_a_run_was_ready_gives_its_state_to_no_other() {
+    for (note, next) in [(true, None), (false, Some((Handed::Restart, 1)))] {
+        let mut world = World::new();
+        world.hand_over("once");
+        let restore = world.start();
+        assert_eq!(from(&restore), Some((Handed::Restart, 1)));
+        if note {
+            world.store.note_ready(&world.name, world.incarnation, 1);
+        }
+        // Killed before `used` was called.
+        world.reopen();
+        assert_eq!(from(&world.start()), next);
+        // Another kill right after that changes nothing: what is used up stays so, and the other is poisoned now.
+        world.reopen();
+        assert_eq!(from(&world.start()), None);
+    }
+}
+
+#[test]
+fn the_note_of_a_use_says_nothing_of_a_later_run() {
+    let mut world = World::new();
+    world.hand_over("first");
+    let restore = world.start();
+    world.store.note_ready(&world.name, world.incarnation, 1);
+    world.ready(&restore);
+    assert_eq!(world.end(Ending::Crashed), Seal::Untouched);
+    let number = world.hand_over("second");
+    for _ in 0..2 {
+        assert_eq!(from(&world.start()), Some((Handed::Restart, number)));
+        world.reopen();
+    }
+}
+
+#[test]
 fn a_stop_before_it_was_ready_says_nothing_against_a_state() {
     let mut world = World::new();
     world.hand_over("good");

@@ -140,7 +140,9 @@ fn events_that_wait_are_carried_over_by_whichever_thread_has_them() {
     wait_until("they wait still", || waiting() == before);
     life.project.start(["api"]).unwrap();
     wait_until("they are taken", || waiting().starts_with('0') && life.ticks() > 0);
-    assert!(!life.state()["board"]["runtime"]["memory"].as_array().unwrap().is_empty());
+    // They are on their way to the runtime, which takes them at its next tick.
+    let memory = || life.state()["board"]["runtime"]["memory"].as_array().is_some_and(|all| !all.is_empty());
+    wait_until("they are remembered", memory);
     let taken = life.ask("POST /events", r#"{"kind": "food", "intensity": 0.5}"#).unwrap();
     assert_eq!(taken["accepted"], 1);
     assert!(life.ask("POST /events", "{}").unwrap()["error"].is_string());

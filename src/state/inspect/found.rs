@@ -56,7 +56,7 @@ pub struct Entry {
     pub bytes: u64,
     /// How often it was offered since the component was last ready with it.
     pub offers: u32,
-    /// Whether its checksum was looked at; a large one's is not, but by [`Inspector::verify`].
+    /// Whether its checksum was looked at; a large one's is not, but by [`Inspector::verify`](super::Inspector::verify).
     pub checked: bool,
     /// What it is now.
     pub fate: Fate,

@@ -17,7 +17,7 @@ Exit codes:
   0  done
   1  a component failed, or the operation did
   2  wrong usage, or an invalid file; nothing was started
-  3  another orch already runs the project
+  3  another orch already runs the project; or, for upgrade, none does
 
 Environment:
   NO_COLOR        no colours, if it is set to anything

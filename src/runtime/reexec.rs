@@ -66,6 +66,12 @@ pub(crate) async fn replace(
     messages: &mut Messages,
     listening: &mut Signals,
 ) -> Result<(Driver, String), String> {
+    // Whoever waits for another program takes the end of the connection for that: it is told while there is time.
+    if program.is_none() {
+        driver
+            .clients
+            .not_upgraded("a thread does not return, and orch becomes itself anew for that; ask again");
+    }
     let program = program.unwrap_or_else(|| PathBuf::from(exec::SAME));
     driver.let_go_of_helpers();
     if !driver.parts.states.idle(STORE).await {

@@ -61,7 +61,11 @@
 struct EmbeddingPage;
 
 #[doc(hidden)]
+pub mod api;
+#[doc(hidden)]
 pub mod cli;
+#[doc(hidden)]
+pub mod client;
 #[doc(hidden)]
 pub mod config;
 mod embed;

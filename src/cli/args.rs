@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::target::TargetArgs;
 use crate::plan::GraphFormat;
 use crate::types::Name;
 
@@ -17,7 +18,8 @@ Exit codes:
   0  done
   1  a component failed, or the operation did
   2  wrong usage, or an invalid file; nothing was started
-  3  another orch already runs the project; or, for upgrade, none does
+  3  no orch runs the project; or, for up, one already does
+  4  a time limit has passed
 
 Environment:
   NO_COLOR        no colours, if it is set to anything
@@ -214,12 +216,8 @@ pub(super) struct UpgradeArgs {
     /// The new program; without it, the one that runs this command
     #[arg(value_name = "PATH")]
     pub(super) program: Option<PathBuf>,
-    /// The YAML file; without it, devmode.yaml or orch.yaml here, or in the nearest folder above
-    #[arg(long, value_name = "FILE")]
-    pub(super) file: Option<PathBuf>,
-    /// Where orch keeps its own files [default: .orch beside the YAML file] [env: ORCH_STATE_DIR]
-    #[arg(long, value_name = "DIR")]
-    pub(super) state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
 }
 
 #[derive(Debug, Args)]

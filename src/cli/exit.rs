@@ -13,6 +13,8 @@ pub(super) enum Exit {
     Usage,
     /// 3: no running project, or one already runs here.
     Taken,
+    /// 4: a time limit.
+    Late,
 }
 
 impl From<Exit> for ExitCode {
@@ -22,6 +24,7 @@ impl From<Exit> for ExitCode {
             Exit::Failed => Self::from(1),
             Exit::Usage => Self::from(2),
             Exit::Taken => Self::from(3),
+            Exit::Late => Self::from(4),
         }
     }
 }

@@ -7,6 +7,7 @@ mod exit;
 mod graph;
 mod init;
 mod state;
+mod target;
 mod up;
 mod upgrade;
 

@@ -5,9 +5,9 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -20,36 +20,18 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 
 use super::inbox::{Inbox, Message};
+use crate::client::{Address, SOCKET};
 
-/// The socket's name in the state directory.
-const NAME: &str = "control.sock";
 /// A longer request is refused. Bytes.
 const LONGEST: usize = 64 << 10;
-
-/// A state directory, by a path that is short enough for a socket's address, however deep it lies.
-struct Short {
-    dir: OwnedFd,
-}
-
-impl Short {
-    fn open(state_dir: &Path) -> io::Result<Self> {
-        use rustix::fs::{Mode, OFlags};
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self { dir: rustix::fs::open(state_dir, flags, Mode::empty())? })
-    }
-
-    fn socket(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}/{NAME}", self.dir.as_raw_fd()))
-    }
-}
 
 /// Makes the socket in a state directory that is ours alone: what lies there is a dead orch's.
 ///
 /// # Errors
 /// The system's.
 pub(crate) fn listen(state_dir: &Path) -> io::Result<OwnedFd> {
-    let short = Short::open(state_dir)?;
-    let path = short.socket();
+    let address = Address::of(state_dir)?;
+    let path = address.path();
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -62,13 +44,7 @@ pub(crate) fn listen(state_dir: &Path) -> io::Result<OwnedFd> {
 
 /// Takes the socket away, at the orderly end.
 pub(crate) fn remove(state_dir: &Path) {
-    let _ = std::fs::remove_file(state_dir.join(NAME));
-}
-
-/// Connects to whoever runs the project of a state directory.
-pub(super) async fn connect(state_dir: &Path) -> io::Result<UnixStream> {
-    let short = Short::open(state_dir)?;
-    UnixStream::connect(short.socket()).await
+    let _ = std::fs::remove_file(state_dir.join(SOCKET));
 }
 
 /// Serves, until the runtime ends.

@@ -30,4 +30,4 @@ mod upgrade;
 pub use clients::{Control, Unmet};
 pub use clock::wall;
 pub use up::{Assembled, Left, UpError, UpOptions, assemble, check, takes_over, threads, up};
-pub use upgrade::{QUESTION, UpgradeError, answer, upgrade};
+pub use upgrade::{QUESTION, answer};

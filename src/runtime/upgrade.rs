@@ -2,20 +2,12 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full};
-use hyper::Request;
-use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::header::{HOST, HeaderValue};
-use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::control;
 use super::driver::{Driver, Purpose};
 use super::handover::FORM;
 use super::inbox::Message;
@@ -156,61 +148,4 @@ fn judge(output: OwnedFd) -> Result<(), String> {
     let said = String::from_utf8_lossy(&said);
     let line: String = said.lines().next().unwrap_or_default().chars().take(200).collect();
     Err(if line.is_empty() { "it does not say so".to_owned() } else { format!("it says {line:?}") })
-}
-
-/// Why an upgrade was not done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum UpgradeError {
-    /// No orch runs the project.
-    NotRunning,
-    /// The running orch goes on as it was: why.
-    Refused(String),
-    /// Something could not be done: what.
-    Failed(String),
-}
-
-/// Has the orch that runs the project of this state directory become `program`; gives the version of the new
-/// image, when that serves.
-///
-/// # Errors
-/// See [`UpgradeError`].
-pub fn upgrade(state_dir: &Path, program: &Path) -> Result<String, UpgradeError> {
-    let failed = |error: &dyn std::fmt::Display| UpgradeError::Failed(error.to_string());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| failed(&error))?.block_on(async {
-        let program = program.to_str().ok_or_else(|| failed(&"its path is not UTF-8"))?;
-        let body = json!({"path": program}).to_string();
-        let ask = || Request::get("/v1/version").body(Full::default());
-        let before = send(state_dir, ask()).await?.unwrap_or_default();
-        let asked = Request::post("/v1/upgrade").body(Full::<Bytes>::from(body));
-        if let Some(answer) = send(state_dir, asked).await? {
-            let error = answer["error"].as_str().unwrap_or("it does not say why");
-            return Err(UpgradeError::Refused(error.to_owned()));
-        }
-        // The old image has ended without a word, and the new one serves when it answers.
-        let after = send(state_dir, ask()).await?.unwrap_or_default();
-        let is_next = after["images"].as_u64() > before["images"].as_u64();
-        let version = after["version"].as_str().filter(|_| is_next);
-        version.map(str::to_owned).ok_or_else(|| failed(&"the new image does not answer"))
-    })
-}
-
-/// The answer to a request; `None`: the connection ended without one.
-async fn send(
-    state_dir: &Path,
-    request: hyper::http::Result<Request<Full<Bytes>>>,
-) -> Result<Option<Value>, UpgradeError> {
-    let failed = |error: &dyn std::fmt::Display| UpgradeError::Failed(error.to_string());
-    let mut request = request.map_err(|error| failed(&error))?;
-    request.headers_mut().insert(HOST, HeaderValue::from_static("orch"));
-    let stream = control::connect(state_dir).await.map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => UpgradeError::NotRunning,
-        _ => failed(&error),
-    })?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
-    tokio::spawn(connection);
-    let Ok(response) = sender.send_request(request).await else { return Ok(None) };
-    let body = response.into_body().collect().await.map_err(|error| failed(&error))?.to_bytes();
-    Ok(Some(serde_json::from_slice(&body).unwrap_or_default()))
 }

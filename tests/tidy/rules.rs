@@ -4,6 +4,8 @@
 /// the vocabulary up; a folder that is missing here may not exist.
 pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("types", &[]),
+    ("api", &[]),
+    ("client", &["api"]),
     ("graph", &["types"]),
     ("config", &["types", "graph"]),
     ("plan", &["types", "graph", "config::model"]),
@@ -13,9 +15,24 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("watch", HAND),
     ("state", HAND),
     ("probe", HAND),
-    ("runtime", &["types", "config", "plan", "supervisor", "runner", "output", "watch", "state", "probe"]),
+    (
+        "runtime",
+        &[
+            "types",
+            "api",
+            "client",
+            "config",
+            "plan",
+            "supervisor",
+            "runner",
+            "output",
+            "watch",
+            "state",
+            "probe",
+        ],
+    ),
     ("embed", &["types", "supervisor", "runner::thread", "runtime"]),
-    ("cli", &["types", "config", "plan", "runner::thread", "runtime"]),
+    ("cli", &["types", "api", "client", "config", "plan", "runner::thread", "runtime"]),
 ];
 
 /// A hand does one thing to the outside world. It knows neither its siblings nor who decides.
@@ -56,8 +73,9 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("clap_complete", &["src/cli/"]),
     ("clap_mangen", &["src/cli/"]),
     ("tracing_subscriber", &["src/cli/"]),
-    ("hyper", &["src/probe/http.rs", "src/runtime/control.rs", "src/runtime/upgrade.rs"]),
-    ("tokio", &["src/runtime/", "src/probe/", "src/runner/thread/"]),
+    ("hyper", &["src/client/", "src/probe/http.rs", "src/runtime/control.rs"]),
+    ("schemars", &["src/api/"]),
+    ("tokio", &["src/client/", "src/runtime/", "src/probe/", "src/runner/thread/"]),
     ("humantime", &["src/config/unit.rs", "src/supervisor/", "src/probe/", "src/runner/thread/"]),
     ("jiff", &["src/output/", "src/runtime/", "src/state/"]),
     ("sha2", &["src/state/", "src/watch/"]),

@@ -1,0 +1,83 @@
+//! Which project a command means.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::exit::Exit;
+use super::{complain, file, state_dir};
+use crate::client::{Client, ClientError};
+
+/// The words by which a command is told.
+#[derive(Debug, Args)]
+pub(super) struct TargetArgs {
+    /// The YAML file; without it, that of the orch that runs this command, else devmode.yaml or orch.yaml here,
+    /// or in the nearest folder above
+    #[arg(long, global = true, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Where orch keeps its own files [default: .orch beside the YAML file] [env: ORCH_STATE_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+/// The project that is meant.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// The YAML file; unknown where the project was found by its state directory alone.
+    pub(super) file: Option<PathBuf>,
+    /// Absolute.
+    pub(super) state_dir: PathBuf,
+}
+
+impl TargetArgs {
+    /// Finds the project: as named; else, inside a component, that of the orch that runs it; else the nearest.
+    pub(super) fn find(&self) -> Result<Target, Exit> {
+        let own = own_project().filter(|_| self.file.is_none());
+        if let Some(dir) = self.state_dir.clone().filter(|_| self.file.is_none()).or(own) {
+            return Ok(Target { file: None, state_dir: absolute(dir)? });
+        }
+        let file = absolute(file(self.file.as_deref())?)?;
+        let state_dir = match self.state_dir.clone().or_else(state_dir) {
+            Some(named) => absolute(named)?,
+            None => file.with_file_name(".orch"),
+        };
+        Ok(Target { file: Some(file), state_dir })
+    }
+}
+
+impl Target {
+    /// The way to whoever runs it.
+    pub(super) fn client(&self) -> Client {
+        Client::new(&self.state_dir)
+    }
+}
+
+/// Says why a running orch did not answer.
+pub(super) fn unanswered(error: &ClientError) -> Exit {
+    let help = match error {
+        ClientError::NotRunning => Some("start one with `orch up`"),
+        ClientError::Refused(_, refusal) => refusal.help.as_deref(),
+        ClientError::Ended | ClientError::TimedOut | ClientError::Failed(_) => None,
+    };
+    complain(&match help {
+        Some(help) => format!("{error}; {help}"),
+        None => error.to_string(),
+    });
+    match error {
+        ClientError::NotRunning => Exit::Taken,
+        ClientError::TimedOut => Exit::Late,
+        // What was asked for can't be: a name that there is not, a word that means nothing.
+        ClientError::Refused(400 | 404, _) => Exit::Usage,
+        ClientError::Refused(..) | ClientError::Ended | ClientError::Failed(_) => Exit::Failed,
+    }
+}
+
+/// The state directory of the orch that this process is a component of.
+fn own_project() -> Option<PathBuf> {
+    let socket = std::env::var_os("ORCH_CONTROL").filter(|path| !path.is_empty())?;
+    Some(PathBuf::from(socket).parent()?.to_path_buf())
+}
+
+fn absolute(path: PathBuf) -> Result<PathBuf, Exit> {
+    std::path::absolute(path).map_err(|error| complain(&format!("can't tell the folder: {error}")))
+}

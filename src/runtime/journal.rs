@@ -70,6 +70,11 @@ impl Journal {
         Ok(Self { file, lines: Vec::new(), torn, lost: 0, next: last + 1, wall: Wall::default() })
     }
 
+    /// Nanoseconds from the monotonic clock's zero to the Unix epoch's, by which its times are made.
+    pub(crate) fn wall(&self) -> i128 {
+        self.wall.offset
+    }
+
     /// The number of the first record to come.
     pub(crate) fn next_seq(&self) -> u64 {
         self.next

@@ -7,6 +7,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("api", &[]),
     ("client", &["api"]),
     ("graph", &["types"]),
+    ("story", &["types"]),
     ("config", &["types", "graph"]),
     ("plan", &["types", "graph", "config::model"]),
     ("supervisor", &["types", "config::model", "plan"]),
@@ -31,17 +32,18 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "state",
             "probe",
             "history",
+            "story",
         ],
     ),
     ("embed", &["types", "supervisor", "runner::thread", "runtime"]),
-    ("cli", &["types", "api", "client", "config", "plan", "runner::thread", "runtime", "history"]),
+    ("cli", &["types", "api", "client", "config", "plan", "runner::thread", "runtime", "history", "story"]),
 ];
 
 /// A hand does one thing to the outside world. It knows neither its siblings nor who decides.
 const HAND: &[&str] = &["types", "config::model"];
 
 /// The layers that decide and calculate: the same input gives the same output, whenever and wherever.
-pub(crate) const PURE: &[&str] = &["types", "graph", "plan", "supervisor"];
+pub(crate) const PURE: &[&str] = &["types", "graph", "story", "plan", "supervisor"];
 
 /// What the pure layers never name: clocks, files, threads, and maps whose order is random.
 pub(crate) const IMPURE: &[&str] = &[

@@ -85,6 +85,11 @@ impl Journal {
         Ok(Self { path, file, most, unrotated: 0, lines, torn, lost: 0, next: last + 1, wall })
     }
 
+    /// Nanoseconds from the monotonic clock's zero to the Unix epoch's, by which its times are made.
+    pub(crate) fn wall(&self) -> i128 {
+        self.wall.offset
+    }
+
     /// The number of the first record to come.
     pub(crate) fn next_seq(&self) -> u64 {
         self.next

@@ -77,7 +77,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("clap_complete", &["src/cli/"]),
     ("clap_mangen", &["src/cli/"]),
     ("tracing_subscriber", &["src/cli/"]),
-    ("hyper", &["src/client/", "src/probe/http.rs", "src/runtime/control.rs"]),
+    ("hyper", &["src/client/", "src/probe/http.rs", "src/runtime/control/"]),
     ("schemars", &["src/api/"]),
     ("tokio", &["src/client/", "src/runtime/", "src/probe/", "src/runner/thread/"]),
     ("humantime", &["src/config/unit.rs", "src/supervisor/", "src/probe/", "src/runner/thread/"]),

@@ -6,6 +6,7 @@
 mod command;
 mod plan;
 mod status;
+mod why;
 
 pub use command::{
     Did, Done, DownReply, DownRequest, Names, NotDone, PlanRequest, UpgradeRequest, WaitReply, WaitRequest,
@@ -13,6 +14,7 @@ pub use command::{
 };
 pub use plan::{Mistake, PlanReport, Step};
 pub use status::{ComponentStatus, ComponentUsage, Exited, Kind, Status, Usage, Version};
+pub use why::Why;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -79,7 +79,7 @@ fn three_hundred_bad_clients_keep_nobody_waiting_and_grow_nothing() {
         most = most.max(resident(orch.pid()));
         if round % 3 == 0 {
             let run = project.starts("a") as u64 + 1;
-            project.write("source", format!("{round}"));
+            project.write("source", format!("round {round}"));
             project.wait_ready("a", run);
         }
         assert!(worst < Duration::from_secs(2), "{what}: {worst:?}");

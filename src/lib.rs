@@ -72,6 +72,8 @@ mod embed;
 #[doc(hidden)]
 pub mod graph;
 #[doc(hidden)]
+pub mod history;
+#[doc(hidden)]
 pub mod output;
 #[doc(hidden)]
 pub mod plan;
@@ -83,6 +85,8 @@ pub mod runner;
 pub mod runtime;
 #[doc(hidden)]
 pub mod state;
+#[doc(hidden)]
+pub mod story;
 #[doc(hidden)]
 pub mod supervisor;
 #[doc(hidden)]

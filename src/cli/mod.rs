@@ -6,6 +6,7 @@ mod check;
 mod exit;
 mod graph;
 mod init;
+mod schema;
 mod state;
 mod target;
 mod up;
@@ -42,7 +43,7 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => check::validate(&args),
         Command::Graph(args) => graph::graph(&args),
         Command::State(args) => state::state(&args),
-        Command::Schema => print(&pretty(&crate::config::schema())),
+        Command::Schema(args) => schema::schema(&args),
         Command::Init(args) => init::init(&args),
         Command::Completions { shell } => {
             let mut text = Vec::new();

@@ -240,7 +240,8 @@ fn take_apart(
     let (runs, stdins) = leave_runs(lives);
     // Last, for until here the hands may have reported.
     let messages = drain(messages);
-    let reloaded = messages.iter().any(|message| matches!(message, Message::Reloaded(_)));
+    let reloaded =
+        messages.iter().any(|message| matches!(message, Message::Reloaded(_) | Message::Reload { .. }));
     let (output, output_fds) = given.output;
     let (keeper, socket) = given.keeper;
     let handover = Handover {
@@ -410,6 +411,9 @@ fn heard(message: &Message) -> Option<Heard> {
         Message::Core(_) | Message::Probe(_) | Message::Help { .. } | Message::EndHelp { .. } => None,
         Message::Replaced { .. } | Message::Reloaded(_) => None,
         Message::Views { .. } | Message::Subscribe { .. } => None,
+        Message::Wait { .. } | Message::Why { .. } => None,
+        // Whoever wanted to know is gone with the image; the file is read anew.
+        Message::Reload { .. } | Message::Plan { .. } => None,
         Message::Upgrade { .. } | Message::Candidate { .. } => None,
     }
 }

@@ -99,10 +99,16 @@ fn keep_looking(target: &Target) -> Exit {
         let sight = Sight { status: &status, usage: usage.as_ref(), before: earlier, up: up_for(target) };
         let lines = render::lines(&sight, canvas, SystemTime::now());
         before = usage.map(|usage| (now, usage));
-        let key = serde_json::to_string(&status).unwrap_or_default();
-        Ok(Frame { lines, head: 2, key })
+        Ok(Frame { lines, head: 2, key: key(status) })
     };
     watch::watch(see, "the project")
+}
+
+/// What is different when something has happened: with each run and state, all but the times, which are told from
+/// this moment's clock.
+fn key(mut status: Status) -> String {
+    status.components.iter_mut().for_each(|component| component.since = None);
+    serde_json::to_string(&status).unwrap_or_default()
 }
 
 /// What the components take; nothing, where that can't be told.

@@ -184,7 +184,7 @@ pub(super) struct UpArgs {
     pub(super) file: Option<PathBuf>,
     /// Run only these components, and what they depend on
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = name)]
-    #[arg(add = complete::component_list())]
+    #[arg(add = complete::components())]
     pub(super) only: Vec<Name>,
     /// Run also the components of this profile; may be given several times
     #[arg(long, value_name = "PROFILE", value_delimiter = ',', add = complete::profiles())]

@@ -11,6 +11,7 @@ use super::man::ManArgs;
 use super::name;
 use super::plan::{self, PlanArgs, ReloadArgs};
 use super::ps::{self, PsArgs};
+use super::schema::SchemaArgs;
 use super::target::TargetArgs;
 use super::wait::{self, WaitArgs};
 use crate::plan::GraphFormat;
@@ -165,7 +166,7 @@ pub(super) enum Command {
     #[command(name = crate::runtime::QUESTION, hide = true)]
     TakesOver,
     /// Print the JSON schema of the YAML file, by which editors complete and check it
-    Schema,
+    Schema(SchemaArgs),
     /// Write a commented devmode.yaml to begin with; a file that is there is left alone
     Init(InitArgs),
     /// Print what a shell needs to complete orch's commands, and the names of your components

@@ -72,7 +72,11 @@ mod embed;
 #[doc(hidden)]
 pub mod graph;
 #[doc(hidden)]
+pub mod history;
+#[doc(hidden)]
 pub mod output;
+#[doc(hidden)]
+pub mod paint;
 #[doc(hidden)]
 pub mod plan;
 #[doc(hidden)]

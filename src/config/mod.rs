@@ -27,6 +27,6 @@ mod unit;
 mod words;
 
 pub use code::{ALL as CODES, Code};
-pub use load::{CheckWith, LoadOptions, Loaded, Threads, find, load};
+pub use load::{CheckWith, LoadOptions, Loaded, Threads, find, load, load_in_place_of};
 pub use schema::schema;
 pub use source::{Source, Sources};

@@ -1,3 +1,4 @@
-//! The hand that reads what was recorded: of a project that runs, or of one that has ended.
+//! A hand that reads what was recorded, while something runs and when nothing does. It changes nothing.
 
+pub mod events;
 pub mod logs;

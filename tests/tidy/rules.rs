@@ -17,6 +17,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("watch", HAND),
     ("state", HAND),
     ("probe", HAND),
+    ("history", HAND),
     (
         "runtime",
         &[
@@ -32,6 +33,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "watch",
             "state",
             "probe",
+            "history",
         ],
     ),
     ("embed", &["types", "supervisor", "runner::thread", "runtime"]),
@@ -76,7 +78,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("clap_complete", &["src/cli/"]),
     ("clap_mangen", &["src/cli/"]),
     ("tracing_subscriber", &["src/cli/"]),
-    ("hyper", &["src/client/", "src/probe/http.rs", "src/runtime/control.rs"]),
+    ("hyper", &["src/client/", "src/probe/http.rs", "src/runtime/control/"]),
     ("schemars", &["src/api/"]),
     ("tokio", &["src/client/", "src/runtime/", "src/probe/", "src/runner/thread/"]),
     (

@@ -17,7 +17,6 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("watch", HAND),
     ("state", HAND),
     ("probe", HAND),
-    ("history", HAND),
     (
         "runtime",
         &[
@@ -29,7 +28,6 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "supervisor",
             "runner",
             "output",
-            "history",
             "watch",
             "state",
             "probe",

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::answer::{Answer, Body, Refused, bytes, json};
 use super::plan::{applied, planned};
 use super::table::Seat;
-use super::{Shared, events, status};
+use super::{Shared, events, logs, status};
 use crate::api::{
     Call, Did, Done, DownReply, DownRequest, Names, NotDone, PlanRequest, UpgradeRequest, Version, WaitReply,
     WaitRequest, Waited,
@@ -52,6 +52,7 @@ pub(super) async fn answer(asked: &Asked, shared: &Shared, seat: &Seat) -> Answe
         Call::Openapi => Ok(json(StatusCode::OK, &crate::api::openapi())),
         Call::Events => events::answer(asked.query.as_deref(), shared).await,
         Call::Why => why(asked.name.as_deref().unwrap_or_default(), shared).await,
+        Call::Logs => logs::answer(asked.query.as_deref(), shared).await,
         Call::Start => command(asked, shared, Command::Start).await,
         Call::Stop => command(asked, shared, Command::Stop).await,
         Call::Restart => command(asked, shared, Command::Restart).await,
@@ -146,7 +147,7 @@ async fn known(texts: &[String], shared: &Shared) -> Result<Vec<Name>, Refused> 
 }
 
 /// There is no component of this name; one of those may be meant.
-fn unknown<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Refused {
+pub(super) fn unknown<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Refused {
     let distance = |name: &&str| strsim::osa_distance(text, name);
     let near = names.map(|name| (distance(&name), name)).min();
     let near = near.filter(|(distance, name)| *distance <= 1 + name.len() / 3);

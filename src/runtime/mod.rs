@@ -18,6 +18,7 @@ mod home;
 mod inbox;
 mod journal;
 mod prepare;
+mod recorder;
 mod reexec;
 mod reload;
 mod replaced;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use orch::config::model::{Component, Kind, Project};
 use orch::supervisor::{
-    Action, Command, Event, Record, Restored, RunEvent, Sealed, Setup, Source, Supervisor, What,
+    Action, Command, Event, Record, Recorded, Replay, Restored, RunEvent, Sealed, Setup, Source, Supervisor,
+    What,
 };
 use orch::types::{Cid, Exit, Name, RunId, Scope, Signal, Time};
 
@@ -93,6 +94,8 @@ pub(crate) struct World {
     dice: Dice,
     calm: bool,
     steps: u64,
+    /// The same history, as it is recorded.
+    history: Vec<Recorded>,
     trace: Vec<String>,
     show: bool,
     states_seen: BTreeSet<&'static str>,
@@ -121,6 +124,7 @@ impl World {
             first_seq: 1,
             seed,
         };
+        let history = Recorded::Setup(Box::new(setup.clone()));
         Self {
             core: Supervisor::new(setup),
             declared: declared(&project),
@@ -142,6 +146,7 @@ impl World {
             dice,
             calm: false,
             steps: 0,
+            history: vec![history],
             trace: Vec::new(),
             show,
             states_seen: BTreeSet::new(),
@@ -156,6 +161,15 @@ impl World {
 
     pub(crate) fn steps(&self) -> u64 {
         self.steps
+    }
+
+    /// The history, recorded, gone through again.
+    pub(crate) fn replayed(&self) -> Replay {
+        let mut replay = Replay::default();
+        for line in &self.history {
+            replay.line(&serde_json::to_string(line).unwrap()).unwrap();
+        }
+        replay
     }
 
     pub(crate) fn images(&self) -> u64 {
@@ -275,6 +289,7 @@ impl World {
         }
         self.steps += 1;
         self.learn(&event);
+        self.history.push(Recorded::Step { now: self.now, event: event.clone() });
         // An edit may also let go of what something else had led to.
         let outside = matches!(event, Event::Command(_) | Event::Changed { .. });
         let alone = outside && self.core.next_deadline().is_none_or(|next| next > self.now);

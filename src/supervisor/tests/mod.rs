@@ -10,6 +10,7 @@ mod explain;
 mod plans;
 mod play;
 mod reexec;
+mod replay;
 mod restarts;
 mod standing;
 mod starting;

@@ -9,6 +9,7 @@
 
 mod checks;
 mod dice;
+mod edits;
 mod projects;
 mod world;
 

@@ -7,6 +7,7 @@ mod commands;
 mod edits;
 mod end;
 mod explain;
+mod large;
 mod plans;
 mod play;
 mod reexec;

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::events::{self, EventsArgs};
 use super::target::TargetArgs;
+use super::timeline::{self, TimelineArgs};
+use super::why::{self, WhyArgs};
 use crate::plan::GraphFormat;
 use crate::types::Name;
 
@@ -110,6 +113,15 @@ pub(super) enum Command {
     /// Show who depends on whom, as text or as a picture
     #[command(after_long_help = AFTER_GRAPH)]
     Graph(GraphArgs),
+    /// Show what happened, and what happens; also while nothing runs
+    #[command(after_long_help = events::AFTER)]
+    Events(EventsArgs),
+    /// Tell why a component is in its state, and what led to that; also while nothing runs
+    #[command(after_long_help = why::AFTER)]
+    Why(WhyArgs),
+    /// Draw the start-up and the restarts over time, with what they waited for; also while nothing runs
+    #[command(after_long_help = timeline::AFTER)]
+    Timeline(TimelineArgs),
     /// Show, check or clear the saved states of components; also while nothing runs
     #[command(after_long_help = AFTER_STATE)]
     State(StateArgs),
@@ -286,6 +298,6 @@ pub(super) struct InitArgs {
     pub(super) file: PathBuf,
 }
 
-fn name(text: &str) -> Result<Name, String> {
+pub(super) fn name(text: &str) -> Result<Name, String> {
     Name::new(text).map_err(|error| error.to_string())
 }

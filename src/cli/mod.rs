@@ -3,13 +3,17 @@
 
 mod args;
 mod check;
+mod events;
 mod exit;
 mod graph;
 mod init;
+mod recorded;
 mod state;
 mod target;
+mod timeline;
 mod up;
 mod upgrade;
+mod why;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -41,6 +45,9 @@ pub fn main() -> ExitCode {
         Command::TakesOver => upgrade::takes_over(),
         Command::Validate(args) => check::validate(&args),
         Command::Graph(args) => graph::graph(&args),
+        Command::Events(args) => events::events(&args),
+        Command::Why(args) => why::why(&args),
+        Command::Timeline(args) => timeline::timeline(&args),
         Command::State(args) => state::state(&args),
         Command::Schema => print(&pretty(&crate::config::schema())),
         Command::Init(args) => init::init(&args),

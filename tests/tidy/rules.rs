@@ -81,7 +81,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("schemars", &["src/api/"]),
     ("tokio", &["src/client/", "src/runtime/", "src/probe/", "src/runner/thread/"]),
     ("humantime", &["src/config/unit.rs", "src/supervisor/", "src/probe/", "src/runner/thread/"]),
-    ("jiff", &["src/output/", "src/runtime/", "src/state/"]),
+    ("jiff", &["src/cli/recorded.rs", "src/output/", "src/runtime/", "src/state/"]),
     ("sha2", &["src/state/", "src/watch/"]),
     // Processes are started and signalled by the keeper alone, which knows every descendant.
     ("std::process::Command", &[]),

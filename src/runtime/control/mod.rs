@@ -17,6 +17,7 @@ mod server;
 mod status;
 mod stream;
 mod table;
+mod why;
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -100,7 +100,7 @@ fn exited(exit: &Exit) -> Exited {
 }
 
 /// As the journal writes it.
-fn time(at: Time, wall: i128) -> Option<String> {
+pub(super) fn time(at: Time, wall: i128) -> Option<String> {
     if at == Time::default() {
         return None;
     }

@@ -8,7 +8,6 @@ use super::command::{
 };
 use super::plan::PlanReport;
 use super::status::{Status, Version};
-use super::why::Why;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +20,6 @@ pub enum Call {
     Openapi,
     /// What happened, and what happens.
     Events,
-    /// Why a component is in its state.
-    Why,
     /// Start components.
     Start,
     /// Stop components.
@@ -175,12 +172,6 @@ pub const ROUTES: &[Route] = &[
             "/v1/events",
             Answer::Lines("An event, or a last line with `error`."),
         )
-    },
-    Route {
-        summary: "Why a component is in its state: the live part of what `orch why NAME` prints",
-        description: "What led to its last start is in the events, from the number `started` back by their causes.",
-        refusals: &[404, 409],
-        ..route(Call::Why, Method::Get, "/v1/why/{name}", Answer::One(200, of::<Why>))
     },
     Route {
         summary: "Start components, and what they need",

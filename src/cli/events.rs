@@ -62,7 +62,7 @@ fn show(args: &EventsArgs) -> Result<Exit, Exit> {
     let stdout = io::stdout();
     let color = stdout.is_terminal() && !no_color();
     let out = BufWriter::new(stdout.lock());
-    let mut printer = Printer { out, args, record: &record, color, told: 0 };
+    let mut printer = Printer { out, args, record: &record, color };
     if args.follow {
         return follow(&record, begin, &mut printer);
     }
@@ -123,7 +123,7 @@ fn follow(record: &Record, begin: Option<u64>, printer: &mut Printer<'_>) -> Res
     while vain < VAIN {
         let lines = match client.lines(&format!("/v1/events?follow=true&after={after}")) {
             Ok(lines) => lines,
-            Err(ClientError::NotRunning) if met => return printer.flush(),
+            Err(ClientError::NotRunning) if met => break,
             // It is between two images, or ending.
             Err(ClientError::Ended) if met => {
                 vain += 1;
@@ -145,6 +145,8 @@ fn follow(record: &Record, begin: Option<u64>, printer: &mut Printer<'_>) -> Res
             }
         }
     }
+    // What it did last, it may have had no time to tell.
+    recorded(record, after, printer).map_err(|error| record.unreadable(&error))?;
     printer.flush()
 }
 
@@ -164,7 +166,6 @@ struct Printer<'a> {
     args: &'a EventsArgs,
     record: &'a Record,
     color: bool,
-    told: u64,
 }
 
 impl Printer<'_> {
@@ -197,7 +198,6 @@ impl Printer<'_> {
     }
 
     fn write(&mut self, line: &[u8]) -> Result<(), Unread> {
-        self.told += 1;
         self.out.write_all(line).and_then(|()| self.out.write_all(b"\n")).map_err(|_| Unread)
     }
 

@@ -221,7 +221,6 @@ impl Driver {
             Message::Plan { proposal, reply } => self.planned(proposal, reply),
             Message::Shutdown { force } => self.shut_down(force),
             Message::Views { reply } => self.show(reply),
-            Message::Explain { name, reply } => self.explain(&name, reply),
             Message::Subscribe { after, subscriber } => self.subscribed(after, subscriber),
         }
     }

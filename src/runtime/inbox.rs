@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::clients::{Commanded, Explained, Proposal, Reloaded, Reply, Seen, Subscriber, Unmet, Waited};
+use super::clients::{Commanded, Proposal, Reloaded, Reply, Seen, Subscriber, Unmet, Waited};
 use crate::config::Loaded;
 use crate::config::model::Command;
 use crate::output::OutputReport;
@@ -67,13 +67,6 @@ pub(crate) enum Message {
     Views {
         /// Where they are told.
         reply: Reply<Seen>,
-    },
-    /// Somebody wants to know why a component is in its state.
-    Explain {
-        /// Which.
-        name: Name,
-        /// Where that is told; `None`: it is no more.
-        reply: Reply<Option<Explained>>,
     },
     /// Somebody waits until something has come of components.
     Wait {

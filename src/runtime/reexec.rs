@@ -411,7 +411,6 @@ fn heard(message: &Message) -> Option<Heard> {
         Message::Core(_) | Message::Probe(_) | Message::Help { .. } | Message::EndHelp { .. } => None,
         Message::Replaced { .. } | Message::Reloaded(_) => None,
         Message::Views { .. } | Message::Subscribe { .. } | Message::Wait { .. } => None,
-        Message::Explain { .. } => None,
         // Whoever wanted to know is gone with the image; the file is read anew.
         Message::Reload { .. } | Message::Plan { .. } => None,
         Message::Upgrade { .. } | Message::Candidate { .. } => None,

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::wait::{Asker, Goal, Kind, Wait};
-use super::{Commanded, Explained, Proposal, Reloaded, Reply, Seen, Subscriber, Unmet, Waited};
+use super::{Commanded, Proposal, Reloaded, Reply, Seen, Subscriber, Unmet, Waited};
 use crate::plan::Plan;
-use crate::runtime::clock;
 use crate::runtime::driver::Driver;
 use crate::supervisor::{Command, Event, State, View};
 use crate::types::{Diagnostic, Name};
@@ -109,14 +108,6 @@ impl Driver {
         let project = Arc::clone(self.parts.core.project());
         let (views, wall) = (self.shown(), self.parts.journal.wall());
         reply.send(Seen { project, generation: self.generation(), views, wall });
-    }
-
-    /// Tells why a component is in its state.
-    pub(in crate::runtime) fn explain(&self, name: &Name, reply: Reply<Option<Explained>>) {
-        let core = &self.parts.core;
-        let (now, wall) = (clock::now(), self.parts.journal.wall());
-        let explanation = core.find(name.as_str()).and_then(|cid| core.explain(cid));
-        reply.send(explanation.map(|explanation| Explained { explanation, now, wall }));
     }
 
     /// Reads the file, for somebody who wants to know what comes of it.

@@ -21,7 +21,7 @@ use super::clock;
 use super::inbox::{Inbox, Message};
 use crate::config::model::Project;
 use crate::plan::Plan;
-use crate::supervisor::{Command, Explanation, Record, State, Supervisor, View, What};
+use crate::supervisor::{Command, Record, State, Supervisor, View, What};
 use crate::types::{Diagnostic, Name, Time};
 use wait::Wait;
 pub(crate) use wait::Waited;
@@ -140,16 +140,6 @@ pub(crate) struct Seen {
     pub(crate) generation: u64,
     /// Every component, by name.
     pub(crate) views: Vec<View>,
-    /// Nanoseconds from the monotonic clock's zero to the Unix epoch's, as `events.ndjson` has it.
-    pub(crate) wall: i128,
-}
-
-/// Why a component is in its state.
-#[derive(Debug)]
-pub(crate) struct Explained {
-    pub(crate) explanation: Explanation,
-    /// The moment at which that is so.
-    pub(crate) now: Time,
     /// Nanoseconds from the monotonic clock's zero to the Unix epoch's, as `events.ndjson` has it.
     pub(crate) wall: i128,
 }

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::answer::{Answer, Body, Refused, bytes, json};
 use super::plan::{applied, planned};
 use super::table::Seat;
-use super::{Shared, events, why};
+use super::{Shared, events};
 use crate::api::{
     Call, Did, Done, DownReply, DownRequest, Names, NotDone, PlanRequest, UpgradeRequest, Version, WaitReply,
     WaitRequest, Waited,
@@ -24,8 +24,6 @@ use crate::types::Name;
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) call: Call,
-    /// The segment of the path that is a name, where the route has one.
-    pub(super) named: Option<String>,
     /// What stands behind the `?`.
     pub(super) query: Option<String>,
     pub(super) body: Vec<u8>,
@@ -51,7 +49,6 @@ pub(super) async fn answer(asked: &Asked, shared: &Shared, seat: &Seat) -> Answe
         Call::Version => Ok(json(StatusCode::OK, &version(shared))),
         Call::Openapi => Ok(json(StatusCode::OK, &crate::api::openapi())),
         Call::Events => events::answer(asked.query.as_deref(), shared),
-        Call::Why => why::answer(asked, shared).await,
         Call::Start => command(asked, shared, Command::Start).await,
         Call::Stop => command(asked, shared, Command::Stop).await,
         Call::Restart => command(asked, shared, Command::Restart).await,
@@ -127,7 +124,7 @@ fn word(state: Option<State>) -> String {
 }
 
 /// The names, if the project has components of all of them; each once.
-pub(super) async fn known(texts: &[String], shared: &Shared) -> Result<Vec<Name>, Refused> {
+async fn known(texts: &[String], shared: &Shared) -> Result<Vec<Name>, Refused> {
     let names: Vec<Result<Name, &String>> =
         texts.iter().map(|text| Name::new(text).map_err(|_| text)).collect();
     let seen = shared.control.ask(|reply| Message::Views { reply }).await.map_err(|_| Refused::ending())?;

@@ -17,7 +17,6 @@ mod server;
 mod status;
 mod stream;
 mod table;
-mod why;
 
 use std::io;
 use std::os::fd::OwnedFd;

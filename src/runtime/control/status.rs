@@ -100,7 +100,7 @@ fn exited(exit: &Exit) -> Exited {
 }
 
 /// As the journal writes it.
-pub(super) fn time(at: Time, wall: i128) -> Option<String> {
+fn time(at: Time, wall: i128) -> Option<String> {
     if at == Time::default() {
         return None;
     }

@@ -179,8 +179,14 @@ impl Recorder {
         let (start_up, restarts) = course::courses(&self, words);
         let (whole, ended, newest) = (self.whole, self.ended, self.newest);
         let runs = ended.is_none() && now.is_some();
-        self.lanes.retain(|lane| !lane.spans.is_empty());
         Some(Timeline { began, whole, ended, runs, newest, length, lanes: self.lanes, start_up, restarts })
+    }
+}
+
+impl Timeline {
+    /// How many components there are of which a state is recorded.
+    fn shown(&self) -> usize {
+        self.lanes.iter().filter(|lane| !lane.spans.is_empty()).count()
     }
 }
 

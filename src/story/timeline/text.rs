@@ -42,7 +42,7 @@ impl Timeline {
     }
 
     fn write(&self, out: &mut String, look: Look, words: &Words<'_>) -> fmt::Result {
-        let components = counted(self.lanes.len() as u64, "component", "components");
+        let components = counted(self.shown() as u64, "component", "components");
         let began = words.at(&self.began);
         let since = if self.whole { "came up at" } else { "was recorded from" };
         let until = match &self.ended {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::events::{self, EventsArgs};
+use super::schema::SchemaArgs;
 use super::target::TargetArgs;
 use super::timeline::{self, TimelineArgs};
 use super::why::{self, WhyArgs};
@@ -134,7 +135,7 @@ pub(super) enum Command {
     #[command(name = crate::runtime::QUESTION, hide = true)]
     TakesOver,
     /// Print the JSON schema of the YAML file, by which editors complete and check it
-    Schema,
+    Schema(SchemaArgs),
     /// Write a commented devmode.yaml to begin with; a file that is there is left alone
     Init(InitArgs),
     /// Print what a shell needs to complete orch's commands

@@ -8,6 +8,7 @@ mod exit;
 mod graph;
 mod init;
 mod recorded;
+mod schema;
 mod state;
 mod target;
 mod timeline;
@@ -49,7 +50,7 @@ pub fn main() -> ExitCode {
         Command::Why(args) => why::why(&args),
         Command::Timeline(args) => timeline::timeline(&args),
         Command::State(args) => state::state(&args),
-        Command::Schema => print(&pretty(&crate::config::schema())),
+        Command::Schema(args) => schema::schema(&args),
         Command::Init(args) => init::init(&args),
         Command::Completions { shell } => {
             let mut text = Vec::new();

@@ -43,7 +43,8 @@ fn a_save_is_told_from_the_file_to_readiness_and_still_is_when_all_has_ended() {
     project.write("source", "1");
     project.wait_ready("a", 2);
     let second = told(&project, &["why", "a"]);
-    let chain = second.lines().find(|line| line.contains("source changed")).unwrap_or_else(|| panic!("{second}"));
+    let chain =
+        second.lines().find(|line| line.contains("source changed")).unwrap_or_else(|| panic!("{second}"));
     let (saved, rest) = chain.split_once(" → ").unwrap();
     assert!(saved.starts_with("  source changed (saved ") && saved.ends_with(')'), "{chain}");
     assert!(rest.starts_with("stop ") && rest.ends_with(" → start → ready at once"), "{chain}");
@@ -81,7 +82,9 @@ fn what_a_component_waits_for_and_what_blocks_it_is_told() {
 #[test]
 fn the_critical_path_of_a_start_up_of_three_steps_is_found() {
     let step = |name: &str, needs: &str| {
-        format!("  {name}: {{ process: ./faulty wait 150 touch {name}.up, ready: {{ file: {name}.up }}{needs} }}\n")
+        format!(
+            "  {name}: {{ process: ./faulty wait 150 touch {name}.up, ready: {{ file: {name}.up }}{needs} }}\n"
+        )
     };
     let project = Project::new(&format!(
         "components:\n{}{}{}  beside: {{ process: ./faulty }}",
@@ -93,12 +96,17 @@ fn the_critical_path_of_a_start_up_of_three_steps_is_found() {
     project.wait_ready("three", 1);
     let running = told(&project, &["timeline"]);
     let path = running.lines().find(|line| line.starts_with("critical path of start-up: ")).unwrap();
-    let names: Vec<&str> =
-        path["critical path of start-up: ".len()..].split(" → ").map(|leg| leg.split(' ').next().unwrap()).collect();
+    let names: Vec<&str> = path["critical path of start-up: ".len()..]
+        .split(" → ")
+        .map(|leg| leg.split(' ').next().unwrap())
+        .collect();
     assert_eq!(names, ["one", "two", "three"], "{running}");
     assert!(running.contains("▸ three ") && running.contains("  beside "), "{running}");
     assert!(running.contains(" and runs\n"), "{running}");
-    assert!(running.lines().all(|line| line.chars().count() <= 80 || line.starts_with("critical")), "{running}");
+    assert!(
+        running.lines().all(|line| line.chars().count() <= 80 || line.starts_with("critical")),
+        "{running}"
+    );
     orch.stop();
     let after = told(&project, &["timeline"]);
     assert!(after.contains(path) && after.contains(" and ended at "), "{after}");
@@ -128,7 +136,11 @@ fn a_follower_sees_a_restart_goes_on_over_an_upgrade_and_ends_with_orch() {
     wait_until("the restart after it is seen", || project.read("json").contains("\"incarnation\":3"));
     orch.stop();
     assert!(json.exit_status().success() && human.exit_status().success());
-    assert_eq!(project.read("json"), project.read(".orch/events.ndjson"), "nothing is missing, nothing is twice");
+    assert_eq!(
+        project.read("json"),
+        project.read(".orch/events.ndjson"),
+        "nothing is missing, nothing is twice"
+    );
     assert_eq!(told(&project, &["events", "--json"]), project.read(".orch/events.ndjson"));
     let last = told(&project, &["events", "-n", "2", "a"]);
     assert!(last.lines().count() == 2 && last.ends_with("stopped: the project is shut down\n"), "{last}");
@@ -189,12 +201,17 @@ fn a_full_file_is_rotated_under_all_who_read() {
     assert!(orch.exit_status().success());
     assert!(follower.exit_status().success());
     let numbers = |text: &str| {
-        let number = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["seq"].as_u64().unwrap();
+        let number =
+            |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["seq"].as_u64().unwrap();
         text.lines().map(number).collect::<Vec<u64>>()
     };
     let followed = numbers(&project.read("json"));
     assert!(followed.windows(2).all(|two| two[0] + 1 == two[1]), "{followed:?}");
     assert!(followed.len() > 20, "{followed:?}");
     let all = numbers(&told(&project, &["events", "--json"]));
-    assert_eq!(all, (1..=*followed.last().unwrap()).collect::<Vec<_>>(), "numbers go on, and nothing is lost");
+    assert_eq!(
+        all,
+        (1..=*followed.last().unwrap()).collect::<Vec<_>>(),
+        "numbers go on, and nothing is lost"
+    );
 }

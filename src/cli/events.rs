@@ -36,7 +36,7 @@ const VAIN: usize = 50;
 #[derive(Debug, Args)]
 pub(super) struct EventsArgs {
     /// Only events of these components
-    #[arg(value_name = "NAME", value_parser = super::args::name)]
+    #[arg(value_name = "NAME", value_parser = super::name)]
     names: Vec<Name>,
     /// Go on with what happens, until orch ends
     #[arg(short, long)]

@@ -27,7 +27,7 @@ While nothing runs, it tells what was recorded last.";
 #[derive(Debug, Args)]
 pub(super) struct WhyArgs {
     /// Which component
-    #[arg(value_parser = super::args::name)]
+    #[arg(value_parser = super::name)]
     name: Name,
     #[command(flatten)]
     target: TargetArgs,

@@ -406,6 +406,13 @@ impl Driver {
         if let Some(watcher) = &self.parts.watcher {
             watcher.set(WatchKey::Project, self.parts.reloader.watched(&project));
         }
+        self.declare_logs();
+    }
+
+    /// Has those who follow logs know which there are, and hear when something is written.
+    pub(crate) fn declare_logs(&self) {
+        self.clients.logs.declare(self.parts.core.project());
+        self.clients.logs.hears(&self.parts.output);
     }
 
     /// A running component has put a state file in place.

@@ -197,14 +197,14 @@ impl Recorded {
 }
 
 impl Told {
-    /// Why it is in the state that was recorded last, in sentences; when it does not run now, that, too.
+    /// Why it is in the state that was recorded last, in fragments of sentences; when it does not run now, that
+    /// first.
     #[must_use]
     pub fn sentences(&self, runs_now: bool, words: &Words<'_>) -> Vec<String> {
-        let name = self.last.component.as_deref().unwrap_or_default();
         let mut sentences = Vec::new();
         if !runs_now {
             sentences.push(self.ending(words));
-            sentences.push(self.state(name, words));
+            sentences.push(self.state(words));
         }
         sentences.extend(self.past(words));
         sentences
@@ -217,26 +217,30 @@ impl Told {
                     Kind::ProjectDown { code: Some(code) } => format!(" with exit code {code}"),
                     _ => String::new(),
                 };
-                format!("The project does not run now: orch ended at {}{code}.", words.at(&down.time))
+                format!("the project does not run now; orch ended at {}{code}", words.at(&down.time))
             }
             None => format!(
-                "The project does not run now, and orch did not end in order: the last that was recorded is of {}.",
+                "the project does not run now, and orch did not end in order; the last that was recorded is of {}",
                 words.at(&self.newest.time)
             ),
         }
     }
 
-    fn state(&self, name: &str, words: &Words<'_>) -> String {
+    fn state(&self, words: &Words<'_>) -> String {
         let Kind::State { state, reason } = &self.last.kind else { return String::new() };
         let run = self.last.incarnation.map(|number| format!(", in run {number}")).unwrap_or_default();
-        let word = state.word();
-        format!("{name} was last {word}, from {} on{run}: {reason}.", words.at(&self.last.time))
+        format!("it was last {}, from {} on{run}: {reason}", state.word(), words.at(&self.last.time))
     }
 
+    /// How often it was started, and what became of that.
     fn past(&self, words: &Words<'_>) -> Option<String> {
-        let newest = self.failures.first()?;
         let least = if self.more { "at least " } else { "" };
         let since = self.up.as_ref().map(|up| format!(" since orch came up at {}", words.at(&up.time)));
+        let since = since.unwrap_or_default();
+        let Some(newest) = self.failures.first() else {
+            let runs = self.runs;
+            return (runs > 1).then(|| format!("it was started {least}{runs} times{since}; no run failed"));
+        };
         let last: Vec<String> = self.failures.iter().map(|failure| words.at(&failure.time)).collect();
         let alike = self.failures.iter().all(|failure| failure.reason == newest.reason);
         let told = if alike {
@@ -246,7 +250,7 @@ impl Told {
             each.collect::<Vec<_>>().join("; ")
         };
         let of = counted(self.runs.max(self.failed), "run", "runs");
-        let failed = self.failed;
-        Some(format!("{least}{failed} of its {of}{} failed, the last: {told}.", since.unwrap_or_default()))
+        let newest_first = if self.failures.len() > 1 { ", the newest first" } else { "" };
+        Some(format!("{least}{} of its {of}{since} failed{newest_first}: {told}", self.failed))
     }
 }

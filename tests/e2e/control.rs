@@ -19,7 +19,7 @@ components:
   db: { process: ./faulty, description: first }
   api: { process: ./faulty, depends_on: [db] }
   once: { process: [./faulty, exit, '0'] }
-  broken: { process: [./faulty, exit, '7'], restart: never }
+  broken: { process: [./faulty, exit, '7'], restart: never, ready: { file: never, timeout: 1h } }
   lazy: { process: ./faulty, autostart: false }
   tick: { thread: ticker, with: { every: 1h } }
 ";

@@ -22,6 +22,7 @@ mod state;
 mod state_command;
 mod stop;
 mod storm;
+mod story;
 mod units;
 mod up;
 mod watch;

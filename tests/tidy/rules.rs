@@ -106,7 +106,17 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
             "src/runner/thread/",
         ],
     ),
-    ("jiff", &["src/output/", "src/history/", "src/runtime/", "src/state/", "src/cli/logs/"]),
+    (
+        "jiff",
+        &[
+            "src/output/",
+            "src/history/",
+            "src/runtime/",
+            "src/state/",
+            "src/cli/logs/",
+            "src/cli/recorded.rs",
+        ],
+    ),
     ("sha2", &["src/runtime/registry.rs", "src/state/", "src/watch/"]),
     ("unicode_width", &["src/cli/paint.rs"]),
     // Processes are started and signalled by the keeper alone, which knows every descendant.

@@ -8,6 +8,7 @@
 mod harness;
 
 mod cli;
+mod commands;
 mod control;
 mod ends;
 mod guardian;

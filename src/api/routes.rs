@@ -8,6 +8,7 @@ use super::command::{
 };
 use super::plan::PlanReport;
 use super::status::{Status, Version};
+use super::why::Why;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub enum Call {
     Openapi,
     /// What happened, and what happens.
     Events,
+    /// Why a component is in its state.
+    Why,
     /// Start components.
     Start,
     /// Stop components.
@@ -172,6 +175,11 @@ pub const ROUTES: &[Route] = &[
             "/v1/events",
             Answer::Lines("An event, or a last line with `error`."),
         )
+    },
+    Route {
+        summary: "Why a component is in its state, what it waits for, and since when",
+        refusals: &[404],
+        ..route(Call::Why, Method::Get, "/v1/why/{name}", Answer::One(200, of::<Why>))
     },
     Route {
         summary: "Start components, and what they need",

@@ -217,6 +217,8 @@ impl Driver {
             Message::Reloaded(loaded) => self.reloaded(loaded),
             Message::Command { command, reply } => self.commanded(command, reply),
             Message::Wait { names, state, reply } => self.waited(names, state, reply),
+            Message::Declared { reply } => self.declared(reply),
+            Message::Why { name, reply } => self.explained(&name, reply),
             Message::Reload { reply } => self.reload_for(reply),
             Message::Plan { proposal, reply } => self.planned(proposal, reply),
             Message::Shutdown { force } => self.shut_down(force),

@@ -1,17 +1,18 @@
 //! The one queue into the loop: everything that happens outside, in the order in which it is heard.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::clients::{Commanded, Proposal, Reloaded, Reply, Seen, Subscriber, Unmet, Waited};
 use crate::config::Loaded;
-use crate::config::model::Command;
+use crate::config::model::{Command, Project};
 use crate::output::OutputReport;
 use crate::plan::Plan;
 use crate::probe::ProbeReport;
 use crate::runner::RunnerReport;
-use crate::supervisor::{self, Event, State};
+use crate::supervisor::{self, Event, Explanation, State};
 use crate::types::{Exit, Name, RunId};
 use crate::watch::WatchReport;
 
@@ -76,6 +77,18 @@ pub(crate) enum Message {
         state: Option<State>,
         /// Where it is told, when it has come or can't any more.
         reply: Reply<Result<Vec<Waited>, Unmet>>,
+    },
+    /// Somebody wants to know what is declared.
+    Declared {
+        /// Where it is told.
+        reply: Reply<Arc<Project>>,
+    },
+    /// Somebody wants to know why a component is in its state.
+    Why {
+        /// Which.
+        name: Name,
+        /// Where it is told, with the wall clock as in `Seen`; `None`: there is none of that name.
+        reply: Reply<Option<(Explanation, i128)>>,
     },
     /// The file is to be read again, and somebody wants to know what comes of it.
     Reload {

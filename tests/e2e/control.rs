@@ -19,7 +19,7 @@ components:
   db: { process: ./faulty, description: first }
   api: { process: ./faulty, depends_on: [db] }
   once: { process: [./faulty, exit, '0'] }
-  broken: { process: [./faulty, exit, '7'], restart: never }
+  broken: { process: [./faulty, exit, '7'], restart: never, ready: { file: never, timeout: 1h } }
   lazy: { process: ./faulty, autostart: false }
   tick: { thread: ticker, with: { every: 1h } }
 ";
@@ -107,14 +107,29 @@ fn every_route_answers_as_it_is_described() {
     assert_eq!(version["state_dir"], project.path(".orch").display().to_string());
     assert_eq!(judge.ask("GET", "/v1/openapi.json", "", 200), openapi());
 
+    let why = judge.ask("GET", "/v1/why/broken", "", 200);
+    assert_eq!((&why["state"], &why["incarnation"]), (&json!("failed"), &json!(1)));
+    assert!(!why["sentences"].as_array().unwrap().is_empty());
+
     let did = judge.ask("POST", "/v1/restart", r#"{"names":["db"]}"#, 200);
     assert_eq!(did["failed"], json!([]));
+    assert_eq!((&did["did"][0]["action"], &did["did"][0]["state"]), (&json!("restart"), &json!("ready")));
     let status = judge.ask("GET", "/v1/status", "", 200);
     assert_eq!(component(&status, "db")["incarnation"], 2);
-    judge.ask("POST", "/v1/stop", r#"{"names":["db"]}"#, 200);
+    let did = judge.ask("POST", "/v1/stop", r#"{"names":["db"]}"#, 200);
+    let actions = |did: &Value| {
+        let each = did["did"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| format!("{} {}", one["action"], one["component"]));
+        each.collect::<Vec<_>>().join(", ").replace('"', "")
+    };
+    assert_eq!(actions(&did), "stop api, stop db");
     let status = judge.ask("GET", "/v1/status", "", 200);
     assert_eq!(component(&status, "api")["state"], "stopped", "what needs it is stopped, too");
-    judge.ask("POST", "/v1/start", r#"{"names":["api","lazy"]}"#, 200);
+    let did = judge.ask("POST", "/v1/start", r#"{"names":["api","lazy","once","tick"]}"#, 200);
+    assert_eq!(actions(&did), "start db, start api, start lazy, start once, none tick");
     let status = judge.ask("GET", "/v1/status", "", 200);
     for name in ["db", "api", "lazy"] {
         assert_eq!(component(&status, name)["state"], "ready");
@@ -162,6 +177,7 @@ fn refusals(judge: &mut Judge<'_>) {
     for path in ["/", "/v1", "/v1/", "/v1/status/", "/v2/status", "/v1/statu%73"] {
         judge.ask("GET", path, "", 404);
     }
+    assert_eq!(judge.ask("GET", "/v1/why/brokn", "", 404)["help"], "did you mean `broken`?");
     judge.ask("DELETE", "/v1/status", "", 405);
     let long = format!(r#"{{"names":["{}"]}}"#, "x".repeat(1 << 20));
     judge.ask("POST", "/v1/start", &long, 413);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use orch::client::Address;
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, Project};
+use crate::harness::{PATIENCE, Project, wait_for};
 
 /// What was answered.
 #[derive(Debug)]
@@ -58,8 +58,8 @@ fn unchunked(mut bytes: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn connect(project: &Project) -> UnixStream {
-    let address = Address::of(&project.path(".orch")).unwrap();
-    let stream = UnixStream::connect(address.path()).unwrap();
+    let connected = || UnixStream::connect(Address::of(&project.path(".orch")).ok()?.path()).ok();
+    let stream = wait_for("the control socket is there", connected);
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }

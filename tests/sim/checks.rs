@@ -219,6 +219,12 @@ pub(crate) fn forced(world: &World, record: &Record) {
 
 /// What holds after every step.
 pub(crate) fn after_step(world: &World) {
+    // What those who wait are told of one component at a time is what they are told of all at once.
+    let held = world.core.held();
+    for cid in world.declared.keys().filter_map(|name| world.core.find(name.as_str())) {
+        let standing = world.core.glance(cid, &held).map(|glance| glance.standing);
+        assert_eq!(standing, world.core.standing(cid), "{cid:?} at a glance");
+    }
     if let Err(error) = world.core.check() {
         panic!("{error}");
     }

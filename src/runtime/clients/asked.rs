@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::wait::{Asker, Goal, Kind, Wait};
 use super::{Commanded, Proposal, Reloaded, Reply, Seen, Subscriber, Unmet, Waited};
+use crate::config::model::Project;
 use crate::plan::Plan;
 use crate::runtime::driver::Driver;
-use crate::supervisor::{Command, Event, State, View};
+use crate::supervisor::{Command, Event, Explanation, State, View};
 use crate::types::{Diagnostic, Name};
 
 impl Driver {
@@ -27,22 +28,12 @@ impl Driver {
             Command::Start(_) | Command::Shutdown | Command::Upgrade(_) => Kind::Up { after: 0 },
         };
         let goals = names.iter().map(|name| Goal::new(core, name.clone(), kind(name))).collect();
-        let did = self.deeds(&command);
+        let affected = core.affected(&command).into_iter();
+        let did = affected.map(|one| (one.component, one.effect.word())).collect();
         let asker = Asker::Command { did, reply };
         if self.wait(Wait::new(goals, asker)) {
             self.step(Event::Command(command));
         }
-    }
-
-    /// What a command is about to do, to which component.
-    fn deeds(&self, command: &Command) -> Vec<(Name, &'static str)> {
-        let (names, action) = match command {
-            Command::Start(names) => (names, "start"),
-            Command::Stop(names) => (names, "stop"),
-            Command::Restart(names) => (names, "restart"),
-            Command::Shutdown | Command::Upgrade(_) => return Vec::new(),
-        };
-        names.iter().map(|name| (name.clone(), action)).collect()
     }
 
     pub(in crate::runtime) fn waited(
@@ -56,8 +47,11 @@ impl Driver {
         }
         let core = &self.parts.core;
         let names: BTreeSet<Name> = if names.is_empty() {
-            let all = core.views().filter(|view| state.is_some() || view.state != State::Stopped);
-            all.map(|view| view.name).collect()
+            let held = core.held();
+            let glance = |name: &Name| core.glance(core.find(name.as_str())?, &held);
+            let stopped = |name: &Name| glance(name).is_none_or(|it| it.state == State::Stopped);
+            let all = core.project().components.iter().map(|spec| &spec.name);
+            all.filter(|name| state.is_some() || !stopped(name)).cloned().collect()
         } else {
             names.into_iter().collect()
         };
@@ -107,7 +101,18 @@ impl Driver {
     pub(in crate::runtime) fn show(&self, reply: Reply<Seen>) {
         let project = Arc::clone(self.parts.core.project());
         let (views, wall) = (self.shown(), self.parts.journal.wall());
-        reply.send(Seen { project, generation: self.generation(), views, wall });
+        reply.send(Seen { project, generation: self.parts.core.generation(), views, wall });
+    }
+
+    pub(in crate::runtime) fn declared(&self, reply: Reply<Arc<Project>>) {
+        reply.send(Arc::clone(self.parts.core.project()));
+    }
+
+    /// Why a component is in its state; with the wall clock, as in [`Seen`].
+    pub(in crate::runtime) fn explained(&self, name: &Name, reply: Reply<Option<(Explanation, i128)>>) {
+        let core = &self.parts.core;
+        let explanation = core.find(name.as_str()).and_then(|cid| core.explain(cid));
+        reply.send(explanation.map(|explanation| (explanation, self.parts.journal.wall())));
     }
 
     /// Reads the file, for somebody who wants to know what comes of it.
@@ -122,7 +127,7 @@ impl Driver {
 
     /// The file was read, and what followed from it is done: an edit, or, with `errors`, nothing.
     pub(in crate::runtime) fn reload_ended(&mut self, errors: Option<&Arc<Vec<Diagnostic>>>) {
-        let generation = self.generation();
+        let generation = self.parts.core.generation();
         self.clients.reloaded(|clients| match errors {
             Some(errors) => Reloaded::Rejected(Arc::clone(errors), generation),
             None => Reloaded::Applied(clients.applied.clone().unwrap_or_default(), generation),
@@ -136,14 +141,9 @@ impl Driver {
 
     /// What an edit would do, and the number of the declaration that runs.
     pub(in crate::runtime) fn planned(&self, proposal: Option<Proposal>, reply: Reply<(Plan, u64)>) {
-        let plan =
-            proposal.map(|it| crate::plan::plan_for(self.parts.core.project(), &it.project, &it.chosen));
-        reply.send((plan.unwrap_or_default(), self.generation()));
-    }
-
-    /// The number of the declaration that runs.
-    fn generation(&self) -> u64 {
-        1
+        let core = &self.parts.core;
+        let plan = proposal.map(|it| core.plan(&it.project, &it.chosen));
+        reply.send((plan.unwrap_or_default(), core.generation()));
     }
 
     /// Tells those who wait what has come of it.

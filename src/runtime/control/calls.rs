@@ -1,5 +1,6 @@
 //! What each route does.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::answer::{Answer, Body, Refused, bytes, json};
 use super::plan::{applied, planned};
 use super::table::Seat;
-use super::{Shared, events};
+use super::{Shared, events, status};
 use crate::api::{
     Call, Did, Done, DownReply, DownRequest, Names, NotDone, PlanRequest, UpgradeRequest, Version, WaitReply,
     WaitRequest, Waited,
@@ -24,6 +25,8 @@ use crate::types::Name;
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) call: Call,
+    /// The name in the path.
+    pub(super) name: Option<String>,
     /// What stands behind the `?`.
     pub(super) query: Option<String>,
     pub(super) body: Vec<u8>,
@@ -49,6 +52,7 @@ pub(super) async fn answer(asked: &Asked, shared: &Shared, seat: &Seat) -> Answe
         Call::Version => Ok(json(StatusCode::OK, &version(shared))),
         Call::Openapi => Ok(json(StatusCode::OK, &crate::api::openapi())),
         Call::Events => events::answer(asked.query.as_deref(), shared).await,
+        Call::Why => why(asked.name.as_deref().unwrap_or_default(), shared).await,
         Call::Start => command(asked, shared, Command::Start).await,
         Call::Stop => command(asked, shared, Command::Stop).await,
         Call::Restart => command(asked, shared, Command::Restart).await,
@@ -62,7 +66,7 @@ pub(super) async fn answer(asked: &Asked, shared: &Shared, seat: &Seat) -> Answe
             asked.body::<Nothing>()?;
             let _permit = awaited(&shared.commands)?;
             let reloaded = shared.control.ask(|reply| Message::Reload { reply });
-            applied(told(reloaded).await?)
+            applied(told(reloaded, shared).await?)
         }
         Call::Plan => plan(asked, shared).await,
         Call::Upgrade => upgrade(asked, shared).await,
@@ -75,8 +79,12 @@ pub(super) async fn answer(asked: &Asked, shared: &Shared, seat: &Seat) -> Answe
 struct Nothing {}
 
 /// What the loop answers.
-async fn told<T>(answer: oneshot::Receiver<Result<T, Unmet>>) -> Result<T, Refused> {
-    Ok(answer.await.unwrap_or(Err(Unmet::Ending))?)
+async fn told<T>(answer: oneshot::Receiver<Result<T, Unmet>>, shared: &Shared) -> Result<T, Refused> {
+    match answer.await.unwrap_or(Err(Unmet::Ending)) {
+        Ok(told) => Ok(told),
+        Err(Unmet::Unknown(name)) => Err(unknown(name.as_str(), shared).await),
+        Err(unmet) => Err(unmet.into()),
+    }
 }
 
 /// Lets so many wait at once.
@@ -100,10 +108,10 @@ async fn command(asked: &Asked, shared: &Shared, command: fn(Vec<Name>) -> Comma
     if names.is_empty() {
         return Err(Refused::bad("no component is named").help("name at least one"));
     }
-    let names = known(&names, shared).await?;
+    let names = named(&names, shared).await?;
     let _permit = awaited(&shared.commands)?;
     let done = shared.control.ask(|reply| Message::Command { command: command(names), reply });
-    Ok(json(StatusCode::OK, &self::done(told(done).await?)))
+    Ok(json(StatusCode::OK, &self::done(told(done, shared).await?)))
 }
 
 fn done(commanded: Commanded) -> Done {
@@ -123,29 +131,27 @@ fn word(state: Option<State>) -> String {
     state.unwrap_or(State::Stopped).word().to_owned()
 }
 
-/// The names, if the project has components of all of them; each once.
-async fn known(texts: &[String], shared: &Shared) -> Result<Vec<Name>, Refused> {
-    let names: Vec<Result<Name, &String>> =
-        texts.iter().map(|text| Name::new(text).map_err(|_| text)).collect();
-    let seen = shared.control.ask(|reply| Message::Views { reply }).await.map_err(|_| Refused::ending())?;
-    let mut known: Vec<Name> = Vec::with_capacity(names.len());
-    for name in names {
-        let found = name.as_ref().ok().filter(|name| seen.views.iter().any(|view| view.name == **name));
-        let Some(found) = found else {
-            let text = name.as_ref().map_or_else(|text| text.as_str(), |name| name.as_str());
-            return Err(unknown(text, seen.views.iter().map(|view| view.name.as_str())));
-        };
-        if !known.contains(found) {
-            known.push(found.clone());
+/// The names, each once. Whether there are such components is for the loop to say.
+async fn named(texts: &[String], shared: &Shared) -> Result<Vec<Name>, Refused> {
+    let mut names = Vec::with_capacity(texts.len());
+    let mut seen = BTreeSet::new();
+    for text in texts {
+        match Name::new(text) {
+            Ok(name) if seen.insert(name.clone()) => names.push(name),
+            Ok(_) => {}
+            Err(_) => return Err(unknown(text, shared).await),
         }
     }
-    Ok(known)
+    Ok(names)
 }
 
-/// There is no component of this name; one of those may be meant.
-fn unknown<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Refused {
-    let distance = |name: &&str| strsim::osa_distance(text, name);
-    let near = names.map(|name| (distance(&name), name)).min();
+/// There is no component of this name; one of those that there are may be meant.
+async fn unknown(text: &str, shared: &Shared) -> Refused {
+    let Ok(project) = shared.control.ask(|reply| Message::Declared { reply }).await else {
+        return Refused::ending();
+    };
+    let names = project.components.iter().map(|spec| spec.name.as_str());
+    let near = names.map(|name| (strsim::osa_distance(text, name), name)).min();
     let near = near.filter(|(distance, name)| *distance <= 1 + name.len() / 3);
     let refused = Refused::new(StatusCode::NOT_FOUND, format!("the project has no component {text:?}"));
     match near {
@@ -163,10 +169,10 @@ async fn wait(asked: &Asked, shared: &Shared) -> Answer {
             Refused::bad(format!("{word:?} is not a state")).help(format!("one of: {}", words.join(", ")))
         })?),
     };
-    let names = if names.is_empty() { Vec::new() } else { known(&names, shared).await? };
+    let names = named(&names, shared).await?;
     let _permit = awaited(&shared.commands)?;
     let waited = shared.control.ask(|reply| Message::Wait { names, state, reply });
-    let waited = told(waited).await?;
+    let waited = told(waited, shared).await?;
     let met = waited.iter().all(|one| one.met == Some(true));
     let components = waited.into_iter().map(|one| Waited {
         component: one.name.to_string(),
@@ -175,6 +181,15 @@ async fn wait(asked: &Asked, shared: &Shared) -> Answer {
         met: one.met,
     });
     Ok(json(StatusCode::OK, &WaitReply { met, components: components.collect() }))
+}
+
+async fn why(text: &str, shared: &Shared) -> Answer {
+    let Ok(name) = Name::new(text) else { return Err(unknown(text, shared).await) };
+    let explained = shared.control.ask(|reply| Message::Why { name, reply });
+    match explained.await.map_err(|_| Refused::ending())? {
+        Some((explanation, wall)) => Ok(json(StatusCode::OK, &status::why(&explanation, wall))),
+        None => Err(unknown(text, shared).await),
+    }
 }
 
 async fn plan(asked: &Asked, shared: &Shared) -> Answer {

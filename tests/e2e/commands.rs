@@ -353,6 +353,42 @@ fn an_invalid_file_is_told_as_validate_tells_it_and_changes_nothing() {
     orch.stop();
 }
 
+/// What an image of orch was asked, the next one answers: the commands see to it.
+#[test]
+fn a_command_outlives_the_image_that_heard_it() {
+    let project = Project::new(
+        "
+components:
+  slow: { process: [./faulty, await, go, touch, up], ready: { file: up, timeout: 60s }, autostart: false }
+  lame: { process: [./faulty, hold, end], stop: { timeout: 60s } }
+  tick: { thread: ticker, with: { every: 1h } }
+",
+    );
+    let mut orch = project.up();
+    project.wait_ready("lame", 1);
+    let asked = [&["start", "slow"][..], &["wait", "slow"], &["restart", "lame"]];
+    let mut children = asked.map(|args| {
+        let out = std::process::Stdio::piped();
+        project.command(args).stdout(out).spawn().unwrap()
+    });
+    wait_until("all of them are heard", || {
+        let found = states(&project);
+        found.contains(&state("slow", "starting")) && found.contains(&state("lame", "stopping"))
+    });
+    assert_eq!(ran(&project, &["upgrade"]).0, Some(0));
+    assert!(children.iter_mut().all(|child| child.try_wait().unwrap().is_none()), "nothing has come yet");
+    project.write("go", "");
+    project.write("end", "");
+    let told = children.map(|child| child.wait_with_output().unwrap());
+    assert_eq!(told.each_ref().map(code), [Some(0); 3]);
+    assert_eq!(
+        told.map(|output| text(&output.stdout)),
+        ["slow: started, ready\n", "", "lame: restarted, ready\n"]
+    );
+    assert_eq!((project.starts("slow"), project.starts("lame")), (1, 2), "nothing was done twice");
+    orch.stop();
+}
+
 /// A component may command its own project, wherever it is.
 #[test]
 fn inside_a_component_its_own_project_is_meant() {

@@ -88,6 +88,27 @@ components:
   api: { process: [./faulty, await, go, touch, up], ready: { file: up, timeout: 60s }, autostart: false, depends_on: [db] }
 ";
 
+/// What a probe was answered last is more than that it is not ready.
+#[test]
+fn progress_tells_what_is_awaited() {
+    let address = crate::harness::address();
+    let project = Project::new(&format!(
+        "
+components:
+  db: {{ process: [./faulty, await, go, listen, '{address}'], ready: {{ tcp: '{address}', timeout: 60s }} }}
+"
+    ));
+    let mut orch = project.up();
+    let mut wait = OnTerminal::new(project.command(&["wait", "db"]), 120, 24);
+    wait.wait_told(&format!("(probe tcp {address} refused "));
+    let table = project.run(&["ps"]);
+    let table = String::from_utf8_lossy(&table.stdout).into_owned();
+    assert!(table.contains(&format!("probe tcp {address} refused ")), "{table}");
+    project.write("go", "");
+    assert_eq!(wait.code(), Some(0));
+    orch.stop();
+}
+
 #[test]
 fn progress_is_shown_and_gone_when_it_is_done() {
     let project = Project::new(SLOW);

@@ -9,6 +9,7 @@ mod harness;
 
 mod cli;
 mod clients;
+mod commands;
 mod control;
 mod ends;
 mod guardian;

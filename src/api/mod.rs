@@ -9,6 +9,7 @@ mod openapi;
 mod plan;
 mod routes;
 mod status;
+mod why;
 
 pub use command::{
     Did, Done, DownReply, DownRequest, Names, NotDone, PlanRequest, UpgradeRequest, WaitReply, WaitRequest,
@@ -19,6 +20,7 @@ pub use openapi::openapi;
 pub use plan::{Mistake, PlanReport, Step};
 pub use routes::{Call, Found, Method, ROUTES, Route, find};
 pub use status::{ComponentStatus, ComponentUsage, Exited, Kind, Status, Usage, Version};
+pub use why::Why;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

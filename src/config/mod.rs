@@ -30,3 +30,4 @@ pub use code::{ALL as CODES, Code};
 pub use load::{CheckWith, LoadOptions, Loaded, Threads, find, load, load_in_place_of};
 pub use schema::schema;
 pub use source::{Source, Sources};
+pub(crate) use unit::duration;

@@ -13,4 +13,5 @@ mod testing;
 pub use choice::chosen;
 pub use diff::{Change, Reaction, diff};
 pub use render::{GraphFormat, render_graph};
-pub use steps::{Plan, Step, StepAction, plan, plan_for};
+pub use report::{Row, steps_text};
+pub use steps::{Now, Plan, Step, StepAction, plan, plan_for, plan_live};

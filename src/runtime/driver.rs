@@ -433,7 +433,7 @@ impl Driver {
     fn probe_reports(&mut self, report: ProbeReport) {
         match report {
             ProbeReport::Succeeded { id } => self.tell(id, RunEvent::Ready),
-            ProbeReport::Tried { id, error, .. } => self.tell(id, RunEvent::NotYet { error }),
+            ProbeReport::Tried { id, error, tries } => self.tell(id, RunEvent::NotYet { error, tries }),
         }
     }
 

@@ -21,6 +21,7 @@ mod journal;
 mod logbook;
 mod prepare;
 mod reexec;
+pub mod registry;
 mod reload;
 mod replaced;
 mod signals;

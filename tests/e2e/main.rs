@@ -8,12 +8,15 @@
 mod harness;
 
 mod cli;
+mod control;
 mod ends;
 mod guardian;
+mod hostile;
 mod output;
 mod ready;
 mod reexec;
 mod reload;
+mod socket;
 mod state;
 mod state_command;
 mod stop;

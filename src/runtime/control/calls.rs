@@ -48,7 +48,7 @@ pub(super) async fn answer(asked: &Asked, shared: &Shared, seat: &Seat) -> Answe
         }
         Call::Version => Ok(json(StatusCode::OK, &version(shared))),
         Call::Openapi => Ok(json(StatusCode::OK, &crate::api::openapi())),
-        Call::Events => events::answer(asked.query.as_deref(), shared),
+        Call::Events => events::answer(asked.query.as_deref(), shared).await,
         Call::Logs => logs::answer(asked.query.as_deref(), shared).await,
         Call::Start => command(asked, shared, Command::Start).await,
         Call::Stop => command(asked, shared, Command::Stop).await,

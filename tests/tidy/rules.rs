@@ -39,7 +39,18 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("embed", &["types", "supervisor", "runner::thread", "runtime"]),
     (
         "cli",
-        &["types", "paint", "api", "client", "config", "plan", "runner::thread", "runtime", "history", "story"],
+        &[
+            "types",
+            "paint",
+            "api",
+            "client",
+            "config",
+            "plan",
+            "runner::thread",
+            "runtime",
+            "history",
+            "story",
+        ],
     ),
 ];
 

@@ -8,6 +8,7 @@ use super::command::{self, NamesArgs};
 use super::complete;
 use super::down::{self, DownArgs};
 use super::events::{self, EventsArgs};
+use super::logs::{self, LogsArgs};
 use super::man::ManArgs;
 use super::name;
 use super::plan::{self, PlanArgs, ReloadArgs};
@@ -139,6 +140,9 @@ pub(super) enum Command {
     /// Restart components; returns when they are ready again
     #[command(after_long_help = command::AFTER_RESTART)]
     Restart(NamesArgs),
+    /// Show what components have written, and with -f what they write; also when nothing runs
+    #[command(after_long_help = logs::AFTER)]
+    Logs(LogsArgs),
     /// Wait until components are ready or completed, or in another state
     #[command(after_long_help = wait::AFTER)]
     Wait(WaitArgs),

@@ -11,6 +11,7 @@ mod exit;
 mod graph;
 mod init;
 mod interrupts;
+mod logs;
 mod man;
 mod paint;
 mod plan;
@@ -63,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Start(args) => command::command(Verb::Start, &args),
         Command::Stop(args) => command::command(Verb::Stop, &args),
         Command::Restart(args) => command::command(Verb::Restart, &args),
+        Command::Logs(args) => logs::logs(&args),
         Command::Wait(args) => wait::wait(&args),
         Command::Plan(args) => plan::plan(&args),
         Command::Reload(args) => plan::reload(&args),

@@ -14,6 +14,7 @@ mod control;
 mod ends;
 mod guardian;
 mod hostile;
+mod logs;
 mod output;
 mod ready;
 mod reexec;

@@ -108,14 +108,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ),
     (
         "jiff",
-        &[
-            "src/output/",
-            "src/history/",
-            "src/runtime/",
-            "src/state/",
-            "src/cli/logs/",
-            "src/cli/recorded.rs",
-        ],
+        &["src/output/", "src/history/", "src/runtime/", "src/state/", "src/cli/logs", "src/cli/recorded.rs"],
     ),
     ("sha2", &["src/runtime/registry.rs", "src/state/", "src/watch/"]),
     ("unicode_width", &["src/cli/paint.rs"]),

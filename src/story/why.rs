@@ -16,6 +16,8 @@ pub struct Recorded {
     /// Whether the present run of orch, or the last one, has been passed.
     passed: bool,
     up: Option<Event>,
+    /// Whether the beginning of the last run of orch has been passed.
+    upped: bool,
     down: Option<Event>,
     newest: Option<Event>,
     /// The last state, and what led to it.
@@ -59,7 +61,7 @@ pub struct Told {
     pub start: Option<Chain>,
     /// The beginning of that run of orch.
     pub up: Option<Event>,
-    /// Its end.
+    /// The end of the last run of orch.
     pub down: Option<Event>,
     /// The last event of all.
     pub newest: Event,
@@ -81,6 +83,7 @@ impl Recorded {
             name: name.to_owned(),
             passed: false,
             up: None,
+            upped: false,
             down: None,
             newest: None,
             last: None,
@@ -109,14 +112,15 @@ impl Recorded {
             self.own(event);
         }
         match &event.kind {
-            // One that was never in a run of orch that ended is looked for in those before.
+            // The beginning of the run of orch that its last state is of.
             Kind::ProjectUp { .. } if self.last.is_some() && !self.passed => {
                 (self.passed, self.up) = (true, Some(event.clone()));
             }
-            Kind::ProjectUp { .. } if !self.passed => self.down = None,
-            Kind::ProjectDown { .. } if self.last.is_none() => self.down = Some(event.clone()),
+            // The end of the last run of orch, and of no other.
+            Kind::ProjectDown { .. } if !self.upped && self.down.is_none() => self.down = Some(event.clone()),
             _ => {}
         }
+        self.upped |= matches!(event.kind, Kind::ProjectUp { .. });
         !self.is_done()
     }
 

@@ -219,6 +219,7 @@ pub const ROUTES: &[Route] = &[
         description: "Whoever does not read in time, so that the place it has come to is rotated away, gets a \
                       last line with the key `error`.",
         query: &[AFTER, FOLLOW],
+        refusals: &[500],
         ..route(
             Call::Events,
             Method::Get,

@@ -53,7 +53,7 @@ pub(super) async fn answer(asked: &Asked, shared: &Shared, seat: &Seat) -> Answe
             seat.owes(status.len());
             Ok(bytes(StatusCode::OK, status))
         }
-        Call::Version => Ok(json(StatusCode::OK, &version(shared))),
+        Call::Version => version(shared).await,
         Call::Openapi => Ok(json(StatusCode::OK, &crate::api::openapi())),
         Call::Events => events::answer(asked.query.as_deref(), shared).await,
         Call::Why => why(asked.name.as_deref().unwrap_or_default(), shared).await,
@@ -98,14 +98,18 @@ fn awaited(commands: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refused> {
     permit.map_err(|_| Refused::crowded("too many commands are awaited"))
 }
 
-fn version(shared: &Shared) -> Version {
-    Version {
+/// The loop is asked, so that whoever is answered by a new image knows that it has taken over.
+async fn version(shared: &Shared) -> Answer {
+    let project = shared.control.ask(|reply| Message::Declared { reply }).await;
+    let project = project.map_err(|_| Refused::ending())?;
+    let version = Version {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         images: shared.images,
-        file: shared.file.display().to_string(),
-        state_dir: shared.state_dir.display().to_string(),
-    }
+        file: project.file.display().to_string(),
+        state_dir: project.state_dir.display().to_string(),
+    };
+    Ok(json(StatusCode::OK, &version))
 }
 
 async fn command(asked: &Asked, shared: &Shared, command: fn(Vec<Name>) -> Command) -> Answer {

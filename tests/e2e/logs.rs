@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::harness::{Orch, PATIENCE, Project, SLACK, wait_until};
+use crate::socket::{Following, ask, send};
 
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -150,6 +151,65 @@ fn components_that_an_edit_adds_are_followed_unless_others_were_named() {
     one.expect_exit(0);
     assert_eq!(project.read("all.out"), "a | first\nlate | new\n");
     assert_eq!(project.read("one.out"), "first\n");
+}
+
+#[test]
+fn the_socket_tells_lines_and_where_following_begins() {
+    let project = Project::new(
+        "
+components:
+  a: { process: ./faulty say one pour bytes say 'b or c' await go say three }
+  b: { process: ./faulty }
+",
+    );
+    project.write("bytes", b"\xfftwo\n");
+    let mut orch = project.up();
+    wait_until("it has said it", || project.read(".orch/logs/a.log").contains("b or c"));
+    let lines = |path: &str| {
+        let reply = ask(&project, "GET", path, "");
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let lines = reply.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).unwrap()).collect::<Vec<Value>>()
+    };
+    let all = lines("/v1/logs");
+    let keys: Vec<&str> = all[0].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, ["component", "time", "line"]);
+    assert_eq!(all.iter().map(|line| &line["line"]).collect::<Vec<_>>(), ["one", "\u{fffd}two", "b or c"]);
+    assert_eq!(lines("/v1/logs?n=1&name=a&name=b")[0]["line"], "b or c");
+    assert_eq!(lines("/v1/logs?grep=b%20or+c&since=1h").len(), 1);
+    assert_eq!(lines("/v1/logs?name=b"), [] as [Value; 0]);
+    let exact = lines("/v1/logs?exact=true");
+    assert_eq!(exact[1]["bytes"], "\u{ff}two");
+
+    let mut following = Following::new(send(&project, "GET", "/v1/logs?follow=true&exact=true&n=0", ""));
+    let mut told: Vec<Value> = Vec::new();
+    let marks = |told: &[Value]| told.first().map(|first| first["marks"].clone());
+    wait_until("marks are told", || {
+        told.extend(following.lines().0);
+        marks(&told).is_some_and(|marks| marks.as_array().is_some_and(|marks| marks.len() == 2))
+    });
+    assert_eq!(marks(&told).unwrap()[0]["at"], exact[2]["at"], "it begins behind the last line");
+    project.write("go", "");
+    wait_until("what comes is told", || {
+        told.extend(following.lines().0);
+        told.len() == 2
+    });
+    assert_eq!(told[1]["line"], "three");
+
+    for bad in ["n=x", "since=soon", "until=1h&follow=true", "grep=(", "x=1", "n=1&n=2", "follow=perhaps"] {
+        assert_eq!(ask(&project, "GET", &format!("/v1/logs?{bad}"), "").status, 400, "{bad}");
+    }
+    let unknown = ask(&project, "GET", "/v1/logs?name=aa", "");
+    assert_eq!(unknown.status, 404);
+    assert!(unknown.json()["help"].as_str().unwrap().contains("`a`"), "{unknown:?}");
+    orch.stop();
+    let mut ended = false;
+    wait_until("the stream ends with the project", || {
+        let (more, end) = following.lines();
+        ended |= end;
+        assert!(more.is_empty(), "{more:?}");
+        ended
+    });
 }
 
 #[test]

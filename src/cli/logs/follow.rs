@@ -199,6 +199,10 @@ impl Follower {
 }
 
 /// Whoever reads what is shown may go away while nothing is (`orch logs -f | head`): then it is over.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a client has no terminal mode, lock or component to leave, and its main thread waits for the socket"
+)]
 fn end_with_the_reader() {
     use rustix::event::{PollFd, PollFlags, poll};
     let gone = move || {

@@ -103,13 +103,13 @@ impl<W: Write> Printer<W> {
         self.line.clear();
         match self.format {
             Format::Terminal { color } => {
-                self.head(number, time);
+                self.head(number, time, true);
                 let shown = if ends { without_returns(bytes) } else { bytes };
                 escape_line(shown, color, &mut self.line);
             }
             Format::Exact { prefix } => {
                 if !goes_on {
-                    self.head_exactly(number, time, prefix);
+                    self.head(number, time, prefix);
                 }
                 self.line.extend_from_slice(bytes);
             }
@@ -146,12 +146,7 @@ impl<W: Write> Printer<W> {
         }
     }
 
-    fn head(&mut self, number: usize, time: Option<Timestamp>) {
-        self.line.extend_from_slice(&self.prefixes[number]);
-        self.time(time);
-    }
-
-    fn head_exactly(&mut self, number: usize, time: Option<Timestamp>, prefix: bool) {
+    fn head(&mut self, number: usize, time: Option<Timestamp>, prefix: bool) {
         if prefix {
             self.line.extend_from_slice(&self.prefixes[number]);
         }

@@ -4,6 +4,7 @@
 //! A key that has no value is null, not missing; times are RFC 3339 (contract, section 6).
 
 mod command;
+mod logs;
 mod openapi;
 mod plan;
 mod routes;
@@ -14,6 +15,7 @@ pub use command::{
     Did, Done, DownReply, DownRequest, Names, NotDone, PlanRequest, UpgradeRequest, WaitReply, WaitRequest,
     Waited,
 };
+pub use logs::{LogEntry, LogLine, LogMark, LogMarks, LogNote, StreamError};
 pub use openapi::openapi;
 pub use plan::{Mistake, PlanReport, Step};
 pub use routes::{Call, Found, Method, ROUTES, Route, find};

@@ -78,6 +78,8 @@ fn parameter(parameter: &Parameter) -> Value {
     let schema = match parameter.of {
         ParameterType::Number => json!({"type": "integer", "minimum": 0}),
         ParameterType::Truth => json!({"type": "boolean", "default": false}),
+        ParameterType::Text => json!({"type": "string"}),
+        ParameterType::Names => json!({"type": "array", "items": {"type": "string"}}),
     };
     json!({
         "name": parameter.name,
@@ -101,6 +103,10 @@ fn responses(route: &Route, generator: &mut SchemaGenerator) -> Value {
         }
         Answer::Lines(description) => {
             let content = json!({"application/x-ndjson": {"schema": {"type": "string"}}});
+            responses.insert("200".into(), json!({"description": description, "content": content}));
+        }
+        Answer::EachLine(description, shape) => {
+            let content = json!({"application/x-ndjson": {"schema": shape(generator)}});
             responses.insert("200".into(), json!({"description": description, "content": content}));
         }
         Answer::Object => {

@@ -6,6 +6,7 @@ mod check;
 mod command;
 mod complete;
 mod down;
+mod events;
 mod exit;
 mod graph;
 mod init;
@@ -15,14 +16,17 @@ mod paint;
 mod plan;
 mod progress;
 mod ps;
+mod recorded;
 mod schema;
 mod state;
 mod table;
 mod target;
 mod terminal;
+mod timeline;
 mod up;
 mod upgrade;
 mod wait;
+mod why;
 mod words;
 
 use std::io::Write as _;
@@ -67,6 +71,9 @@ pub fn main() -> ExitCode {
         Command::TakesOver => upgrade::takes_over(),
         Command::Validate(args) => check::validate(&args),
         Command::Graph(args) => graph::graph(&args),
+        Command::Events(args) => events::events(&args),
+        Command::Why(args) => why::why(&args),
+        Command::Timeline(args) => timeline::timeline(&args),
         Command::State(args) => state::state(&args),
         Command::Schema(args) => schema::schema(&args),
         Command::Init(args) => init::init(&args),

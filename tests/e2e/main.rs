@@ -8,6 +8,7 @@
 mod harness;
 
 mod cli;
+mod clients;
 mod commands;
 mod control;
 mod ends;
@@ -22,6 +23,7 @@ mod state;
 mod state_command;
 mod stop;
 mod storm;
+mod story;
 mod units;
 mod up;
 mod watch;

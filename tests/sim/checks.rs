@@ -250,6 +250,13 @@ pub(crate) fn settled(world: &World) {
         let word = view.state.word();
         let up = matches!(word, "ready" | "starting" | "backoff" | "waiting" | "blocked");
         assert!(!up || stuck || !world.down.contains(&view.name), "{} was stopped, but is {word}", view.name);
+        // The last word wins.
+        let stopped = matches!(word, "stopped");
+        assert!(
+            !stopped || stuck || !world.up.contains(&view.name),
+            "{} was started, but is {word}",
+            view.name
+        );
         let rests =
             matches!(word, "ready" | "completed" | "failed" | "blocked" | "stopped" | "stuck" | "waiting");
         let ticking = word == "backoff" || word == "starting" || word == "stopping";

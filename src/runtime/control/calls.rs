@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::answer::{Answer, Body, Refused, bytes, json};
 use super::plan::{applied, planned};
 use super::table::Seat;
-use super::{Shared, events, status};
+use super::{Shared, events, logs, status};
 use crate::api::{
     Call, Did, Done, DownReply, DownRequest, Names, NotDone, PlanRequest, UpgradeRequest, Version, WaitReply,
     WaitRequest, Waited,
@@ -36,6 +36,10 @@ impl Asked {
     /// The body; an empty one stands for an object without keys.
     fn body<T: DeserializeOwned>(&self) -> Result<T, Refused> {
         let body = if self.body.is_empty() { b"{}" } else { self.body.as_slice() };
+        // A list of its values, in their order, would do for serde.
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Refused::bad("the body of the request is not a JSON object"));
+        }
         serde_json::from_slice(body)
             .map_err(|error| Refused::bad(format!("the body of the request can't be read: {error}")))
     }
@@ -53,6 +57,7 @@ pub(super) async fn answer(asked: &Asked, shared: &Shared, seat: &Seat) -> Answe
         Call::Openapi => Ok(json(StatusCode::OK, &crate::api::openapi())),
         Call::Events => events::answer(asked.query.as_deref(), shared).await,
         Call::Why => why(asked.name.as_deref().unwrap_or_default(), shared).await,
+        Call::Logs => logs::answer(asked.query.as_deref(), shared).await,
         Call::Start => command(asked, shared, Command::Start).await,
         Call::Stop => command(asked, shared, Command::Stop).await,
         Call::Restart => command(asked, shared, Command::Restart).await,
@@ -82,7 +87,7 @@ struct Nothing {}
 async fn told<T>(answer: oneshot::Receiver<Result<T, Unmet>>, shared: &Shared) -> Result<T, Refused> {
     match answer.await.unwrap_or(Err(Unmet::Ending)) {
         Ok(told) => Ok(told),
-        Err(Unmet::Unknown(name)) => Err(unknown(name.as_str(), shared).await),
+        Err(Unmet::Unknown(name)) => Err(unknown_here(name.as_str(), shared).await),
         Err(unmet) => Err(unmet.into()),
     }
 }
@@ -139,18 +144,22 @@ async fn named(texts: &[String], shared: &Shared) -> Result<Vec<Name>, Refused> 
         match Name::new(text) {
             Ok(name) if seen.insert(name.clone()) => names.push(name),
             Ok(_) => {}
-            Err(_) => return Err(unknown(text, shared).await),
+            Err(_) => return Err(unknown_here(text, shared).await),
         }
     }
     Ok(names)
 }
 
-/// There is no component of this name; one of those that there are may be meant.
-async fn unknown(text: &str, shared: &Shared) -> Refused {
-    let Ok(project) = shared.control.ask(|reply| Message::Declared { reply }).await else {
-        return Refused::ending();
-    };
-    let names = project.components.iter().map(|spec| spec.name.as_str());
+/// The same refusal, where the project has to be looked at first.
+async fn unknown_here(text: &str, shared: &Shared) -> Refused {
+    match shared.control.ask(|reply| Message::Declared { reply }).await {
+        Ok(project) => unknown(text, project.components.iter().map(|spec| spec.name.as_str())),
+        Err(_) => Refused::ending(),
+    }
+}
+
+/// There is no component of this name; one of those may be meant.
+pub(super) fn unknown<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Refused {
     let near = names.map(|name| (strsim::osa_distance(text, name), name)).min();
     let near = near.filter(|(distance, name)| *distance <= 1 + name.len() / 3);
     let refused = Refused::new(StatusCode::NOT_FOUND, format!("the project has no component {text:?}"));
@@ -184,11 +193,11 @@ async fn wait(asked: &Asked, shared: &Shared) -> Answer {
 }
 
 async fn why(text: &str, shared: &Shared) -> Answer {
-    let Ok(name) = Name::new(text) else { return Err(unknown(text, shared).await) };
+    let Ok(name) = Name::new(text) else { return Err(unknown_here(text, shared).await) };
     let explained = shared.control.ask(|reply| Message::Why { name, reply });
     match explained.await.map_err(|_| Refused::ending())? {
         Some((explanation, wall)) => Ok(json(StatusCode::OK, &status::why(&explanation, wall))),
-        None => Err(unknown(text, shared).await),
+        None => Err(unknown_here(text, shared).await),
     }
 }
 

@@ -366,15 +366,16 @@ components:
     );
     let mut orch = project.up();
     project.wait_ready("lame", 1);
-    let asked = [&["start", "slow"][..], &["wait", "slow"], &["restart", "lame"]];
-    let mut children = asked.map(|args| {
-        let out = std::process::Stdio::piped();
-        project.command(args).stdout(out).spawn().unwrap()
-    });
-    wait_until("all of them are heard", || {
+    let begun = |args: &[&str]| {
+        let mut command = project.command(args);
+        command.stdout(std::process::Stdio::piped()).spawn().unwrap()
+    };
+    let (start, restart) = (begun(&["start", "slow"]), begun(&["restart", "lame"]));
+    wait_until("both are heard", || {
         let found = states(&project);
         found.contains(&state("slow", "starting")) && found.contains(&state("lame", "stopping"))
     });
+    let mut children = [start, begun(&["wait", "slow"]), restart];
     assert_eq!(ran(&project, &["upgrade"]).0, Some(0));
     assert!(children.iter_mut().all(|child| child.try_wait().unwrap().is_none()), "nothing has come yet");
     project.write("go", "");

@@ -76,6 +76,9 @@ impl OnTerminal {
 
 impl Drop for OnTerminal {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("── the terminal\n{:?}", self.told());
+        }
         drop(self.child.kill());
         drop(self.child.wait());
     }
@@ -99,6 +102,7 @@ components:
 "
     ));
     let mut orch = project.up();
+    project.wait_state("db", "starting");
     let mut wait = OnTerminal::new(project.command(&["wait", "db"]), 120, 24);
     wait.wait_told(&format!("(probe tcp {address} refused "));
     let table = project.run(&["ps"]);

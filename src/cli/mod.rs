@@ -2,6 +2,7 @@
 //! stdout, orch's own messages to stderr.
 
 mod args;
+mod background;
 mod check;
 mod exit;
 mod graph;

@@ -8,6 +8,7 @@
 mod harness;
 
 mod cli;
+mod detach;
 mod ends;
 mod guardian;
 mod output;

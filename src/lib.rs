@@ -72,6 +72,8 @@ mod embed;
 #[doc(hidden)]
 pub mod graph;
 #[doc(hidden)]
+pub mod history;
+#[doc(hidden)]
 pub mod output;
 #[doc(hidden)]
 pub mod plan;

@@ -4,14 +4,18 @@
 //! A key that has no value is null, not missing; times are RFC 3339 (contract, section 6).
 
 mod command;
+mod openapi;
 mod plan;
+mod routes;
 mod status;
 
 pub use command::{
     Did, Done, DownReply, DownRequest, Names, NotDone, PlanRequest, UpgradeRequest, WaitReply, WaitRequest,
     Waited,
 };
+pub use openapi::openapi;
 pub use plan::{Mistake, PlanReport, Step};
+pub use routes::{Call, Found, Method, ROUTES, Route, find};
 pub use status::{ComponentStatus, ComponentUsage, Exited, Kind, Status, Usage, Version};
 
 use schemars::JsonSchema;

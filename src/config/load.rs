@@ -65,9 +65,16 @@ pub struct Loaded {
 /// Never panics and never waits, whatever the file is; time and memory are linear in its size.
 #[must_use]
 pub fn load(file: &Path, options: &LoadOptions) -> Loaded {
+    load_in_place_of(file, file, options)
+}
+
+/// Loads `given` as though it were saved in the place of `file`: relative paths, the state directory and the
+/// project's name are what they would be there. Mistakes name `given`, where they are.
+#[must_use]
+pub fn load_in_place_of(given: &Path, file: &Path, options: &LoadOptions) -> Loaded {
     let mut report = Report::default();
     let mut sources = Sources::default();
-    let tree = read(file, &mut sources, &mut report);
+    let tree = read(given, &mut sources, &mut report);
     of_tree(file, tree, sources, report, options)
 }
 

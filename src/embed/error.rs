@@ -55,6 +55,7 @@ impl From<Unmet> for Error {
         match unmet {
             Unmet::Unknown(name) => Self::Unknown(name.to_string()),
             Unmet::Ending => Self::Ended,
+            Unmet::Crowded => Self::Failed("too much is waited for already".to_owned()),
             Unmet::Failed(failures) => {
                 Self::Unmet(failures.into_iter().map(|(name, reason)| (name.to_string(), reason)).collect())
             }

@@ -145,6 +145,7 @@ impl Driver {
                 () = replaced.next() => self.relock(),
                 () = until(deadline) => self.step(Event::Deadline),
             }
+            self.answer_clients(messages.is_empty());
         }
     }
 
@@ -193,7 +194,7 @@ impl Driver {
         if let Some(news) = self.parts.journal.write() {
             self.say(Paint::Bad, &news);
         }
-        self.answer_clients();
+        self.clients.written();
     }
 
     fn take(&mut self, message: Message) {
@@ -215,6 +216,9 @@ impl Driver {
             Message::Candidate { program, verdict } => self.candidate(program, verdict),
             Message::Reloaded(loaded) => self.reloaded(loaded),
             Message::Command { command, reply } => self.commanded(command, reply),
+            Message::Wait { names, state, reply } => self.waited(names, state, reply),
+            Message::Reload { reply } => self.reload_for(reply),
+            Message::Plan { proposal, reply } => self.planned(proposal, reply),
             Message::Shutdown { force } => self.shut_down(force),
             Message::Views { reply } => self.show(reply),
             Message::Subscribe { after, subscriber } => self.subscribed(after, subscriber),
@@ -223,15 +227,25 @@ impl Driver {
 
     fn reloaded(&mut self, loaded: Option<Box<Loaded>>) {
         let Parts { reloader, inbox, .. } = &mut self.parts;
-        let Some(outcome) = reloader.end(loaded, inbox) else { return };
+        let Some(outcome) = reloader.end(loaded, inbox) else {
+            if !reloader.is_reading() {
+                self.reload_broke();
+            }
+            return;
+        };
         if let Some(message) = &outcome.message {
             self.parts.output.say(message);
         }
-        if matches!(outcome.event, Event::EditRejected { .. }) {
+        let errors = match &outcome.event {
+            Event::EditRejected { errors } => Some(Arc::clone(errors)),
+            _ => None,
+        };
+        if errors.is_some() {
             self.say(Paint::Bad, "the edit is not valid; everything runs on as it was");
         }
         self.step(outcome.event);
         self.watch_project();
+        self.reload_ended(errors.as_ref());
     }
 
     pub(crate) fn signalled(&mut self, signal: &Signalled) {
@@ -365,7 +379,7 @@ impl Driver {
     }
 
     /// Reads the file again; another file may have taken its place.
-    fn reload(&mut self) {
+    pub(crate) fn reload(&mut self) {
         let Parts { reloader, inbox, .. } = &mut self.parts;
         reloader.begin(inbox);
         self.relock();

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::clients::{Reply, Subscriber, Unmet};
+use super::clients::{Commanded, Proposal, Reloaded, Reply, Seen, Subscriber, Unmet, Waited};
 use crate::config::Loaded;
 use crate::config::model::Command;
 use crate::output::OutputReport;
+use crate::plan::Plan;
 use crate::probe::ProbeReport;
 use crate::runner::RunnerReport;
-use crate::supervisor::{self, Event, View};
+use crate::supervisor::{self, Event, State};
 use crate::types::{Exit, Name, RunId};
 use crate::watch::WatchReport;
 
@@ -55,7 +56,7 @@ pub(crate) enum Message {
         /// What; not the shutdown, which has a message of its own.
         command: supervisor::Command,
         /// Where that is told; dropped untold when the project has ended.
-        reply: Reply<Result<(), Unmet>>,
+        reply: Reply<Result<Commanded, Unmet>>,
     },
     /// The project is to end. Unlike a second Ctrl-C, a second request in order changes nothing.
     Shutdown {
@@ -65,7 +66,28 @@ pub(crate) enum Message {
     /// Somebody wants to see every component.
     Views {
         /// Where they are told.
-        reply: Reply<Vec<View>>,
+        reply: Reply<Seen>,
+    },
+    /// Somebody waits until something has come of components.
+    Wait {
+        /// Which ones; none: all that are not stopped, or with a state all.
+        names: Vec<Name>,
+        /// The state that is waited for; `None`: ready or completed.
+        state: Option<State>,
+        /// Where it is told, when it has come or can't any more.
+        reply: Reply<Result<Vec<Waited>, Unmet>>,
+    },
+    /// The file is to be read again, and somebody wants to know what comes of it.
+    Reload {
+        /// Where that is told.
+        reply: Reply<Result<Reloaded, Unmet>>,
+    },
+    /// Somebody wants to know what an edit would do.
+    Plan {
+        /// The edit; `None`: none, for one that is not valid.
+        proposal: Option<Proposal>,
+        /// Where it is told, with the number of the declaration that runs.
+        reply: Reply<(Plan, u64)>,
     },
     /// Somebody wants to hear of what happens from now on, and of what is remembered.
     Subscribe {

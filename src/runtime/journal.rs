@@ -1,14 +1,17 @@
-//! `events.ndjson`: what happened, one object a line (contract, section 6).
+//! `events.ndjson`: what happened, one object a line (contract, section 6). When it is long enough, it becomes
+//! `events.ndjson.1` and so on, and a new one begins; `history::events` reads them.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+mod rotate;
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
 use super::clock;
 use crate::config::render;
+use crate::history::events;
 use crate::supervisor::{Record, What};
 use crate::types::{Exit, Time};
 
@@ -16,13 +19,20 @@ use crate::types::{Exit, Time};
 const TAIL: u64 = 1 << 20;
 /// More than that is no event of orch's.
 const LONGEST_TAIL: u64 = 1 << 28;
-/// Numbers above are not orch's: it would take ages to get there.
-const HIGHEST: u64 = 1 << 53;
+/// So many mistakes of an edit are recorded, and their number: a broken file can have a hundred thousand, and
+/// nobody reads past the first few.
+const ERRORS: usize = 100;
 
 /// The file, open for appending.
 #[derive(Debug)]
 pub(crate) struct Journal {
+    path: PathBuf,
     file: File,
+    /// A file that would be longer begins a new one. Bytes.
+    most: u64,
+    /// So long it was when that was tried in vain: it is tried again when it is longer by as much as a file may
+    /// be.
+    unrotated: u64,
     /// Lines of the step under way.
     lines: Vec<u8>,
     /// Whether the file ends within a line.
@@ -62,12 +72,22 @@ impl Journal {
     /// # Errors
     /// When the file can't be opened or read.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).create(true).mode(0o600);
-        let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+        Self::with_parts(path, events::PART)
+    }
+
+    /// The same, with files of another length.
+    fn with_parts(path: &Path, most: u64) -> io::Result<Self> {
+        let file = rotate::open(path)?;
         let (last, torn) = look_back(&file)?;
         let torn = mend(&file, torn);
-        Ok(Self { file, lines: Vec::new(), torn, lost: 0, next: last + 1, wall: Wall::default() })
+        let last = last.map_or_else(|| rotate::last_of_older(path), Ok)?;
+        let (path, lines, wall) = (path.to_path_buf(), Vec::new(), Wall::default());
+        Ok(Self { path, file, most, unrotated: 0, lines, torn, lost: 0, next: last + 1, wall })
+    }
+
+    /// Nanoseconds from the monotonic clock's zero to the Unix epoch's, by which its times are made.
+    pub(crate) fn wall(&self) -> i128 {
+        self.wall.offset
     }
 
     /// The number of the first record to come.
@@ -79,26 +99,29 @@ impl Journal {
     pub(crate) fn add(&mut self, record: &Record) {
         self.next = record.seq + 1;
         let line = object(record, self.wall.time(record.at));
-        if self.torn && self.lines.is_empty() {
-            self.lines.push(b'\n');
-        }
         // A map of strings and numbers always serialises.
         if serde_json::to_writer(&mut self.lines, &line).is_ok() {
             self.lines.push(b'\n');
         }
     }
 
-    /// Writes what was added, in one write. What the disk does not take is dropped, so that memory stays
-    /// bounded; gives what the user should know, when that begins and when it is over.
+    /// Writes what was added, in one write, or in several where the file is full. What the disk does not take
+    /// is dropped, so that memory stays bounded; gives what the user should know, when that begins and when it
+    /// is over.
     pub(crate) fn write(&mut self) -> Option<String> {
+        if self.lines.is_empty() {
+            return None;
+        }
         let mut lines = std::mem::take(&mut self.lines);
-        let (written, result) = write_out(&mut self.file, &lines);
-        let done = lines.get(..written).unwrap_or_default();
-        // Every event's line ends so, and holds that nowhere else.
-        let count = |lines: &[u8]| lines.windows(2).filter(|two| two == b"}\n").count();
-        let lost_now = count(&lines) - count(done);
+        let (mut written, mut result, mut unrotated) = (0, Ok(()), None);
+        while let Some(rest) = lines.get(written..).filter(|rest| !rest.is_empty() && result.is_ok()) {
+            unrotated = unrotated.or(self.make_room(rest));
+            let part = &rest[..rotate::fitting(rest, self.room())];
+            let (done, end) = self.append(part);
+            (written, result) = (written + done, end);
+        }
+        let lost_now = count(&lines) - count(lines.get(..written).unwrap_or_default());
         let (taken, lost_before) = (written > 0, self.lost);
-        self.wrote(done);
         lines.clear();
         self.lines = lines;
         match result {
@@ -112,8 +135,21 @@ impl Journal {
                 self.lost = 0;
                 Some(format!("events.ndjson is written again; {lost_before} event(s) are missing in it"))
             }
-            Ok(()) => None,
+            Ok(()) => unrotated,
         }
+    }
+
+    /// Writes lines to the file as it is; tells how many bytes of them it took.
+    fn append(&mut self, lines: &[u8]) -> (usize, io::Result<()>) {
+        if self.torn {
+            if let Err(error) = self.file.write_all(b"\n") {
+                return (0, Err(error));
+            }
+            self.torn = false;
+        }
+        let (written, result) = write_out(&mut self.file, lines);
+        self.wrote(lines.get(..written).unwrap_or_default());
+        (written, result)
     }
 
     /// The file has taken so much; of a line that does not fit, nothing stays.
@@ -124,6 +160,11 @@ impl Journal {
             self.torn = mend(&self.file, (part > 0).then_some(Torn { length, whole: false }));
         }
     }
+}
+
+/// Events in whole lines: every one ends so, and holds that nowhere else.
+fn count(lines: &[u8]) -> usize {
+    lines.windows(2).filter(|two| two == b"}\n").count()
 }
 
 /// Writes as much as the file takes; tells how much that was.
@@ -159,7 +200,7 @@ fn mend(file: &File, torn: Option<Torn>) -> bool {
 }
 
 /// The number of the last whole line that has one, and the torn line behind it, if there is one.
-fn look_back(mut file: &File) -> io::Result<(u64, Option<Torn>)> {
+fn look_back(mut file: &File) -> io::Result<(Option<u64>, Option<Torn>)> {
     let size = file.metadata()?.len();
     let mut length = TAIL;
     loop {
@@ -171,19 +212,14 @@ fn look_back(mut file: &File) -> io::Result<(u64, Option<Torn>)> {
         // What has no line in all that was read is not orch's to shorten.
         let known = last.len() < tail.len() || from == 0;
         let length_of = u64::try_from(last.len()).unwrap_or(u64::MAX);
-        let torn = Torn { length: length_of, whole: !known || number(last).is_some() };
+        let torn = Torn { length: length_of, whole: !known || events::seq(last).is_some() };
         let torn = (!last.is_empty()).then_some(torn);
-        match tail.split(|byte| *byte == b'\n').rev().find_map(number) {
-            Some(last) => return Ok((last, torn)),
-            None if from == 0 || length >= LONGEST_TAIL => return Ok((0, torn)),
+        match tail.split(|byte| *byte == b'\n').rev().find_map(events::seq) {
+            Some(last) => return Ok((Some(last), torn)),
+            None if from == 0 || length >= LONGEST_TAIL => return Ok((None, torn)),
             None => length *= 4,
         }
     }
-}
-
-fn number(line: &[u8]) -> Option<u64> {
-    let line: Value = serde_json::from_slice(line).ok()?;
-    line.get("seq")?.as_u64().filter(|seq| *seq < HIGHEST)
 }
 
 /// The record as the contract's object.
@@ -227,7 +263,10 @@ fn details(what: &What) -> Value {
         What::ProjectUp => json!({"boot_id": clock::boot_id(), "pid": std::process::id()}),
         What::ProjectDown { code } => json!({"code": code}),
         What::ConfigReloaded { plan } => json!({"steps": plan.to_json()}),
-        What::ConfigRejected { errors } => json!({"errors": render::json(errors)["errors"]}),
+        What::ConfigRejected { errors } => {
+            let first = errors.get(..ERRORS).unwrap_or(errors);
+            json!({"errors": render::json(first)["errors"], "count": errors.len()})
+        }
         What::State { reason, .. } | What::StopRequested { reason } | What::StateRejected { reason } => {
             json!({"reason": reason})
         }

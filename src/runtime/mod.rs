@@ -7,6 +7,7 @@
 mod act;
 mod announce;
 mod baseline;
+mod bell;
 mod clients;
 mod clock;
 mod control;

@@ -240,7 +240,8 @@ fn take_apart(
     let (runs, stdins) = leave_runs(lives);
     // Last, for until here the hands may have reported.
     let messages = drain(messages);
-    let reloaded = messages.iter().any(|message| matches!(message, Message::Reloaded(_)));
+    let reloaded =
+        messages.iter().any(|message| matches!(message, Message::Reloaded(_) | Message::Reload { .. }));
     let (output, output_fds) = given.output;
     let (keeper, socket) = given.keeper;
     let handover = Handover {
@@ -409,7 +410,9 @@ fn heard(message: &Message) -> Option<Heard> {
         // Asked for again by the core, told again by the store, or for nobody who is there any more.
         Message::Core(_) | Message::Probe(_) | Message::Help { .. } | Message::EndHelp { .. } => None,
         Message::Replaced { .. } | Message::Reloaded(_) => None,
-        Message::Views { .. } | Message::Subscribe { .. } => None,
+        Message::Views { .. } | Message::Subscribe { .. } | Message::Wait { .. } => None,
+        // Whoever wanted to know is gone with the image; the file is read anew.
+        Message::Reload { .. } | Message::Plan { .. } => None,
         Message::Upgrade { .. } | Message::Candidate { .. } => None,
     }
 }

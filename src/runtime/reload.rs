@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::inbox::{Inbox, Message};
 use super::up::UpOptions;
 use crate::config::model::{Poll, Project};
-use crate::config::{LoadOptions, Loaded, load, render};
+use crate::config::{LoadOptions, Loaded, load_in_place_of, render};
 use crate::plan::chosen;
 use crate::supervisor::Event;
 use crate::types::{Diagnostic, Name, Severity};
@@ -19,12 +19,35 @@ use crate::watch::WatchSpec;
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// What is needed to read the file as `up` read it.
-#[derive(Debug)]
-pub(crate) struct Reloader {
+#[derive(Debug, Clone)]
+pub(crate) struct Reading {
     file: PathBuf,
     load: LoadOptions,
     profiles: Vec<String>,
     only: Vec<Name>,
+}
+
+impl Reading {
+    /// Reads the file; or another one, as though that were saved in its place.
+    pub(crate) fn read(&self, instead: Option<&Path>) -> Loaded {
+        load_in_place_of(instead.unwrap_or(&self.file), &self.file, &self.load)
+    }
+
+    /// Which components run by themselves. A name of `--only` that is no more chooses nothing.
+    pub(crate) fn chosen(&self, project: &Project) -> BTreeSet<Name> {
+        let known = |name: &&Name| project.components.iter().any(|spec| spec.name == **name);
+        let only: Vec<Name> = self.only.iter().filter(known).cloned().collect();
+        if only.is_empty() && !self.only.is_empty() {
+            return BTreeSet::new();
+        }
+        chosen(project, &self.profiles, &only).unwrap_or_default()
+    }
+}
+
+/// Reads the file again when it is to be, and keeps in mind what that is for.
+#[derive(Debug)]
+pub(crate) struct Reloader {
+    how: Reading,
     color: bool,
     /// Whether it is being read, and whether it was saved again meanwhile.
     reading: bool,
@@ -56,10 +79,12 @@ impl Reloader {
     pub(crate) fn new(options: &UpOptions, load: LoadOptions, color: bool) -> Self {
         Self {
             unwatched: Some(stamp(&options.file)),
-            file: options.file.clone(),
-            load,
-            profiles: options.profiles.clone(),
-            only: options.only.clone(),
+            how: Reading {
+                file: options.file.clone(),
+                load,
+                profiles: options.profiles.clone(),
+                only: options.only.clone(),
+            },
             color,
             reading: false,
             again: false,
@@ -69,12 +94,17 @@ impl Reloader {
 
     /// Reads the file for the first time.
     pub(crate) fn read(&self) -> Loaded {
-        load(&self.file, &self.load)
+        self.how.read(None)
+    }
+
+    /// How it is read.
+    pub(crate) fn how(&self) -> &Reading {
+        &self.how
     }
 
     /// The file is watched from now on; whether it was saved between the first read and this.
     pub(crate) fn missed_an_edit(&mut self) -> bool {
-        self.unwatched.take().is_some_and(|read| read != stamp(&self.file))
+        self.unwatched.take().is_some_and(|read| read != stamp(&self.how.file))
     }
 
     /// Reads the file on a worker thread; one read at a time, the last save counts.
@@ -83,9 +113,9 @@ impl Reloader {
             self.again = true;
             return;
         }
-        let (file, options, inbox) = (self.file.clone(), self.load.clone(), inbox.clone());
+        let (how, inbox) = (self.how.clone(), inbox.clone());
         tokio::spawn(async move {
-            let loaded = tokio::task::spawn_blocking(move || Box::new(load(&file, &options))).await;
+            let loaded = tokio::task::spawn_blocking(move || Box::new(how.read(None))).await;
             drop(inbox.send(Message::Reloaded(loaded.ok())));
         });
     }
@@ -124,22 +154,12 @@ impl Reloader {
         let message = Some(message.trim_end().to_owned()).filter(|text| !text.is_empty());
         let event = match loaded.project {
             Some(project) => {
-                let chosen = self.chosen(&project);
+                let chosen = self.how.chosen(&project);
                 Event::Edit { project: Arc::new(project), chosen }
             }
             None => Event::EditRejected { errors: Arc::new(errors(loaded.diagnostics)) },
         };
         Some(Outcome { event, message })
-    }
-
-    /// Which components run by themselves. A name of `--only` that is no more chooses nothing.
-    fn chosen(&self, project: &Project) -> BTreeSet<Name> {
-        let known = |name: &&Name| project.components.iter().any(|spec| spec.name == **name);
-        let only: Vec<Name> = self.only.iter().filter(known).cloned().collect();
-        if only.is_empty() && !self.only.is_empty() {
-            return BTreeSet::new();
-        }
-        chosen(project, &self.profiles, &only).unwrap_or_default()
     }
 
     /// What is watched for the project itself.

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::announce::Announcer;
 use super::clients::{Clients, Control};
-use super::control;
+use super::control::{self, Ending, Server};
 use super::detach::Background;
 use super::driver::{Driver, Parts};
 use super::handover::{Descriptors, Handover};
@@ -312,13 +312,14 @@ impl Assembled {
         let ended = runtime.block_on(self.loop_until_end());
         // A worker that hangs on a dead disk must not keep orch.
         runtime.shutdown_timeout(PATIENCE);
-        let (driver, code) = ended.map_err(UpError::Failed)?;
+        let (driver, code, server) = ended.map_err(UpError::Failed)?;
         let views = driver.shown();
         driver.finish(PATIENCE);
+        server.into_iter().for_each(Ending::wait);
         Ok(Left { code, views })
     }
 
-    async fn loop_until_end(mut self) -> Result<(Driver, u8), String> {
+    async fn loop_until_end(mut self) -> Result<(Driver, u8, Option<Ending>), String> {
         let mut driver = self.driver;
         let mut signals = match &self.before {
             _ if !driver.parts.options.signals => Signals::default(),
@@ -328,30 +329,35 @@ impl Assembled {
         for number in self.before.and_then(|before| before.notes).map(signals::noted).into_iter().flatten() {
             driver.signalled(&signals.meaning(number));
         }
-        if let Some(listener) = &driver.parts.control
-            && let Err(error) = control::serve(listener, &driver.parts.inbox, driver.images)
-        {
-            tracing::warn!(%error, "the control socket is not served");
-        }
+        let server = serve(&driver);
         loop {
             match driver.run(&mut self.messages, &mut signals).await {
                 Turn::Ended(code) => {
-                    driver.clients.end();
+                    driver.clients.end(&driver.parts.core);
+                    let server = server.map(Server::end);
                     if !driver.parts.states.settled(PATIENCE).await {
                         tracing::warn!("the state store is still at work; the next start does the rest");
                     }
-                    return Ok((driver, code));
+                    return Ok((driver, code, server));
                 }
                 Turn::Replace(program) => {
+                    server.iter().for_each(Server::pause);
                     let replaced = reexec::replace(driver, program, &mut self.messages, &mut signals);
                     let (next, error) = replaced.await?;
                     driver = next;
+                    server.iter().for_each(Server::resume);
                     // Behind what had been heard.
                     drop(driver.parts.inbox.send(Message::Core(Event::ReexecFailed { error })));
                 }
             }
         }
     }
+}
+
+/// Serves the control socket, if there is one. Without it, orch runs on.
+fn serve(driver: &Driver) -> Option<Server> {
+    let served = Server::start(driver.parts.control.as_ref()?, driver);
+    served.inspect_err(|error| tracing::warn!(%error, "the control socket is not served")).ok()
 }
 
 /// The runner of threads; where orch is what the process is for, it prepares the process for them and for many

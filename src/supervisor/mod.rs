@@ -41,6 +41,7 @@ mod command;
 mod edit;
 mod ending;
 mod event;
+mod glance;
 mod order;
 mod outcome;
 mod quiet;
@@ -61,6 +62,7 @@ use std::sync::Arc;
 
 pub use action::Action;
 pub use event::{Command, Event, RunEvent};
+pub use glance::{Glance, HeldNow};
 pub use record::{End, Record, Restored, Sealed, Source, State, What};
 pub use view::{Standing, View};
 

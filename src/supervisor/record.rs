@@ -183,6 +183,28 @@ pub enum State {
 }
 
 impl State {
+    /// All of them, in the contract's order.
+    pub const ALL: [Self; 12] = [
+        Self::Waiting,
+        Self::Building,
+        Self::Starting,
+        Self::Ready,
+        Self::Unhealthy,
+        Self::Stopping,
+        Self::Stopped,
+        Self::Completed,
+        Self::Backoff,
+        Self::Failed,
+        Self::Blocked,
+        Self::Stuck,
+    ];
+
+    /// The state that this word of the contract means.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.word() == word)
+    }
+
     /// Whether something of the component is there, or is between two runs of a restart.
     pub(crate) fn runs(self) -> bool {
         match self {

@@ -67,6 +67,12 @@ impl Supervisor {
     #[must_use]
     pub fn standing(&self, cid: Cid) -> Option<Standing> {
         let slot = self.slot(cid)?;
+        self.standing_where(cid, || self.is_held(slot))
+    }
+
+    /// The same, where it is `held` who tells whether one that waits is held.
+    pub(super) fn standing_where(&self, cid: Cid, held: impl FnOnce() -> bool) -> Option<Standing> {
+        let slot = self.slot(cid)?;
         Some(match &slot.phase {
             Phase::Ready(_) if slot.wish.is_none() => Standing::Up,
             Phase::Completed => Standing::Completed,
@@ -75,7 +81,7 @@ impl Supervisor {
             Phase::Ending(ending) if matches!(ending.stage, Stage::Spared | Stage::GivenUp) => {
                 Standing::Stuck
             }
-            Phase::Waiting if self.is_held(slot) => Standing::Held,
+            Phase::Waiting if held() => Standing::Held,
             Phase::Ready(_)
             | Phase::Ending(_)
             | Phase::Waiting

@@ -4,6 +4,7 @@ mod diagnostic;
 pub mod escaped;
 mod exit;
 mod name;
+pub mod recorded;
 mod run;
 mod signal;
 mod source;

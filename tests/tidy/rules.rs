@@ -15,6 +15,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("watch", HAND),
     ("state", HAND),
     ("probe", HAND),
+    ("history", HAND),
     (
         "runtime",
         &[
@@ -29,10 +30,11 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "watch",
             "state",
             "probe",
+            "history",
         ],
     ),
     ("embed", &["types", "supervisor", "runner::thread", "runtime"]),
-    ("cli", &["types", "api", "client", "config", "plan", "runner::thread", "runtime"]),
+    ("cli", &["types", "api", "client", "config", "plan", "runner::thread", "runtime", "history"]),
 ];
 
 /// A hand does one thing to the outside world. It knows neither its siblings nor who decides.
@@ -73,7 +75,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("clap_complete", &["src/cli/"]),
     ("clap_mangen", &["src/cli/"]),
     ("tracing_subscriber", &["src/cli/"]),
-    ("hyper", &["src/client/", "src/probe/http.rs", "src/runtime/control.rs"]),
+    ("hyper", &["src/client/", "src/probe/http.rs", "src/runtime/control/"]),
     ("schemars", &["src/api/"]),
     ("tokio", &["src/client/", "src/runtime/", "src/probe/", "src/runner/thread/"]),
     ("humantime", &["src/config/unit.rs", "src/supervisor/", "src/probe/", "src/runner/thread/"]),

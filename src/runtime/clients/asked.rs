@@ -1,0 +1,153 @@
+//! What the loop does when somebody outside asks for something.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::wait::{Asker, Goal, Kind, Wait};
+use super::{Commanded, Proposal, Reloaded, Reply, Seen, Subscriber, Unmet, Waited};
+use crate::plan::Plan;
+use crate::runtime::driver::Driver;
+use crate::supervisor::{Command, Event, State, View};
+use crate::types::{Diagnostic, Name};
+
+impl Driver {
+    pub(in crate::runtime) fn commanded(&mut self, command: Command, reply: Reply<Result<Commanded, Unmet>>) {
+        let core = &self.parts.core;
+        let (Command::Start(names) | Command::Stop(names) | Command::Restart(names)) = &command else {
+            return self.step(Event::Command(command));
+        };
+        if let Err(unmet) = self.known(names) {
+            return reply.send(Err(unmet));
+        }
+        let kind = |name: &Name| match &command {
+            Command::Stop(_) => Kind::Down,
+            Command::Restart(_) => {
+                Kind::Up { after: core.find(name.as_str()).map_or(0, |cid| core.executed(cid)) }
+            }
+            Command::Start(_) | Command::Shutdown | Command::Upgrade(_) => Kind::Up { after: 0 },
+        };
+        let goals = names.iter().map(|name| Goal::new(core, name.clone(), kind(name))).collect();
+        let did = self.deeds(&command);
+        let asker = Asker::Command { did, reply };
+        if self.wait(Wait::new(goals, asker)) {
+            self.step(Event::Command(command));
+        }
+    }
+
+    /// What a command is about to do, to which component.
+    fn deeds(&self, command: &Command) -> Vec<(Name, &'static str)> {
+        let (names, action) = match command {
+            Command::Start(names) => (names, "start"),
+            Command::Stop(names) => (names, "stop"),
+            Command::Restart(names) => (names, "restart"),
+            Command::Shutdown | Command::Upgrade(_) => return Vec::new(),
+        };
+        names.iter().map(|name| (name.clone(), action)).collect()
+    }
+
+    pub(in crate::runtime) fn waited(
+        &mut self,
+        names: Vec<Name>,
+        state: Option<State>,
+        reply: Reply<Result<Vec<Waited>, Unmet>>,
+    ) {
+        if let Err(unmet) = self.known(&names) {
+            return reply.send(Err(unmet));
+        }
+        let core = &self.parts.core;
+        let names: BTreeSet<Name> = if names.is_empty() {
+            let all = core.views().filter(|view| state.is_some() || view.state != State::Stopped);
+            all.map(|view| view.name).collect()
+        } else {
+            names.into_iter().collect()
+        };
+        let kind = state.map_or(Kind::Good, Kind::In);
+        let goals = names.into_iter().map(|name| Goal::new(core, name, kind)).collect();
+        self.wait(Wait::new(goals, Asker::Onlooker(reply)));
+    }
+
+    /// Whether there are components of all these names, and something can still be had of them.
+    fn known(&self, names: &[Name]) -> Result<(), Unmet> {
+        let core = &self.parts.core;
+        match names.iter().find(|name| core.find(name.as_str()).is_none()) {
+            Some(unknown) => Err(Unmet::Unknown(unknown.clone())),
+            None if core.is_ending() => Err(Unmet::Ending),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes somebody in who waits, unless there are too many.
+    fn wait(&mut self, wait: Wait) -> bool {
+        match self.clients.wait(wait) {
+            Ok(()) => true,
+            Err(wait) => {
+                wait.refuse(Unmet::Crowded);
+                false
+            }
+        }
+    }
+
+    pub(in crate::runtime) fn shut_down(&mut self, force: bool) {
+        if !self.parts.core.is_ending() {
+            self.step(Event::Command(Command::Shutdown));
+        }
+        if force && self.exit.is_none() && !self.parts.core.is_forced() {
+            self.step(Event::Command(Command::Shutdown));
+        }
+    }
+
+    pub(in crate::runtime) fn shown(&self) -> Vec<View> {
+        self.parts.core.views().collect()
+    }
+
+    pub(in crate::runtime) fn subscribed(&mut self, after: u64, subscriber: Subscriber) {
+        self.clients.subscribe(after, subscriber);
+    }
+
+    pub(in crate::runtime) fn show(&self, reply: Reply<Seen>) {
+        let project = Arc::clone(self.parts.core.project());
+        let (views, wall) = (self.shown(), self.parts.journal.wall());
+        reply.send(Seen { project, generation: self.generation(), views, wall });
+    }
+
+    /// Reads the file, for somebody who wants to know what comes of it.
+    pub(in crate::runtime) fn reload_for(&mut self, reply: Reply<Result<Reloaded, Unmet>>) {
+        if self.parts.core.is_ending() {
+            return reply.send(Err(Unmet::Ending));
+        }
+        self.clients.reloads.retain(|reply| !reply.is_closed());
+        self.clients.reloads.push(reply);
+        self.reload();
+    }
+
+    /// The file was read, and what followed from it is done: an edit, or, with `errors`, nothing.
+    pub(in crate::runtime) fn reload_ended(&mut self, errors: Option<&Arc<Vec<Diagnostic>>>) {
+        let generation = self.generation();
+        self.clients.reloaded(|clients| match errors {
+            Some(errors) => Reloaded::Rejected(Arc::clone(errors), generation),
+            None => Reloaded::Applied(clients.applied.clone().unwrap_or_default(), generation),
+        });
+    }
+
+    /// The file was not read.
+    pub(in crate::runtime) fn reload_broke(&mut self) {
+        self.clients.reloaded(|_| Reloaded::Broken);
+    }
+
+    /// What an edit would do, and the number of the declaration that runs.
+    pub(in crate::runtime) fn planned(&self, proposal: Option<Proposal>, reply: Reply<(Plan, u64)>) {
+        let plan =
+            proposal.map(|it| crate::plan::plan_for(self.parts.core.project(), &it.project, &it.chosen));
+        reply.send((plan.unwrap_or_default(), self.generation()));
+    }
+
+    /// The number of the declaration that runs.
+    fn generation(&self) -> u64 {
+        1
+    }
+
+    /// Tells those who wait what has come of it.
+    pub(in crate::runtime) fn answer_clients(&mut self, idle: bool) {
+        self.clients.answer(&self.parts.core, idle);
+    }
+}

@@ -1,0 +1,201 @@
+//! What each route does.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hyper::{Response, StatusCode};
+use serde::de::DeserializeOwned;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::answer::{Answer, Body, Refused, bytes, json};
+use super::plan::{applied, planned};
+use super::table::Seat;
+use super::{Shared, events};
+use crate::api::{
+    Call, Did, Done, DownReply, DownRequest, Names, NotDone, PlanRequest, UpgradeRequest, Version, WaitReply,
+    WaitRequest, Waited,
+};
+use crate::runtime::clients::{Commanded, Unmet};
+use crate::runtime::inbox::Message;
+use crate::supervisor::{Command, State};
+use crate::types::Name;
+
+/// One request, whole.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) call: Call,
+    /// What stands behind the `?`.
+    pub(super) query: Option<String>,
+    pub(super) body: Vec<u8>,
+}
+
+impl Asked {
+    /// The body; an empty one stands for an object without keys.
+    fn body<T: DeserializeOwned>(&self) -> Result<T, Refused> {
+        let body = if self.body.is_empty() { b"{}" } else { self.body.as_slice() };
+        serde_json::from_slice(body)
+            .map_err(|error| Refused::bad(format!("the body of the request can't be read: {error}")))
+    }
+}
+
+/// Answers.
+pub(super) async fn answer(asked: &Asked, shared: &Shared, seat: &Seat) -> Answer {
+    match asked.call {
+        Call::Status => {
+            let status = shared.lookout.status(&shared.control).await.ok_or_else(Refused::ending)?;
+            seat.owes(status.len());
+            Ok(bytes(StatusCode::OK, status))
+        }
+        Call::Version => Ok(json(StatusCode::OK, &version(shared))),
+        Call::Openapi => Ok(json(StatusCode::OK, &crate::api::openapi())),
+        Call::Events => events::answer(asked.query.as_deref(), shared),
+        Call::Start => command(asked, shared, Command::Start).await,
+        Call::Stop => command(asked, shared, Command::Stop).await,
+        Call::Restart => command(asked, shared, Command::Restart).await,
+        Call::Wait => wait(asked, shared).await,
+        Call::Down => {
+            let request: DownRequest = asked.body()?;
+            shared.control.shut_down(request.force);
+            Ok(json(StatusCode::ACCEPTED, &DownReply { pid: std::process::id() }))
+        }
+        Call::Reload => {
+            asked.body::<Nothing>()?;
+            let _permit = awaited(&shared.commands)?;
+            let reloaded = shared.control.ask(|reply| Message::Reload { reply });
+            applied(told(reloaded).await?)
+        }
+        Call::Plan => plan(asked, shared).await,
+        Call::Upgrade => upgrade(asked, shared).await,
+    }
+}
+
+/// A body that says nothing.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+/// What the loop answers.
+async fn told<T>(answer: oneshot::Receiver<Result<T, Unmet>>) -> Result<T, Refused> {
+    Ok(answer.await.unwrap_or(Err(Unmet::Ending))?)
+}
+
+/// Lets so many wait at once.
+fn awaited(commands: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refused> {
+    let permit = Arc::clone(commands).try_acquire_owned();
+    permit.map_err(|_| Refused::crowded("too many commands are awaited"))
+}
+
+fn version(shared: &Shared) -> Version {
+    Version {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        images: shared.images,
+        file: shared.file.display().to_string(),
+        state_dir: shared.state_dir.display().to_string(),
+    }
+}
+
+async fn command(asked: &Asked, shared: &Shared, command: fn(Vec<Name>) -> Command) -> Answer {
+    let Names { names } = asked.body()?;
+    if names.is_empty() {
+        return Err(Refused::bad("no component is named").help("name at least one"));
+    }
+    let names = known(&names, shared).await?;
+    let _permit = awaited(&shared.commands)?;
+    let done = shared.control.ask(|reply| Message::Command { command: command(names), reply });
+    Ok(json(StatusCode::OK, &self::done(told(done).await?)))
+}
+
+fn done(commanded: Commanded) -> Done {
+    let did = commanded.did.into_iter().map(|deed| Did {
+        component: deed.name.to_string(),
+        action: deed.action.to_owned(),
+        state: word(deed.state),
+        reason: deed.reason,
+    });
+    let failed = commanded.failed.into_iter();
+    let failed = failed.map(|(name, reason)| NotDone { component: name.to_string(), reason });
+    Done { did: did.collect(), failed: failed.collect() }
+}
+
+/// What is removed is stopped: there is no word for what is not there.
+fn word(state: Option<State>) -> String {
+    state.unwrap_or(State::Stopped).word().to_owned()
+}
+
+/// The names, if the project has components of all of them; each once.
+async fn known(texts: &[String], shared: &Shared) -> Result<Vec<Name>, Refused> {
+    let names: Vec<Result<Name, &String>> =
+        texts.iter().map(|text| Name::new(text).map_err(|_| text)).collect();
+    let seen = shared.control.ask(|reply| Message::Views { reply }).await.map_err(|_| Refused::ending())?;
+    let mut known: Vec<Name> = Vec::with_capacity(names.len());
+    for name in names {
+        let found = name.as_ref().ok().filter(|name| seen.views.iter().any(|view| view.name == **name));
+        let Some(found) = found else {
+            let text = name.as_ref().map_or_else(|text| text.as_str(), |name| name.as_str());
+            return Err(unknown(text, seen.views.iter().map(|view| view.name.as_str())));
+        };
+        if !known.contains(found) {
+            known.push(found.clone());
+        }
+    }
+    Ok(known)
+}
+
+/// There is no component of this name; one of those may be meant.
+fn unknown<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Refused {
+    let distance = |name: &&str| strsim::osa_distance(text, name);
+    let near = names.map(|name| (distance(&name), name)).min();
+    let near = near.filter(|(distance, name)| *distance <= 1 + name.len() / 3);
+    let refused = Refused::new(StatusCode::NOT_FOUND, format!("the project has no component {text:?}"));
+    match near {
+        Some((_, name)) => refused.help(format!("did you mean `{name}`?")),
+        None => refused.help("`orch ps` lists them"),
+    }
+}
+
+async fn wait(asked: &Asked, shared: &Shared) -> Answer {
+    let WaitRequest { names, state } = asked.body()?;
+    let state = match state.as_deref() {
+        None => None,
+        Some(word) => Some(State::of_word(word).ok_or_else(|| {
+            let words: Vec<&str> = State::ALL.into_iter().map(State::word).collect();
+            Refused::bad(format!("{word:?} is not a state")).help(format!("one of: {}", words.join(", ")))
+        })?),
+    };
+    let names = if names.is_empty() { Vec::new() } else { known(&names, shared).await? };
+    let _permit = awaited(&shared.commands)?;
+    let waited = shared.control.ask(|reply| Message::Wait { names, state, reply });
+    let waited = told(waited).await?;
+    let met = waited.iter().all(|one| one.met == Some(true));
+    let components = waited.into_iter().map(|one| Waited {
+        component: one.name.to_string(),
+        state: word(one.state),
+        reason: one.reason,
+        met: one.met,
+    });
+    Ok(json(StatusCode::OK, &WaitReply { met, components: components.collect() }))
+}
+
+async fn plan(asked: &Asked, shared: &Shared) -> Answer {
+    let PlanRequest { against } = asked.body()?;
+    let against = against.map(PathBuf::from);
+    if let Some(path) = against.as_ref().filter(|path| !path.is_absolute()) {
+        return Err(Refused::bad(format!("{} is not an absolute path", path.display())));
+    }
+    let _permit = awaited(&shared.commands)?;
+    planned(shared, against).await
+}
+
+/// Answered only if it fails: else the connection ends with the image.
+async fn upgrade(asked: &Asked, shared: &Shared) -> Result<Response<Body>, Refused> {
+    let UpgradeRequest { path } = asked.body()?;
+    if !Path::new(&path).is_absolute() {
+        return Err(Refused::bad(format!("{path} is not an absolute path")));
+    }
+    let _permit = awaited(&shared.commands)?;
+    let (reply, failed) = oneshot::channel();
+    shared.control.send(Message::Upgrade { program: path.into(), reply });
+    let error = failed.await.unwrap_or_else(|_| "orch is ending".to_owned());
+    Err(Refused::new(StatusCode::CONFLICT, error))
+}

@@ -4,7 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::command::{self, NamesArgs};
+use super::complete;
+use super::down::{self, DownArgs};
+use super::man::ManArgs;
+use super::name;
+use super::plan::{self, PlanArgs, ReloadArgs};
+use super::ps::{self, PsArgs};
 use super::target::TargetArgs;
+use super::wait::{self, WaitArgs};
 use crate::plan::GraphFormat;
 use crate::types::Name;
 
@@ -73,6 +81,14 @@ Removes the generations. The component's own state file is not deleted, but move
 STATE_DIR/state/NAME/quarantine; to have it back, stop orch and move it back.
 Ends with 3 while orch runs the project.";
 
+const AFTER_COMPLETIONS: &str = "\
+For bash, in ~/.bashrc:                     source <(orch completions bash)
+For zsh, in ~/.zshrc, after compinit:       source <(orch completions zsh)
+For fish, in ~/.config/fish/config.fish:    orch completions fish | source
+
+Then `orch restart a<TAB>` completes the components of the project that runs here, or that the YAML file
+declares. The shell asks orch each time, so nothing of it goes out of date.";
+
 const AFTER_GRAPH: &str = "\
 Examples:
   orch graph                            a list, in the order in which things start
@@ -105,6 +121,33 @@ pub(super) enum Command {
     /// second one at once.
     #[command(after_long_help = AFTER_UP)]
     Up(UpArgs),
+    /// Show what runs, and how it is
+    ///
+    /// One line for each component: its state, its process, since when it is so, how often it was restarted
+    /// by itself, how its last run ended, what it takes, and what it says of itself or why it is not ready.
+    #[command(after_long_help = ps::AFTER)]
+    Ps(PsArgs),
+    /// Start components, and what they need; returns when they are ready
+    #[command(after_long_help = command::AFTER_START)]
+    Start(NamesArgs),
+    /// Stop components, and what needs them first; returns when nothing of them runs
+    #[command(after_long_help = command::AFTER_STOP)]
+    Stop(NamesArgs),
+    /// Restart components; returns when they are ready again
+    #[command(after_long_help = command::AFTER_RESTART)]
+    Restart(NamesArgs),
+    /// Wait until components are ready or completed, or in another state
+    #[command(after_long_help = wait::AFTER)]
+    Wait(WaitArgs),
+    /// Show what an edit of the YAML file would do, and why, without doing it
+    #[command(after_long_help = plan::AFTER_PLAN)]
+    Plan(PlanArgs),
+    /// Read the YAML file again, and apply what has changed
+    #[command(after_long_help = plan::AFTER_RELOAD)]
+    Reload(ReloadArgs),
+    /// Stop everything in order, and end orch; returns when nothing is left
+    #[command(after_long_help = down::AFTER)]
+    Down(DownArgs),
     /// Check a YAML file, and tell every mistake in it with its place
     #[command(after_long_help = AFTER_VALIDATE)]
     Validate(ValidateArgs),
@@ -126,15 +169,14 @@ pub(super) enum Command {
     Schema,
     /// Write a commented devmode.yaml to begin with; a file that is there is left alone
     Init(InitArgs),
-    /// Print what a shell needs to complete orch's commands
-    ///
-    /// For bash: `source <(orch completions bash)`, in ~/.bashrc.
+    /// Print what a shell needs to complete orch's commands, and the names of your components
+    #[command(after_long_help = AFTER_COMPLETIONS)]
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
     },
     /// Print the manual page; `orch man | man -l -` shows it
-    Man,
+    Man(ManArgs),
 }
 
 #[derive(Debug, Args)]
@@ -143,9 +185,10 @@ pub(super) struct UpArgs {
     pub(super) file: Option<PathBuf>,
     /// Run only these components, and what they depend on
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = name)]
+    #[arg(add = complete::component_list())]
     pub(super) only: Vec<Name>,
     /// Run also the components of this profile; may be given several times
-    #[arg(long, value_name = "PROFILE", value_delimiter = ',')]
+    #[arg(long, value_name = "PROFILE", value_delimiter = ',', add = complete::profiles())]
     pub(super) profile: Vec<String>,
     /// Run it in the background, and return once it is begun; `orch down` ends it
     ///
@@ -247,7 +290,7 @@ pub(super) enum StateCommand {
     #[command(after_long_help = AFTER_LIST)]
     List {
         /// Only this component
-        #[arg(value_parser = name)]
+        #[arg(value_parser = name, add = complete::components())]
         name: Option<Name>,
         /// As one JSON object, for programs (docs/state.md)
         #[arg(long)]
@@ -257,7 +300,7 @@ pub(super) enum StateCommand {
     #[command(after_long_help = AFTER_SHOW)]
     Show {
         /// Whose
-        #[arg(value_parser = name)]
+        #[arg(value_parser = name, add = complete::components())]
         name: Name,
         /// Which copy, by its number in `orch state list`
         #[arg(long, value_name = "N")]
@@ -270,7 +313,7 @@ pub(super) enum StateCommand {
     #[command(after_long_help = AFTER_VERIFY)]
     Verify {
         /// Only this component
-        #[arg(value_parser = name)]
+        #[arg(value_parser = name, add = complete::components())]
         name: Option<Name>,
         /// As one JSON object, for programs (docs/state.md)
         #[arg(long)]
@@ -281,6 +324,7 @@ pub(super) enum StateCommand {
     Clear {
         /// Which components
         #[arg(value_name = "NAME", value_parser = name, required_unless_present = "all")]
+        #[arg(add = complete::components())]
         names: Vec<Name>,
         /// All of them, also those that the file does not declare any more
         #[arg(long, conflicts_with = "names")]
@@ -293,8 +337,4 @@ pub(super) struct InitArgs {
     /// Where to write it
     #[arg(default_value = "devmode.yaml")]
     pub(super) file: PathBuf,
-}
-
-fn name(text: &str) -> Result<Name, String> {
-    Name::new(text).map_err(|error| error.to_string())
 }

@@ -4,28 +4,45 @@
 mod args;
 mod background;
 mod check;
+mod command;
+mod complete;
+mod down;
 mod exit;
 mod graph;
 mod init;
+mod interrupts;
+mod man;
+mod paint;
+mod plan;
+mod progress;
+mod ps;
 mod state;
+mod table;
 mod target;
+mod terminal;
 mod up;
 mod upgrade;
+mod wait;
+mod words;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::Parser as _;
 
 use crate::config::render::harmless;
-use crate::types::Diagnostic;
+use crate::types::{Diagnostic, Name};
 use args::{Cli, Command};
+use command::Verb;
 use exit::Exit;
 
 /// Runs the command line of this process; the exit code is the contract's (section 6).
 #[must_use]
 pub fn main() -> ExitCode {
+    if complete::answered() {
+        return Exit::Done.into();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -38,6 +55,14 @@ pub fn main() -> ExitCode {
     log_to_stderr();
     match cli.command {
         Command::Up(args) => up::up(&args),
+        Command::Ps(args) => ps::ps(&args),
+        Command::Start(args) => command::command(Verb::Start, &args),
+        Command::Stop(args) => command::command(Verb::Stop, &args),
+        Command::Restart(args) => command::command(Verb::Restart, &args),
+        Command::Wait(args) => wait::wait(&args),
+        Command::Plan(args) => plan::plan(&args),
+        Command::Reload(args) => plan::reload(&args),
+        Command::Down(args) => down::down(&args),
         Command::Upgrade(args) => upgrade::upgrade(&args),
         Command::TakesOver => upgrade::takes_over(),
         Command::Validate(args) => check::validate(&args),
@@ -45,12 +70,8 @@ pub fn main() -> ExitCode {
         Command::State(args) => state::state(&args),
         Command::Schema => print(&pretty(&crate::config::schema())),
         Command::Init(args) => init::init(&args),
-        Command::Completions { shell } => {
-            let mut text = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "orch", &mut text);
-            print_bytes(&text)
-        }
-        Command::Man => man(),
+        Command::Completions { shell } => complete::registration(shell),
+        Command::Man(args) => man::man(&args),
     }
     .into()
 }
@@ -130,10 +151,7 @@ fn pretty(json: &serde_json::Value) -> String {
     format!("{json:#}\n")
 }
 
-fn man() -> Exit {
-    let mut text = Vec::new();
-    match clap_mangen::Man::new(Cli::command()).render(&mut text) {
-        Ok(()) => print_bytes(&text),
-        Err(error) => complain(&format!("can't make the man page: {error}")),
-    }
+/// The name of a component, on the command line.
+fn name(text: &str) -> Result<Name, String> {
+    Name::new(text).map_err(|error| error.to_string())
 }

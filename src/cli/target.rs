@@ -13,10 +13,10 @@ use crate::client::{Client, ClientError};
 pub(super) struct TargetArgs {
     /// The YAML file; without it, that of the orch that runs this command, else devmode.yaml or orch.yaml here,
     /// or in the nearest folder above
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     file: Option<PathBuf>,
     /// Where orch keeps its own files [default: .orch beside the YAML file] [env: ORCH_STATE_DIR]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     state_dir: Option<PathBuf>,
 }
 
@@ -30,6 +30,21 @@ pub(super) struct Target {
 }
 
 impl TargetArgs {
+    /// As though they had been given.
+    pub(super) fn new(file: Option<PathBuf>, state_dir: Option<PathBuf>) -> Self {
+        Self { file, state_dir }
+    }
+
+    /// The same as [`TargetArgs::find`], without a word where there is none.
+    pub(super) fn quietly(&self) -> Option<Target> {
+        let cwd = std::env::current_dir().ok()?;
+        let is_there = self.file.is_some() || self.state_dir.is_some() || own_project().is_some();
+        if !is_there && crate::config::find(None, &cwd).is_err() {
+            return None;
+        }
+        self.find().ok()
+    }
+
     /// Finds the project: as named; else, inside a component, that of the orch that runs it; else the nearest.
     pub(super) fn find(&self) -> Result<Target, Exit> {
         let own = own_project().filter(|_| self.file.is_none());

@@ -33,3 +33,4 @@ pub use edit::{Edited, NotEdited, watch_more};
 pub use load::{CheckWith, LoadOptions, Loaded, Threads, find, load, load_in_place_of};
 pub use schema::schema;
 pub use source::{Source, Sources};
+pub(crate) use unit::duration;

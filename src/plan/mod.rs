@@ -13,4 +13,5 @@ mod testing;
 pub use choice::chosen;
 pub use diff::{Change, Reaction, diff};
 pub use render::{GraphFormat, render_graph};
+pub use report::{Row, steps_text};
 pub use steps::{Plan, Step, StepAction, plan, plan_for};

@@ -22,16 +22,37 @@ impl Plan {
     /// line feed.
     #[must_use]
     pub fn to_text(&self) -> String {
-        if self.is_empty() {
-            return "nothing changes\n".into();
-        }
-        let mut rows: Vec<[String; 4]> = Vec::with_capacity(self.steps.len() + 1);
-        if !self.project.is_empty() {
-            let reason = "effective at once; no process is touched".to_owned();
-            rows.push(["update".into(), "(project)".into(), listed(&self.project), reason]);
-        }
-        rows.extend(self.steps.iter().map(Step::columns));
-        table(&rows)
+        steps_text(&self.project, self.steps.iter().map(Step::row))
+    }
+}
+
+/// A step by its words, whoever has them.
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'s> {
+    /// What is done, as [`StepAction::word`](super::StepAction::word) has it.
+    pub action: &'s str,
+    /// To which component.
+    pub component: &'s str,
+    /// The key paths that have changed.
+    pub changed: &'s [String],
+    /// Why.
+    pub reason: &'s str,
+}
+
+/// The text of [`Plan::to_text`], where `project` are the changed keys of the project itself.
+pub fn steps_text<'s>(project: &[String], steps: impl Iterator<Item = Row<'s>>) -> String {
+    let mut rows: Vec<[String; 4]> = Vec::new();
+    if !project.is_empty() {
+        let reason = "effective at once; no process is touched".to_owned();
+        rows.push(["update".into(), "(project)".into(), listed(project), reason]);
+    }
+    rows.extend(steps.map(Row::columns));
+    if rows.is_empty() { "nothing changes\n".into() } else { table(&rows) }
+}
+
+impl Row<'_> {
+    fn columns(self) -> [String; 4] {
+        [self.action, self.component, &listed(self.changed), self.reason].map(plain)
     }
 }
 
@@ -45,23 +66,29 @@ impl Step {
         })
     }
 
-    fn columns(&self) -> [String; 4] {
-        let action = self.action.word().to_owned();
-        [action, self.component.to_string(), listed(&self.changed), self.reason.clone()]
+    fn row(&self) -> Row<'_> {
+        let (action, component) = (self.action.word(), self.component.as_str());
+        Row { action, component, changed: &self.changed, reason: &self.reason }
     }
 }
 
-/// The keys, separated by commas; a name of a variable may hold anything, so control characters are escaped.
-fn listed(changed: &[String]) -> String {
-    let shown: Vec<&str> = changed.iter().take(KEYS_SHOWN).map(String::as_str).collect();
-    let mut text = String::new();
-    for character in shown.join(", ").chars() {
+/// A name of a variable may hold anything, so control characters are escaped.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for character in text.chars() {
         if character.is_control() {
-            text.extend(character.escape_default());
+            plain.extend(character.escape_default());
         } else {
-            text.push(character);
+            plain.push(character);
         }
     }
+    plain
+}
+
+/// The keys, separated by commas.
+fn listed(changed: &[String]) -> String {
+    let shown: Vec<&str> = changed.iter().take(KEYS_SHOWN).map(String::as_str).collect();
+    let mut text = shown.join(", ");
     if changed.len() > KEYS_SHOWN {
         // Writing to a string does not fail.
         let _ = write!(text, " and {} more", changed.len() - KEYS_SHOWN);

@@ -21,6 +21,7 @@ mod inbox;
 mod journal;
 mod prepare;
 mod reexec;
+pub mod registry;
 mod reload;
 mod replaced;
 mod signals;

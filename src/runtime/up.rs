@@ -22,6 +22,7 @@ use super::inbox::{Inbox, Message};
 use super::journal::Journal;
 use super::prepare::{States, why};
 use super::reexec::{self, Messages, Rest, Turn};
+use super::registry;
 use super::reload::Reloader;
 use super::signals::{self, Signals};
 use crate::config::model::Project;
@@ -330,11 +331,14 @@ impl Assembled {
             driver.signalled(&signals.meaning(number));
         }
         let server = serve(&driver);
+        let project = Arc::clone(driver.parts.core.project());
+        registry::Registry::of_user().enter(&project.state_dir, &project.file);
         loop {
             match driver.run(&mut self.messages, &mut signals).await {
                 Turn::Ended(code) => {
                     driver.clients.end(&driver.parts.core);
                     let server = server.map(Server::end);
+                    registry::Registry::of_user().leave(&project.state_dir);
                     if !driver.parts.states.settled(PATIENCE).await {
                         tracing::warn!("the state store is still at work; the next start does the rest");
                     }

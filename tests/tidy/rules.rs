@@ -77,10 +77,14 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("tracing_subscriber", &["src/cli/"]),
     ("hyper", &["src/client/", "src/probe/http.rs", "src/runtime/control/"]),
     ("schemars", &["src/api/"]),
-    ("tokio", &["src/client/", "src/runtime/", "src/probe/", "src/runner/thread/"]),
-    ("humantime", &["src/config/unit.rs", "src/supervisor/", "src/probe/", "src/runner/thread/"]),
+    ("tokio", &["src/client/", "src/cli/interrupts.rs", "src/runtime/", "src/probe/", "src/runner/thread/"]),
+    (
+        "humantime",
+        &["src/cli/words.rs", "src/config/unit.rs", "src/supervisor/", "src/probe/", "src/runner/thread/"],
+    ),
     ("jiff", &["src/output/", "src/runtime/", "src/state/"]),
-    ("sha2", &["src/state/", "src/watch/"]),
+    ("sha2", &["src/runtime/registry.rs", "src/state/", "src/watch/"]),
+    ("unicode_width", &["src/cli/paint.rs"]),
     // Processes are started and signalled by the keeper alone, which knows every descendant.
     ("std::process::Command", &[]),
     ("tokio::process", &[]),

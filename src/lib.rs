@@ -76,6 +76,8 @@ pub mod history;
 #[doc(hidden)]
 pub mod output;
 #[doc(hidden)]
+pub mod paint;
+#[doc(hidden)]
 pub mod plan;
 #[doc(hidden)]
 pub mod probe;

@@ -1,28 +1,30 @@
 //! The front half of `orch up --detach` and `--wait`: tells the user what comes of the background.
 
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::exit::Exit;
+use super::progress::{Interrupted, awaited, awaited_of};
 use super::up::not_begun;
-use super::{complain, tell};
-use crate::api::{Status, WaitReply, WaitRequest, Waited};
+use super::{check, complain, tell, words};
+use crate::api::{WaitReply, WaitRequest, Waited};
 use crate::client::{Client, ClientError};
 use crate::config::render::harmless;
+use crate::history::logs::{Log, Query, Reader, Step};
+use crate::paint::escape_line;
 use crate::runtime::{Daemon, End, LOG, UpOptions, say_when_interrupted};
-
-/// How often the line that tells what is awaited is renewed.
-const RENEWAL: Duration = Duration::from_millis(250);
 
 /// After orch did not answer, though it runs: it may become another image.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// So many names fit into the line that tells what is awaited.
-const NAMES: usize = 4;
+/// So many lines of a log are shown when a component has failed.
+const LAST_LINES: u64 = 10;
+
+const RUNS_ON: &str = "the project runs on in the background; `orch down` ends it";
 
 /// What the front half says and returns.
-pub(super) fn answer(daemon: &Daemon, options: &UpOptions, wait: bool) -> Exit {
+pub(super) fn answer(daemon: Daemon, options: &UpOptions, wait: bool) -> Exit {
     match daemon.begun() {
         Ok(warnings) => tell(&warnings),
         Err(error) => return not_begun(&error),
@@ -31,106 +33,131 @@ pub(super) fn answer(daemon: &Daemon, options: &UpOptions, wait: bool) -> Exit {
         tell(&format!("orch: runs in the background, pid {}; `orch down` ends it\n", daemon.pid()));
         return Exit::Done;
     }
-    say_when_interrupted("\norch: the project runs on in the background; `orch down` ends it\n".to_owned());
+    say_when_interrupted(format!("\norch: {RUNS_ON}\n"));
     let state_dir = options.state_dir.clone().unwrap_or_else(|| options.file.with_file_name(".orch"));
-    let mut waiting = Waiting { daemon, client: Client::new(&state_dir), state_dir, begun: Instant::now() };
-    waiting.until_up()
+    let (client, daemon, begun) = (Client::new(&state_dir), Arc::new(daemon), Instant::now());
+    let front = Front { daemon: Arc::clone(&daemon), file: options.file.clone(), state_dir };
+    let asked = client.clone();
+    let came =
+        awaited(&client, |status| awaited_of(status, &[], SystemTime::now()), move || up(&asked, &daemon));
+    match came {
+        Ok(Came::Reply(reply)) if reply.met => front.all_up(&reply, begun.elapsed()),
+        Ok(Came::Reply(reply)) => front.lost(&reply),
+        Ok(Came::End(end)) => front.ended(end),
+        Ok(Came::NoAnswer(error)) => complain(&format!("{}; {RUNS_ON}", harmless(&error.to_string()))),
+        Err(Interrupted) => complain(RUNS_ON),
+    }
 }
 
-/// Somebody waits until all is ready or completed.
-struct Waiting<'a> {
-    daemon: &'a Daemon,
-    client: Client,
+/// What the front half has waited for.
+enum Came {
+    Reply(WaitReply),
+    /// The background has ended.
+    End(Option<End>),
+    NoAnswer(ClientError),
+}
+
+/// Waits until all is ready or completed, or something can't be, or the project has ended.
+fn up(client: &Client, daemon: &Daemon) -> Came {
+    let all = WaitRequest { names: Vec::new(), state: None };
+    loop {
+        match client.post::<WaitReply>("/v1/wait", &all) {
+            Ok(reply) => return Came::Reply(reply),
+            // It has become another image, or has ended.
+            Err(ClientError::Ended | ClientError::NotRunning) => {
+                if daemon.ends_within(PAUSE) {
+                    return Came::End(daemon.ended());
+                }
+            }
+            // It is ending.
+            Err(ClientError::Refused(409, _)) => return Came::End(daemon.ended()),
+            Err(error) => return Came::NoAnswer(error),
+        }
+    }
+}
+
+/// What the front half knows.
+struct Front {
+    daemon: Arc<Daemon>,
+    file: PathBuf,
     state_dir: PathBuf,
-    begun: Instant,
 }
 
-impl Waiting<'_> {
-    fn until_up(&mut self) -> Exit {
-        let shows = std::io::stderr().is_terminal();
-        let all = WaitRequest { names: Vec::new(), state: None };
-        loop {
-            let client = if shows { self.client.within(RENEWAL) } else { self.client.clone() };
-            let reply = client.post::<WaitReply>("/v1/wait", &all);
-            if shows {
-                tell("\r\x1b[K");
-            }
-            match reply {
-                Ok(reply) => return self.came(&reply),
-                Err(ClientError::TimedOut) => self.show_progress(),
-                // It has become another image, or has ended.
-                Err(ClientError::Ended | ClientError::NotRunning) => {
-                    if self.daemon.ends_within(PAUSE) {
-                        return self.ended();
-                    }
-                }
-                // It is ending.
-                Err(ClientError::Refused(409, _)) => return self.ended(),
-                Err(error) => {
-                    complain(&format!(
-                        "the project runs in the background, but: {}",
-                        harmless(&error.to_string())
-                    ));
-                    return Exit::Failed;
-                }
-            }
-        }
+impl Front {
+    fn all_up(&self, reply: &WaitReply, took: Duration) -> Exit {
+        let (count, took, pid) = (reply.components.len(), words::waited(took), self.daemon.pid());
+        let all = if count == 1 {
+            "the component is up".to_owned()
+        } else {
+            format!("all {count} components are up")
+        };
+        tell(&format!("orch: {all} after {took}, in the background, pid {pid}; `orch down` ends it\n"));
+        Exit::Done
     }
 
-    fn came(&self, reply: &WaitReply) -> Exit {
-        if reply.met {
-            let (count, time) = (reply.components.len(), rounded(self.begun.elapsed()));
-            let pid = self.daemon.pid();
-            tell(&format!(
-                "orch: all is up after {time} ({count} components), in the background, pid {pid}; `orch down` ends it\n"
-            ));
-            return Exit::Done;
+    fn lost(&self, reply: &WaitReply) -> Exit {
+        let logs = self.logs();
+        for Waited { component, state, reason, .. } in
+            reply.components.iter().filter(|one| one.met == Some(false))
+        {
+            complain(&harmless(&format!("{component} is {state}: {reason}")));
+            if let Some(log) = logs.iter().find(|log| log.component == *component && state == "failed") {
+                tell_last_lines(log);
+            }
         }
-        for one in reply.components.iter().filter(|one| one.met == Some(false)) {
-            self.tell_failure(one);
-        }
-        complain("the rest runs on in the background; `orch down` ends it");
-        Exit::Failed
+        complain(RUNS_ON)
     }
 
-    fn tell_failure(&self, failed: &Waited) {
-        let Waited { component, state, reason, .. } = failed;
-        complain(&harmless(&format!("{component} is {state}: {reason}")));
+    /// Where the components' logs are.
+    fn logs(&self) -> Vec<Log> {
+        let Some(project) = check::read(&self.file, Some(self.state_dir.clone())).project else {
+            return Vec::new();
+        };
+        let log = |component: &Arc<crate::config::model::Component>| {
+            let name = component.name.as_str();
+            let default = || project.state_dir.join("logs").join(format!("{name}.log"));
+            Log { component: name.to_owned(), path: component.logs.file.clone().unwrap_or_else(default) }
+        };
+        project.components.iter().map(log).collect()
     }
 
     /// What its end means to somebody who waits for it to be up.
-    fn ended(&self) -> Exit {
-        let log = self.state_dir.join(LOG);
-        match self.daemon.ended() {
+    fn ended(&self, end: Option<End>) -> Exit {
+        let log = self.state_dir.join(LOG).display().to_string();
+        let log = harmless(&log);
+        match end {
             Some(End::Code(0)) if !was_told_to_end(&self.state_dir) => {
                 tell("orch: all is completed, and the project has ended\n");
                 Exit::Done
             }
             Some(End::Code(0)) => complain("the project was ended before all was up"),
             Some(End::Code(_)) => {
-                complain(&format!("the project has ended, and something failed; {} tells more", shown(&log)))
+                complain(&format!("something has failed, and the project has ended; see {log}"))
             }
-            Some(End::Signal(signal)) => complain(&format!(
-                "the orch in the background was ended by signal {signal}; see {}",
-                shown(&log)
-            )),
-            None => complain(&format!("the orch in the background has ended; see {}", shown(&log))),
+            Some(End::Signal(signal)) => {
+                complain(&format!("the orch in the background was ended by signal {signal}; see {log}"))
+            }
+            None => complain(&format!("the orch in the background has ended; see {log}")),
         }
     }
+}
 
-    /// One line, in place of the one before.
-    fn show_progress(&self) {
-        let Ok(status) = self.client.within(RENEWAL).get::<Status>("/v1/status") else { return };
-        let awaited =
-            status.components.iter().filter(|one| !matches!(&*one.state, "ready" | "completed" | "stopped"));
-        let names: Vec<String> = awaited.map(|one| format!("{} ({})", one.name, one.state)).collect();
-        let more = match names.len().saturating_sub(NAMES) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let shown = harmless(&names[..names.len().min(NAMES)].join(", ")).into_owned();
-        tell(&format!("orch: waiting for {shown}{more}, {}", rounded(self.begun.elapsed())));
+fn tell_last_lines(log: &Log) {
+    let mut reader =
+        Reader::new(std::slice::from_ref(log), Query { last: Some(LAST_LINES), ..Query::default() });
+    let mut text = Vec::new();
+    loop {
+        match reader.step() {
+            Step::Line(line) => {
+                text.extend_from_slice(b"  | ");
+                escape_line(line.bytes, false, &mut text);
+                text.push(b'\n');
+            }
+            Step::Busy => {}
+            Step::Dry => break,
+        }
     }
+    tell(&String::from_utf8_lossy(&text));
 }
 
 /// Whether the project that has ended was told to: the last run in the events.
@@ -138,15 +165,5 @@ fn was_told_to_end(state_dir: &Path) -> bool {
     let events = std::fs::read_to_string(state_dir.join("events.ndjson")).unwrap_or_default();
     let events = events.lines().rev().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let mut run = events.take_while(|event| event["event"] != "project.up");
-    run.any(|event| {
-        event["event"] == "command" && matches!(event["name"].as_str(), Some("shutdown" | "down"))
-    })
-}
-
-fn rounded(time: Duration) -> String {
-    format!("{:.1} s", time.as_secs_f64())
-}
-
-fn shown(path: &Path) -> String {
-    harmless(&path.display().to_string()).into_owned()
+    run.any(|event| event["event"] == "command" && event["name"] == "down")
 }

@@ -34,7 +34,7 @@ pub(super) fn up(args: &UpArgs) -> Exit {
     }
     match detach() {
         Ok(Half::Back(back)) => ended(up_in_background(&options, back)),
-        Ok(Half::Front(daemon)) => background::answer(&daemon, &options, args.wait),
+        Ok(Half::Front(daemon)) => background::answer(daemon, &options, args.wait),
         Err(error) => complain(&format!("can't go into the background: {error}")),
     }
 }

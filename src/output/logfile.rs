@@ -179,18 +179,27 @@ impl LogFile {
             self.rotate();
             return Ok(0);
         }
-        let count = loop {
-            match write(&open.fd, &bytes[..cut]) {
-                Err(Errno::INTR) => {}
-                other => break other?,
-            }
-        };
+        // First, so that whoever reads the bytes at once finds when they came.
+        self.times.mark(&self.path, offset, now);
+        let count = self.write(&bytes[..cut])?;
         if count == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
-        open.advance(&bytes[..count]);
-        self.times.mark(&self.path, offset, now);
         Ok(count)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(open) = &mut self.open else { return Ok(0) };
+        loop {
+            match write(&open.fd, bytes) {
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+                Ok(count) => {
+                    open.advance(&bytes[..count]);
+                    return Ok(count);
+                }
+            }
+        }
     }
 
     /// The open file, if the path still leads to it; else what the path leads to now.
@@ -214,7 +223,13 @@ impl LogFile {
     fn look(&mut self) {
         let Some(open) = &mut self.open else { return };
         match lstat(&self.path) {
-            Ok(stat) if identity(&stat) == open.identity => open.set_size(&stat),
+            Ok(stat) if identity(&stat) == open.identity => {
+                let before = open.size;
+                open.set_size(&stat);
+                if open.size < before {
+                    self.times.reset();
+                }
+            }
             _ => self.open = None,
         }
     }

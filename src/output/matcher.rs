@@ -1,12 +1,11 @@
 //! `ready.log`: each line of output, colours removed, against a regular expression.
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr_iter;
 use regex::bytes::Regex;
 use serde::{Deserialize, Serialize};
 
+use crate::paint::plain;
 use crate::types::escaped;
-
-const ESC: u8 = 0x1b;
 
 /// A longer line is matched in pieces of so many bytes, so that a line without an end costs no memory.
 const LINE_MAX: usize = 64 << 10;
@@ -88,34 +87,7 @@ impl Matcher {
 
 fn line_matches(regex: &Regex, line: &[u8]) -> bool {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    if memchr(ESC, line).is_some() { regex.is_match(&plain(line)) } else { regex.is_match(line) }
-}
-
-/// The line without control sequences (CSI: colours, cursor; OSC: titles, links).
-fn plain(line: &[u8]) -> Vec<u8> {
-    let mut text = Vec::with_capacity(line.len());
-    let mut rest = line;
-    while let Some(at) = memchr(ESC, rest) {
-        text.extend_from_slice(&rest[..at]);
-        rest = &rest[at..];
-        let len = sequence(rest);
-        rest = &rest[len..];
-    }
-    text.extend_from_slice(rest);
-    text
-}
-
-/// The length of the control sequence that `bytes`, which begins with ESC, begins with.
-fn sequence(bytes: &[u8]) -> usize {
-    let end = match bytes.get(1) {
-        Some(b'[') => bytes[2..].iter().position(|byte| matches!(byte, 0x40..=0x7e)).map(|at| at + 3),
-        Some(b']') => bytes[2..].iter().position(|byte| matches!(*byte, 0x07 | ESC)).map(|at| {
-            let ends_in_two = bytes[at + 2..].starts_with(b"\x1b\\");
-            at + 3 + usize::from(ends_in_two)
-        }),
-        _ => Some(1),
-    };
-    end.unwrap_or(bytes.len())
+    regex.is_match(&plain(line))
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 //! terminal that takes no bytes holds up nothing. `docs/design/output.md` tells why it is as it is.
 
 mod capture;
-mod escape;
 mod gap;
 mod handover;
 mod lend;
@@ -39,7 +38,6 @@ use capture::Command;
 use queue::Source;
 use screen::Screen;
 
-pub use escape::escape_line;
 pub use handover::{NotHandedOver, OutputHandover};
 
 /// A pipe's size: large enough that a component and the reader rarely wait for each other.

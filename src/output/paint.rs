@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use memchr::memchr_iter;
 use serde::{Deserialize, Serialize};
 
-use super::escape::{self, SGR_MAX, escape_line};
+use crate::paint::{Labels, WIDTH_MAX, escape_line, whole, without_returns};
 use crate::types::{UnitId, escaped};
 
 /// A longer line is shown in pieces of at most so many bytes, so that one without an end costs no memory.
@@ -14,19 +14,12 @@ pub(super) const PIECE_MAX: usize = 16 << 10;
 /// Ends every piece but the last one of a line.
 const GOES_ON: &[u8] = b" [orch: the line goes on]";
 
-/// Longer names are not waited for: their lines begin further to the right.
-const WIDTH_MAX: usize = 32;
-
-/// SGR foregrounds that can be read on dark and on light grounds, without red: that is for errors.
-const PALETTE: [&str; 10] = ["36", "33", "32", "35", "34", "96", "93", "92", "95", "94"];
-
 /// Paints the output of any number of units.
 #[derive(Debug)]
 pub(super) struct Painter {
     color: bool,
     width: usize,
-    /// The palette's slot of every label seen, so that a component keeps its colour.
-    slots: BTreeMap<String, usize>,
+    labels: Labels,
     sources: BTreeMap<UnitId, Source>,
 }
 
@@ -59,14 +52,13 @@ struct SourceState {
 impl Painter {
     pub(super) fn new(color: bool, width: usize) -> Self {
         let width = width.min(WIDTH_MAX);
-        Self { color, width, slots: BTreeMap::new(), sources: BTreeMap::new() }
+        Self { color, width, labels: Labels::default(), sources: BTreeMap::new() }
     }
 
     /// Goes on where another painter was left: in the middle of lines, and with the same colours.
     pub(super) fn adopt(color: bool, width: usize, state: PainterState) -> Self {
         let mut painter = Self::new(color, width.max(state.width));
-        painter.slots = state.slots;
-        painter.slots.retain(|_, slot| *slot < PALETTE.len());
+        painter.labels = Labels::adopt(state.slots);
         for source in state.sources {
             painter.open(source.unit, &source.label);
             if let Some(opened) = painter.sources.get_mut(&source.unit) {
@@ -84,13 +76,13 @@ impl Painter {
             partial: source.partial,
         };
         let sources = self.sources.into_iter().map(source).collect();
-        PainterState { width: self.width, slots: self.slots, sources }
+        PainterState { width: self.width, slots: self.labels.leave(), sources }
     }
 
     /// What `unit` writes comes from `label`.
     pub(super) fn open(&mut self, unit: UnitId, label: &str) {
         self.width = self.width.max(label.len().min(WIDTH_MAX));
-        self.slot(label);
+        self.labels.add(label);
         let source = Source { label: label.to_owned(), prefix: Vec::new(), width: 0, partial: Vec::new() };
         self.sources.insert(unit, source);
     }
@@ -143,28 +135,8 @@ impl Painter {
         if source.width == self.width && !source.prefix.is_empty() {
             return;
         }
-        let (label, width) = (&source.label, self.width);
-        let text = format!("{label:width$} | ");
-        source.width = width;
-        source.prefix = match self.slots.get(label) {
-            Some(slot) if self.color => format!("\x1b[{}m{text}\x1b[0m", PALETTE[*slot]).into_bytes(),
-            _ => text.into_bytes(),
-        };
-    }
-
-    /// The label's own slot by its hash, so that it is the same in the next run; if another label has that
-    /// one, the next free one.
-    fn slot(&mut self, label: &str) {
-        if self.slots.contains_key(label) {
-            return;
-        }
-        let hash = label.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        let first = usize::try_from(hash % PALETTE.len() as u64).unwrap_or(0);
-        let wanted = (0..PALETTE.len()).map(|step| (first + step) % PALETTE.len());
-        let free = wanted.into_iter().find(|slot| !self.slots.values().any(|taken| taken == slot));
-        self.slots.insert(label.to_owned(), free.unwrap_or(first));
+        source.width = self.width;
+        source.prefix = self.labels.prefix(&source.label, self.width, self.color);
     }
 }
 
@@ -201,32 +173,6 @@ impl Source {
     }
 }
 
-/// Without the carriage returns at the end: `\r\n` is a line's end, and a terminal adds a second one.
-fn without_returns(line: &[u8]) -> &[u8] {
-    let end = line.iter().rposition(|byte| *byte != b'\r').map_or(0, |at| at + 1);
-    &line[..end]
-}
-
-/// How much of `bytes` can be cut off without cutting a character or a colour in two.
-fn whole(bytes: &[u8]) -> usize {
-    let near_end = bytes.len().saturating_sub(SGR_MAX + 2);
-    let tail = &bytes[near_end..];
-    if let Some(at) = tail.iter().rposition(|byte| *byte == 0x1b)
-        && escape::sgr(&tail[at..]).is_none()
-        && near_end + at > 0
-    {
-        return near_end + at;
-    }
-    let start = bytes.iter().rposition(|byte| byte & 0b1100_0000 != 0b1000_0000).unwrap_or(0);
-    let len = match bytes.get(start) {
-        Some(0xc0..=0xdf) => 2,
-        Some(0xe0..=0xef) => 3,
-        Some(0xf0..=0xf7) => 4,
-        _ => 1,
-    };
-    if start > 0 && start + len > bytes.len() { start } else { bytes.len() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::{PIECE_MAX, Painter};
@@ -252,7 +198,7 @@ mod tests {
         let mut rest = shown;
         while let Some(at) = rest.find(|c: char| c.is_control() && c != '\n' && c != '\t') {
             rest = &rest[at..];
-            let len = crate::output::escape::sgr(rest.as_bytes());
+            let len = crate::paint::sgr(rest.as_bytes());
             rest = &rest[len.unwrap_or_else(|| panic!("a control character got through: {rest:?}"))..];
         }
     }

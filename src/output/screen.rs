@@ -12,13 +12,13 @@ use rustix::io::{read, write};
 use rustix::process::setpriority_process;
 use serde::{Deserialize, Serialize};
 
-use super::escape::escape_line;
 use super::gap;
 use super::lend::{self, Lent, Request};
 use super::paint::Painter;
 use super::queue::{Item, Queue, Source};
 use super::sink::Sink;
 use super::{OutputConfig, Terminal};
+use crate::paint::escape_line;
 use crate::types::{UnitId, escaped};
 
 /// So many painted bytes are written at once.

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::fs::ftruncate;
 use rustix::io::write;
 
 use super::logfile::open_regular;
@@ -69,6 +70,10 @@ impl Times {
             None => {
                 let (file, stat) = open_regular(&path(log))?;
                 self.size = u64::try_from(stat.st_size).unwrap_or(0);
+                // What stands there is of a log that was removed or emptied.
+                if offset == 0 && ftruncate(&file, 0).is_ok() {
+                    self.size = 0;
+                }
                 file
             }
         };

@@ -4,6 +4,7 @@
 /// the vocabulary up; a folder that is missing here may not exist.
 pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("types", &[]),
+    ("paint", &[]),
     ("api", &[]),
     ("client", &["api"]),
     ("graph", &["types"]),
@@ -11,7 +12,8 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("plan", &["types", "graph", "config::model"]),
     ("supervisor", &["types", "config::model", "plan"]),
     ("runner", HAND),
-    ("output", HAND),
+    ("output", &["types", "config::model", "paint"]),
+    ("history", &["types", "config::model", "paint"]),
     ("watch", HAND),
     ("state", HAND),
     ("probe", HAND),
@@ -27,6 +29,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "supervisor",
             "runner",
             "output",
+            "history",
             "watch",
             "state",
             "probe",
@@ -34,14 +37,14 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("embed", &["types", "supervisor", "runner::thread", "runtime"]),
-    ("cli", &["types", "api", "client", "config", "plan", "runner::thread", "runtime", "history"]),
+    ("cli", &["types", "paint", "api", "client", "config", "plan", "runner::thread", "history", "runtime"]),
 ];
 
 /// A hand does one thing to the outside world. It knows neither its siblings nor who decides.
 const HAND: &[&str] = &["types", "config::model"];
 
 /// The layers that decide and calculate: the same input gives the same output, whenever and wherever.
-pub(crate) const PURE: &[&str] = &["types", "graph", "plan", "supervisor"];
+pub(crate) const PURE: &[&str] = &["types", "paint", "graph", "plan", "supervisor"];
 
 /// What the pure layers never name: clocks, files, threads, and maps whose order is random.
 pub(crate) const IMPURE: &[&str] = &[
@@ -80,9 +83,16 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("tokio", &["src/client/", "src/cli/interrupts.rs", "src/runtime/", "src/probe/", "src/runner/thread/"]),
     (
         "humantime",
-        &["src/cli/words.rs", "src/config/unit.rs", "src/supervisor/", "src/probe/", "src/runner/thread/"],
+        &[
+            "src/cli/words.rs",
+            "src/config/unit.rs",
+            "src/history/",
+            "src/supervisor/",
+            "src/probe/",
+            "src/runner/thread/",
+        ],
     ),
-    ("jiff", &["src/output/", "src/runtime/", "src/state/"]),
+    ("jiff", &["src/output/", "src/history/", "src/runtime/", "src/state/", "src/cli/logs/"]),
     ("sha2", &["src/runtime/registry.rs", "src/state/", "src/watch/"]),
     ("unicode_width", &["src/cli/paint.rs"]),
     // Processes are started and signalled by the keeper alone, which knows every descendant.

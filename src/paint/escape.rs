@@ -5,7 +5,7 @@
 const SGR_RESET: &[u8] = b"\x1b[0m";
 
 /// A longer sequence is no colour that anybody means.
-pub(super) const SGR_MAX: usize = 64;
+const SGR_MAX: usize = 64;
 
 /// Bytes that may have to be escaped: C0 but tab, DEL, and the first bytes of the UTF-8 of [`hidden`].
 const SUSPECT: [bool; 256] = {
@@ -94,10 +94,39 @@ fn hidden(character: char) -> bool {
 }
 
 /// The length of the SGR sequence (`ESC [ digits ; : m`) that `bytes` begins with.
-pub(super) fn sgr(bytes: &[u8]) -> Option<usize> {
+#[must_use]
+pub fn sgr(bytes: &[u8]) -> Option<usize> {
     let parameters = bytes.strip_prefix(b"\x1b[")?;
     let end = parameters.iter().take(SGR_MAX).position(|byte| !matches!(byte, b'0'..=b'9' | b';' | b':'))?;
     (parameters[end] == b'm').then_some(end + 3)
+}
+
+/// Without the carriage returns at the end: `\r\n` is a line's end, and a terminal adds a second one.
+#[must_use]
+pub fn without_returns(line: &[u8]) -> &[u8] {
+    let end = line.iter().rposition(|byte| *byte != b'\r').map_or(0, |at| at + 1);
+    &line[..end]
+}
+
+/// How much of `bytes` can be cut off without cutting a character or a colour in two.
+#[must_use]
+pub fn whole(bytes: &[u8]) -> usize {
+    let near_end = bytes.len().saturating_sub(SGR_MAX + 2);
+    let tail = &bytes[near_end..];
+    if let Some(at) = tail.iter().rposition(|byte| *byte == 0x1b)
+        && sgr(&tail[at..]).is_none()
+        && near_end + at > 0
+    {
+        return near_end + at;
+    }
+    let start = bytes.iter().rposition(|byte| byte & 0b1100_0000 != 0b1000_0000).unwrap_or(0);
+    let len = match bytes.get(start) {
+        Some(0xc0..=0xdf) => 2,
+        Some(0xe0..=0xef) => 3,
+        Some(0xf0..=0xf7) => 4,
+        _ => 1,
+    };
+    if start > 0 && start + len > bytes.len() { start } else { bytes.len() }
 }
 
 #[cfg(test)]

@@ -1,0 +1,11 @@
+//! How components' output is shown to people: what of its bytes a terminal may have, a line without its control
+//! sequences, and the prefix that tells whose a line is. Pure; both who captures output (`output`) and who shows
+//! what was captured (`cli`) use it.
+
+mod escape;
+mod label;
+mod plain;
+
+pub use escape::{escape_line, sgr, whole, without_returns};
+pub use label::{Labels, WIDTH_MAX};
+pub use plain::plain;

@@ -13,6 +13,7 @@ use super::plan::{self, PlanArgs, ReloadArgs};
 use super::ps::{self, PsArgs};
 use super::target::TargetArgs;
 use super::wait::{self, WaitArgs};
+use super::watch::WatchArgs;
 use crate::plan::GraphFormat;
 use crate::types::Name;
 
@@ -139,6 +140,8 @@ pub(super) enum Command {
     /// Wait until components are ready or completed, or in another state
     #[command(after_long_help = wait::AFTER)]
     Wait(WaitArgs),
+    /// Change what components watch
+    Watch(WatchArgs),
     /// Show what an edit of the YAML file would do, and why, without doing it
     #[command(after_long_help = plan::AFTER_PLAN)]
     Plan(PlanArgs),

@@ -18,6 +18,9 @@ use crate::runtime::{Daemon, End, LOG, UpOptions, say_when_interrupted};
 /// After orch did not answer, though it runs: it may become another image.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// So long orch is asked whether it ends.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// So many lines of a log are shown when a component has failed.
 const LAST_LINES: u64 = 10;
 
@@ -25,6 +28,7 @@ const RUNS_ON: &str = "the project runs on in the background; `orch down` ends i
 
 /// What the front half says and returns.
 pub(super) fn answer(daemon: Daemon, options: &UpOptions, wait: bool) -> Exit {
+    let since = SystemTime::now();
     match daemon.begun() {
         Ok(warnings) => tell(&warnings),
         Err(error) => return not_begun(&error),
@@ -36,7 +40,7 @@ pub(super) fn answer(daemon: Daemon, options: &UpOptions, wait: bool) -> Exit {
     say_when_interrupted(format!("\norch: {RUNS_ON}\n"));
     let state_dir = options.state_dir.clone().unwrap_or_else(|| options.file.with_file_name(".orch"));
     let (client, daemon, begun) = (Client::new(&state_dir), Arc::new(daemon), Instant::now());
-    let front = Front { daemon: Arc::clone(&daemon), file: options.file.clone(), state_dir };
+    let front = Front { daemon: Arc::clone(&daemon), file: options.file.clone(), state_dir, since };
     let asked = client.clone();
     let came =
         awaited(&client, |status| awaited_of(status, &[], SystemTime::now()), move || up(&asked, &daemon));
@@ -81,6 +85,8 @@ struct Front {
     daemon: Arc<Daemon>,
     file: PathBuf,
     state_dir: PathBuf,
+    /// What is older in the logs is another run's.
+    since: SystemTime,
 }
 
 impl Front {
@@ -102,10 +108,17 @@ impl Front {
         {
             complain(&harmless(&format!("{component} is {state}: {reason}")));
             if let Some(log) = logs.iter().find(|log| log.component == *component && state == "failed") {
-                tell_last_lines(log);
+                tell_last_lines(log, self.since);
             }
         }
-        complain(RUNS_ON)
+        complain(if self.is_ending() { "the project ends, or has ended" } else { RUNS_ON })
+    }
+
+    fn is_ending(&self) -> bool {
+        let all = WaitRequest { names: Vec::new(), state: None };
+        let asked = Client::new(&self.state_dir).within(LOOK).post::<WaitReply>("/v1/wait", &all);
+        matches!(asked, Err(ClientError::Refused(409, _) | ClientError::NotRunning))
+            || self.daemon.ends_within(PAUSE)
     }
 
     /// Where the components' logs are.
@@ -142,9 +155,9 @@ impl Front {
     }
 }
 
-fn tell_last_lines(log: &Log) {
-    let mut reader =
-        Reader::new(std::slice::from_ref(log), Query { last: Some(LAST_LINES), ..Query::default() });
+fn tell_last_lines(log: &Log, since: SystemTime) {
+    let query = Query { last: Some(LAST_LINES), since: since.try_into().ok(), ..Query::default() };
+    let mut reader = Reader::new(std::slice::from_ref(log), query);
     let mut text = Vec::new();
     loop {
         match reader.step() {

@@ -16,6 +16,7 @@ mod paint;
 mod plan;
 mod progress;
 mod ps;
+mod replace;
 mod state;
 mod table;
 mod target;
@@ -23,6 +24,7 @@ mod terminal;
 mod up;
 mod upgrade;
 mod wait;
+mod watch;
 mod words;
 
 use std::io::Write as _;
@@ -60,6 +62,7 @@ pub fn main() -> ExitCode {
         Command::Stop(args) => command::command(Verb::Stop, &args),
         Command::Restart(args) => command::command(Verb::Restart, &args),
         Command::Wait(args) => wait::wait(&args),
+        Command::Watch(args) => watch::watch(&args),
         Command::Plan(args) => plan::plan(&args),
         Command::Reload(args) => plan::reload(&args),
         Command::Down(args) => down::down(&args),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::load::{LoadOptions, Loaded, load_text};
-use super::lower::absolute;
+use super::lower::{absolute, glob_mistake};
 use super::model::{Component, Project, Watch};
 use super::report::Report;
 use super::source::Source;
@@ -34,6 +34,8 @@ pub enum NotEdited {
     Invalid(Box<Loaded>),
     /// It has no component of that name; which one was meant, if that can be told.
     Unknown(Option<String>),
+    /// A path means nothing: why.
+    Meaningless(String),
     /// It can't be done: why, and what to do.
     Refused(String),
 }
@@ -58,6 +60,11 @@ pub fn watch_more(
     let (known, added) = split(&before.dir, component.watch.as_deref(), paths);
     if added.is_empty() {
         return Ok(Edited { text: None, added, known, taken: 0 });
+    }
+    for path in &added {
+        if let Some(why) = glob_mistake(path) {
+            return Err(NotEdited::Meaningless(format!("`{}` is not a valid glob: {why}", shown(path))));
+        }
     }
     let source = Arc::new(Source::new(file, text.to_owned()));
     let tree = tree::build(&source, &mut Report::default());

@@ -31,6 +31,7 @@ mod words;
 pub use code::{ALL as CODES, Code};
 pub use edit::{Edited, NotEdited, watch_more};
 pub use load::{CheckWith, LoadOptions, Loaded, Threads, find, load, load_in_place_of};
+pub use lower::absolute;
 pub use schema::schema;
 pub use source::{Source, Sources};
 pub(crate) use unit::duration;

@@ -179,3 +179,109 @@ fn another_image_goes_on_in_the_background() {
     });
     end(&project, pid);
 }
+
+#[test]
+fn waiting_ends_when_all_is_ready_or_completed() {
+    let project = Project::new(
+        "
+components:
+  base: { process: ./faulty say up await go, ready: { log: up } }
+  slow: { process: ./faulty await on say up, ready: { log: up }, depends_on: [base] }
+  once: { process: ./faulty touch once exit 0, depends_on: [base] }
+  other: { process: ./faulty, autostart: false }
+",
+    );
+    let mut front = project.up_with(&["--wait"]);
+    project.wait_state("slow", "starting");
+    project.wait_state("once", "completed");
+    // Another image in between is no end.
+    let upgrade = project.run(&["upgrade"]);
+    assert_eq!(upgrade.status.code(), Some(0), "{}", stderr(&upgrade));
+    assert!(front.runs(), "{}", project.read("stderr"));
+    project.write("on", "");
+    assert_eq!(front.exit_status().code(), Some(0), "{}", project.read("stderr"));
+    assert!(project.read("stderr").contains("all 3 components are up"), "{}", project.read("stderr"));
+    let pid = daemon(&project);
+    assert_eq!((project.state_of("slow").0, project.starts("other")), ("ready".to_owned(), 0));
+    end(&project, pid);
+}
+
+/// The background, by the lock's note.
+fn daemon(project: &Project) -> u32 {
+    project.read(".orch/lock").split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn waiting_ends_with_1_once_one_has_failed_and_the_rest_runs_on() {
+    let project = Project::new(
+        "
+components:
+  bad: { process: ./faulty say so exit 3, restart: never }
+  held: { process: ./faulty, depends_on: { bad: completed } }
+  good: { process: ./faulty }
+",
+    );
+    let output = project.run(&["up", "--wait"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(text.contains("bad is failed: it ended with exit code 3\n  | so\n"), "{text}");
+    assert!(text.contains("held is blocked: bad has failed") && text.contains("runs on"), "{text}");
+    project.wait_ready("good", 1);
+    let pid = daemon(&project);
+    send(pid, Signal::TERM);
+    wait_until("the background has ended", || !alive(pid));
+    assert_eq!(project.units(), [0_u32; 0]);
+}
+
+#[test]
+fn waiting_for_what_ends_at_once_tells_how_it_ended() {
+    let project = Project::new("components: { a: { process: ./faulty exit 0 } }");
+    let output = project.run(&["up", "--wait"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    wait_until("no orch is left", || project.orchs().is_empty());
+    project.yaml("components: { a: { process: ./faulty exit 3, restart: never, ready: { file: never } } }");
+    let output = project.run(&["up", "--wait"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!stderr(&output).contains("runs on"), "{}", stderr(&output));
+    wait_until("no orch is left", || project.orchs().is_empty());
+}
+
+#[test]
+fn whoever_ends_the_project_ends_the_waiting() {
+    let project =
+        Project::new("components: { a: { process: ./faulty, ready: { file: never, timeout: 10m } } }");
+    for how in ["down", "kill"] {
+        let mut front = project.up_with(&["--wait"]);
+        project.wait_state("a", "starting");
+        if how == "down" {
+            assert_eq!(project.run(&["down"]).status.code(), Some(0));
+        } else {
+            kill_9(daemon(&project));
+        }
+        assert_eq!(front.exit_status().code(), Some(1));
+        wait_until("no orch is left", || project.orchs().is_empty());
+        assert!(!project.read("stderr").contains("runs on"), "{}", project.read("stderr"));
+    }
+    assert!(project.read("stderr").contains("ended by signal 9"), "{}", project.read("stderr"));
+}
+
+#[test]
+fn an_interrupt_ends_the_waiting_alone() {
+    let project =
+        Project::new("components: { a: { process: ./faulty, ready: { file: never, timeout: 10m } } }");
+    let mut front = project.up_with(&["--wait"]);
+    project.wait_state("a", "starting");
+    let pid = daemon(&project);
+    wait_until("it listens to interrupts", || catches_interrupts(front.pid()));
+    front.signal(Signal::INT);
+    assert_eq!(front.exit_status().signal(), Some(2));
+    assert!(project.read("stderr").contains("runs on in the background"), "{}", project.read("stderr"));
+    assert!(alive(pid));
+    end(&project, pid);
+}
+
+fn catches_interrupts(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    u64::from_str_radix(caught.trim(), 16).unwrap() & 0b10 != 0
+}

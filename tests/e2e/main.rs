@@ -22,3 +22,4 @@ mod storm;
 mod units;
 mod up;
 mod watch;
+mod watch_add;

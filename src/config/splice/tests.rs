@@ -284,5 +284,5 @@ fn what_is_not_valid_before_or_after_is_refused() {
         assert!(matches!(edit(invalid, "api", &["x"]), Err(NotEdited::Invalid(_))), "{invalid}");
     }
     let glob = edit("version: 1\ncomponents: {api: {process: cat}}", "api", &["[x"]);
-    assert!(matches!(glob, Err(NotEdited::Refused(why)) if why.contains("not a valid glob")));
+    assert!(matches!(glob, Err(NotEdited::Meaningless(why)) if why.contains("not a valid glob")));
 }

@@ -299,7 +299,7 @@ fn any_layout_takes_any_path_and_keeps_its_bytes() {
                 );
                 invalid += 1;
             }
-            Err(NotEdited::Unknown(_)) => panic!("seed {seed}: `api` is there\n{text}"),
+            Err(error) => panic!("seed {seed}: `api` is there\n{text}\n{error:?}"),
         }
     }
     assert!(done > 1000, "{done} done, {refused} refused, {invalid} invalid");

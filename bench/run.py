@@ -2,7 +2,7 @@
 """Measures orch, with the release binary, from the components' side where that is possible.
 
     cargo build --release && python3 bench/run.py [restart] [burst] [thousand] [validate] [idle] [killed] [log]
-                                                   [upgrade] [cycle]
+                                                   [upgrade] [cycle] [edit] [hostile] [logs]
 
 Without names, everything: about two minutes. Nothing else should run meanwhile. Each measurement works in a
 folder of its own below the temporary folder, and ends what it started.
@@ -270,8 +270,95 @@ def cycle(folder):
         show("thread with state, stop to ready, 100 times", f"{times[0]:.1f} / {statistics.median(times):.1f} / {times[-1]:.1f} ms")
 
 
+def ask(*words, folder):
+    """Runs a command of orch's; gives how long it took in milliseconds, and its standard output."""
+    began = time.monotonic_ns()
+    done = subprocess.run([ORCH, *words], cwd=folder, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return (time.monotonic_ns() - began) / 1e6, done.stdout
+
+
+def three(times):
+    return f"{min(times):.0f} / {statistics.median(times):.0f} / {max(times):.0f} ms"
+
+
+def edit(folder):
+    """5,000 components, of which 200 run; one path to watch more or less: from the save to its being applied."""
+    def yaml(path):
+        lines = ["version: 1", "components:"]
+        for number in range(5000):
+            start = "" if number < 200 else ", autostart: false"
+            watch = f"[src, {path}]" if number == 7 else "[src]"
+            lines.append(f"  c{number}: {{ process: sleep 1000, watch: {watch}{start} }}")
+        return "\n".join(lines) + "\n"
+
+    (pathlib.Path(folder) / "src").mkdir()
+    with Up(folder, yaml("a")) as up:
+        until("all are ready", lambda: up.count("component.ready") == 200)
+        times, planned = [], []
+        for number in range(20):
+            beside = pathlib.Path(folder) / "beside"
+            beside.write_text(yaml("ab"[number % 2 == 0]))
+            planned.append(ask("plan", "--against", "beside", folder=folder)[0])
+            saved = time.monotonic_ns()
+            beside.rename(pathlib.Path(folder) / "devmode.yaml")
+            until("the edit is applied", lambda: up.count("config.reloaded") == number + 1)
+            times.append((up.events()[-1]["mono_ns"] - saved) / 1e6)
+        touched = up.count("component.spawned") - 200
+        show("5,000 components, one path more: save to applied (20)", f"{three(times)}, processes touched: {touched}")
+        show("  orch plan --against, as a whole command", three(planned))
+
+
+def hostile(folder):
+    """orch ps beside 300 connections that say nothing, half a request, garbage, or never read."""
+    import socket
+    lines = [f"  c{number}: {{ process: sleep 1000 }}" for number in range(100)]
+    with Up(folder, "version: 1\ncomponents:\n" + "\n".join(lines) + "\n") as up:
+        until("all are ready", lambda: up.count("component.ready") == 100)
+        calm = [ask("ps", "--json", folder=folder)[0] for _ in range(20)]
+        memory = lambda: int(next(
+            line.split()[1] for line in pathlib.Path(f"/proc/{up.orch.pid}/status").read_text().splitlines()
+            if line.startswith("VmRSS")))
+        before, sockets = memory(), []
+        says = [b"", b"GET /v1/status HT", b"\x00\xff" * 100, b"GET /v1/events?follow=true HTTP/1.1\r\nHost: o\r\n\r\n"]
+        pressed = []
+        for number in range(300):
+            client = socket.socket(socket.AF_UNIX)
+            client.connect(str(pathlib.Path(folder) / ".orch/control.sock"))
+            try:
+                client.sendall(says[number % len(says)])
+            except OSError:
+                pass  # refused already
+            sockets.append(client)
+            if number % 10 == 9:
+                pressed.append(ask("ps", "--json", folder=folder)[0])
+        grown = memory() - before
+        for client in sockets:
+            client.close()
+        show("orch ps, 100 components, calm (20)", three(calm))
+        show("  while 300 hostile connections come and stay (30)", f"{three(pressed)}, memory +{grown / 1024:.1f} MiB")
+
+
+def logs(folder):
+    """orch logs of a log of 1 GiB: all of it, and its last ten lines."""
+    size = 1 << 30
+    path = pathlib.Path(folder) / "a.log"
+    with path.open("w") as file:
+        for _ in range(1024):
+            file.write(("x" * 99 + "\n") * (size // 102_400))
+    written = path.stat().st_size
+    yaml = "version: 1\ncomponents:\n  a: { process: sleep 1000, logs: { file: a.log, max_size: 100GiB } }\n"
+    with Up(folder, yaml) as up:
+        until("it is ready", lambda: up.count("component.ready") == 1)
+        began = time.monotonic()
+        child = subprocess.Popen([ORCH, "logs", "a"], cwd=folder, stdout=subprocess.DEVNULL)
+        _, _, used = os.wait4(child.pid, 0)
+        took = time.monotonic() - began
+        show("orch logs of 1 GiB", f"{written / took / 1e6:.0f} MB/s, at most {used.ru_maxrss / 1024:.0f} MiB")
+        show("  its last ten lines", three([ask("logs", "-n", "10", "a", folder=folder)[0] for _ in range(20)]))
+
+
 def main():
-    everything = [restart, burst, thousand, validate, idle, killed, log, upgrade, cycle]
+    everything = [restart, burst, thousand, validate, idle, killed, log, upgrade, cycle, edit, hostile, logs]
     wanted = sys.argv[1:] or [one.__name__ for one in everything]
     for one in everything:
         if one.__name__ in wanted:

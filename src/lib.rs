@@ -88,6 +88,8 @@ pub mod runtime;
 #[doc(hidden)]
 pub mod state;
 #[doc(hidden)]
+pub mod story;
+#[doc(hidden)]
 pub mod supervisor;
 #[doc(hidden)]
 pub mod types;

@@ -175,6 +175,12 @@ fn the_committed_schema_is_the_generated_one() {
 }
 
 #[test]
+fn the_committed_description_of_the_control_socket_is_the_generated_one() {
+    let openapi = serde_json::to_string_pretty(&orch::api::openapi()).unwrap() + "\n";
+    committed("schemas/openapi.json", &openapi);
+}
+
+#[test]
 fn the_committed_list_of_codes_is_complete() {
     let mut text = String::from(
         "# Errors and warnings\n\nThe stable codes of what `orch validate`, and every load, reports. Errors make a file \

@@ -4,19 +4,23 @@
 //! A key that has no value is null, not missing; times are RFC 3339 (contract, section 6).
 
 mod command;
+mod logs;
 mod openapi;
 mod plan;
 mod routes;
 mod status;
+mod why;
 
 pub use command::{
     Did, Done, DownReply, DownRequest, Names, NotDone, PlanRequest, UpgradeRequest, WaitReply, WaitRequest,
     Waited,
 };
+pub use logs::{LogEntry, LogLine, LogMark, LogMarks, LogNote, StreamError};
 pub use openapi::openapi;
 pub use plan::{Mistake, PlanReport, Step};
 pub use routes::{Call, Found, Method, ROUTES, Route, find};
 pub use status::{ComponentStatus, ComponentUsage, Exited, Kind, Status, Usage, Version};
+pub use why::Why;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -14,13 +14,19 @@ pub fn openapi() -> Value {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
     });
-    let mut generator = settings.into_generator();
+    // What may be left out differs: in a request what has a default, in an answer nothing.
+    let mut generators = Generators {
+        requests: settings.clone().for_deserialize().into_generator(),
+        answers: settings.for_serialize().into_generator(),
+    };
     let mut paths = Map::new();
     for route in ROUTES {
         let operations = paths.entry(route.path).or_insert_with(|| json!({}));
-        operations[route.method.word().to_lowercase()] = operation(route, &mut generator);
+        operations[route.method.word().to_lowercase()] = operation(route, &mut generators);
     }
-    let schemas = generator.take_definitions(true);
+    let mut schemas = generators.requests.take_definitions(true);
+    schemas.extend(generators.answers.take_definitions(true));
+    schemas.sort_keys();
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -40,7 +46,13 @@ const DESCRIPTION: &str = "A running project: `<state directory>/control.sock`, 
                            times are RFC 3339; every status from 400 on has a Refusal. Keys may be added to \
                            answers; a key of a request that is not known is refused.";
 
-fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
+/// The two ways to make a schema of a type; no type is in both a request and an answer.
+struct Generators {
+    requests: SchemaGenerator,
+    answers: SchemaGenerator,
+}
+
+fn operation(route: &Route, generators: &mut Generators) -> Value {
     let mut operation = json!({"operationId": route.id(), "summary": route.summary});
     if !route.description.is_empty() {
         operation["description"] = route.description.into();
@@ -55,9 +67,10 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
         operation["parameters"] = parameters.into();
     }
     if let Some(shape) = route.request {
-        operation["requestBody"] = json!({"required": false, "content": content(shape(generator).into())});
+        operation["requestBody"] =
+            json!({"required": false, "content": content(shape(&mut generators.requests).into())});
     }
-    operation["responses"] = responses(route, generator);
+    operation["responses"] = responses(route, &mut generators.answers);
     operation
 }
 
@@ -65,6 +78,8 @@ fn parameter(parameter: &Parameter) -> Value {
     let schema = match parameter.of {
         ParameterType::Number => json!({"type": "integer", "minimum": 0}),
         ParameterType::Truth => json!({"type": "boolean", "default": false}),
+        ParameterType::Text => json!({"type": "string"}),
+        ParameterType::Names => json!({"type": "array", "items": {"type": "string"}}),
     };
     json!({
         "name": parameter.name,
@@ -90,13 +105,17 @@ fn responses(route: &Route, generator: &mut SchemaGenerator) -> Value {
             let content = json!({"application/x-ndjson": {"schema": {"type": "string"}}});
             responses.insert("200".into(), json!({"description": description, "content": content}));
         }
+        Answer::EachLine(description, shape) => {
+            let content = json!({"application/x-ndjson": {"schema": shape(generator)}});
+            responses.insert("200".into(), json!({"description": description, "content": content}));
+        }
         Answer::Object => {
             let content = content(json!({"type": "object"}));
             responses.insert("200".into(), json!({"description": "Done", "content": content}));
         }
         Answer::End => {}
     }
-    let refusal: Value = Refusal::json_schema_ref(generator);
+    let refusal: Value = generator.subschema_for::<Refusal>().into();
     let mut statuses: Vec<u16> = ALWAYS.iter().chain(route.refusals).copied().collect();
     statuses.sort_unstable();
     for status in statuses {
@@ -104,12 +123,6 @@ fn responses(route: &Route, generator: &mut SchemaGenerator) -> Value {
         responses.insert(status.to_string(), refused);
     }
     Value::Object(responses)
-}
-
-impl Refusal {
-    fn json_schema_ref(generator: &mut SchemaGenerator) -> Value {
-        generator.subschema_for::<Self>().into()
-    }
 }
 
 /// What a refusal means, by its status.

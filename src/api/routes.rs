@@ -6,8 +6,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use super::command::{
     Done, DownReply, DownRequest, Names, PlanRequest, UpgradeRequest, WaitReply, WaitRequest,
 };
+use super::logs::LogEntry;
 use super::plan::PlanReport;
 use super::status::{Status, Version};
+use super::why::Why;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +22,10 @@ pub enum Call {
     Openapi,
     /// What happened, and what happens.
     Events,
+    /// Why a component is in its state.
+    Why,
+    /// What components write, and have written.
+    Logs,
     /// Start components.
     Start,
     /// Stop components.
@@ -94,6 +100,9 @@ pub(super) struct Parameter {
 pub(super) enum ParameterType {
     Number,
     Truth,
+    Text,
+    /// It may stand there several times.
+    Names,
 }
 
 /// Makes the schema of a type.
@@ -106,6 +115,8 @@ pub(super) enum Answer {
     One(u16, Shape),
     /// A line for each of many: objects. It may go on and on.
     Lines(&'static str),
+    /// The same, where each is of this shape.
+    EachLine(&'static str, Shape),
     /// Any JSON object.
     Object,
     /// Nothing: when it is done, the connection ends.
@@ -131,6 +142,47 @@ const FOLLOW: Parameter = Parameter {
     description: "Whether the answer goes on with what happens, until orch ends.",
     of: ParameterType::Truth,
 };
+
+/// What is asked of logs, as `orch logs` asks it.
+const OF_LOGS: &[Parameter] = &[
+    Parameter {
+        name: "name",
+        description: "A component; may stand there several times. Without it: all that the file declares, with \
+                      follow=true also those that an edit adds.",
+        of: ParameterType::Names,
+    },
+    Parameter {
+        name: "n",
+        description: "Only the last so many lines, of all these logs together.",
+        of: ParameterType::Number,
+    },
+    Parameter {
+        name: "since",
+        description: "Only what came then or later: RFC 3339, a time of today, or how long ago (10m).",
+        of: ParameterType::Text,
+    },
+    Parameter {
+        name: "until",
+        description: "Only what came then or earlier; not with follow=true.",
+        of: ParameterType::Text,
+    },
+    Parameter {
+        name: "grep",
+        description: "Only lines that match this regular expression, colours removed.",
+        of: ParameterType::Text,
+    },
+    Parameter {
+        name: "follow",
+        description: "Whether the answer goes on with what is written, until orch ends.",
+        of: ParameterType::Truth,
+    },
+    Parameter {
+        name: "exact",
+        description: "Whether lines have the keys `bytes` and `at`, and where following begins is told by a line \
+                      with `marks`: for whoever also reads the files.",
+        of: ParameterType::Truth,
+    },
+];
 
 /// A route without parameters and further refusals.
 const fn route(call: Call, method: Method, path: &'static str, answer: Answer) -> Route {
@@ -171,6 +223,24 @@ pub const ROUTES: &[Route] = &[
             Method::Get,
             "/v1/events",
             Answer::Lines("An event, or a last line with `error`."),
+        )
+    },
+    Route {
+        summary: "Why a component is in its state, what it waits for, and since when",
+        refusals: &[404],
+        ..route(Call::Why, Method::Get, "/v1/why/{name}", Answer::One(200, of::<Why>))
+    },
+    Route {
+        summary: "What components have written, a line each, in the order in which it came",
+        description: "Whoever does not read in time, so that the place it has come to is rotated away, gets a \
+                      line with the key `note` there.",
+        query: OF_LOGS,
+        refusals: &[404],
+        ..route(
+            Call::Logs,
+            Method::Get,
+            "/v1/logs",
+            Answer::EachLine("A line, a note or marks; or a last line with `error`.", of::<LogEntry>),
         )
     },
     Route {

@@ -11,6 +11,7 @@ use super::man::ManArgs;
 use super::name;
 use super::plan::{self, PlanArgs, ReloadArgs};
 use super::ps::{self, PsArgs};
+use super::schema::SchemaArgs;
 use super::target::TargetArgs;
 use super::wait::{self, WaitArgs};
 use super::watch::WatchArgs;
@@ -169,7 +170,7 @@ pub(super) enum Command {
     #[command(name = crate::runtime::QUESTION, hide = true)]
     TakesOver,
     /// Print the JSON schema of the YAML file, by which editors complete and check it
-    Schema,
+    Schema(SchemaArgs),
     /// Write a commented devmode.yaml to begin with; a file that is there is left alone
     Init(InitArgs),
     /// Print what a shell needs to complete orch's commands, and the names of your components
@@ -188,7 +189,7 @@ pub(super) struct UpArgs {
     pub(super) file: Option<PathBuf>,
     /// Run only these components, and what they depend on
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = name)]
-    #[arg(add = complete::component_list())]
+    #[arg(add = complete::components())]
     pub(super) only: Vec<Name>,
     /// Run also the components of this profile; may be given several times
     #[arg(long, value_name = "PROFILE", value_delimiter = ',', add = complete::profiles())]

@@ -11,7 +11,7 @@ use super::{check, complain, tell, words};
 use crate::api::{WaitReply, WaitRequest, Waited};
 use crate::client::{Client, ClientError};
 use crate::config::render::harmless;
-use crate::history::logs::{Log, Query, Reader, Step};
+use crate::history::logs::{Log, Query, Reader, Span, Step};
 use crate::paint::escape_line;
 use crate::runtime::{Daemon, End, LOG, UpOptions, say_when_interrupted};
 
@@ -157,7 +157,7 @@ impl Front {
 
 fn tell_last_lines(log: &Log, since: SystemTime) {
     let query = Query { last: Some(LAST_LINES), since: since.try_into().ok(), ..Query::default() };
-    let mut reader = Reader::new(std::slice::from_ref(log), query);
+    let mut reader = Reader::of(&[(log.clone(), Span::default())], query);
     let mut text = Vec::new();
     loop {
         match reader.step() {

@@ -2,14 +2,14 @@
 //! is quick, and says nothing of what goes wrong.
 
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
-use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
+use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, EnvCompleter, Shells};
 
 use super::args::Cli;
@@ -72,29 +72,14 @@ pub(super) fn components() -> ArgValueCandidates {
     ArgValueCandidates::new(|| candidates().unwrap_or_default())
 }
 
-/// The same, where several may be given, separated by commas.
-pub(super) fn component_list() -> ArgValueCompleter {
-    ArgValueCompleter::new(|current: &OsStr| listed(current, candidates().unwrap_or_default()))
-}
-
-/// Completes profiles, of the YAML file; several may be given, separated by commas.
-pub(super) fn profiles() -> ArgValueCompleter {
-    ArgValueCompleter::new(|current: &OsStr| {
-        let mut profiles = BTreeSet::new();
-        for component in declared().iter().flat_map(|project| &project.components) {
-            profiles.extend(component.profiles.iter().cloned());
-        }
-        listed(current, profiles.into_iter().map(CompletionCandidate::new).collect())
+/// Completes profiles, of the YAML file.
+pub(super) fn profiles() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let declared = declared();
+        let components = declared.iter().flat_map(|project| &project.components);
+        let profiles: BTreeSet<&String> = components.flat_map(|component| &component.profiles).collect();
+        profiles.into_iter().map(CompletionCandidate::new).collect()
     })
-}
-
-/// Those that go on with what stands behind the last comma.
-fn listed(current: &OsStr, candidates: Vec<CompletionCandidate>) -> Vec<CompletionCandidate> {
-    let Some(current) = current.to_str() else { return Vec::new() };
-    let (before, begun) = current.rsplit_once(',').map_or(("", current), |(before, begun)| (before, begun));
-    let is_new = |name: &str| name.starts_with(begun) && before.split(',').all(|given| given != name);
-    let fitting = candidates.into_iter().filter(|one| one.get_value().to_str().is_some_and(is_new));
-    fitting.map(|one| if before.is_empty() { one } else { one.add_prefix(format!("{before},")) }).collect()
 }
 
 fn candidates() -> Option<Vec<CompletionCandidate>> {
@@ -139,27 +124,4 @@ fn meant() -> TargetArgs {
         separate.or_else(joined).filter(|value| !value.is_empty()).map(PathBuf::from)
     };
     TargetArgs::new(value("--file"), value("--state-dir"))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::ffi::OsStr;
-
-    use clap_complete::engine::CompletionCandidate;
-
-    use super::listed;
-
-    #[test]
-    fn what_stands_behind_the_last_comma_is_completed() {
-        let values = |current: &str| {
-            let candidates = ["api", "app", "db"].map(CompletionCandidate::new).into_iter().collect();
-            let found = listed(OsStr::new(current), candidates);
-            found.iter().map(|one| one.get_value().to_str().unwrap().to_owned()).collect::<Vec<_>>()
-        };
-        assert_eq!(values(""), ["api", "app", "db"]);
-        assert_eq!(values("a"), ["api", "app"]);
-        assert_eq!(values("db,a"), ["db,api", "db,app"]);
-        assert_eq!(values("db,api,"), ["db,api,app"]);
-        assert!(values("x").is_empty());
-    }
 }

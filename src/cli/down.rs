@@ -11,10 +11,10 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::exit::Exit;
-use super::progress::{Interrupted, awaited, awaited_of, left_alone};
+use super::progress::{Interrupted, awaited, left_alone};
 use super::target::{TargetArgs, unanswered};
-use super::tell;
-use crate::api::{DownReply, DownRequest, Status, Version};
+use super::{tell, words};
+use crate::api::{ComponentStatus, DownReply, DownRequest, Status, Version};
 use crate::client::{Client, ClientError};
 
 pub(super) const AFTER: &str = "\
@@ -46,14 +46,7 @@ pub(super) fn down(args: &DownArgs) -> Exit {
         let (client, lock, force) = (client.clone(), target.state_dir.join("lock"), args.force);
         move || ended(&client, &lock, force)
     };
-    let all = |status: &Status| {
-        let mut status = status.clone();
-        // What waits is not stopped any more.
-        status.components.retain(|component| is_left(&component.state));
-        let names: Vec<String> = status.components.iter().map(|component| component.name.clone()).collect();
-        format!("stopping {}", awaited_of(&status, &names, SystemTime::now()))
-    };
-    match awaited(&client, all, asking) {
+    match awaited(&client, |status| left(status, SystemTime::now()), asking) {
         Ok(Ok(project)) => {
             tell(&format!("orch: {project} is down, and nothing of it is left\n"));
             Exit::Done
@@ -63,6 +56,28 @@ pub(super) fn down(args: &DownArgs) -> Exit {
             left_alone("stopping");
             Exit::Failed
         }
+    }
+}
+
+/// What is not stopped yet: `stopping api 1.2 s, then db`.
+fn left(status: &Status, now: SystemTime) -> String {
+    let of = |is_meant: fn(&str) -> bool, tell: &dyn Fn(&ComponentStatus) -> String| {
+        let meant = status.components.iter().filter(|component| is_meant(&component.state));
+        meant.map(tell).collect::<Vec<String>>().join(", ")
+    };
+    let ending = of(|state| matches!(state, "stopping" | "stuck"), &|component| {
+        let since = component.since.as_deref().and_then(|since| words::ago(since, now));
+        let stuck = if component.state == "stuck" { ", stuck" } else { "" };
+        format!("{} {}{stuck}", component.name, words::waited(since.unwrap_or_default()))
+    });
+    let next = of(|state| is_left(state) && !matches!(state, "stopping" | "stuck"), &|component| {
+        component.name.clone()
+    });
+    match (ending.is_empty(), next.is_empty()) {
+        (false, false) => format!("stopping {ending}, then {next}"),
+        (false, true) => format!("stopping {ending}"),
+        (true, false) => format!("stopping {next}"),
+        (true, true) => "ending".to_owned(),
     }
 }
 
@@ -129,7 +144,19 @@ mod tests {
 
     use rustix::fs::{FlockOperation, flock};
 
-    use super::is_held;
+    use super::{is_held, left};
+    use crate::cli::ps::testing::{component, status};
+
+    #[test]
+    fn what_is_being_stopped_is_told_and_what_comes_then() {
+        let now = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1250);
+        let (api, db) = (component("api", "stopping"), component("db", "ready"));
+        let all = vec![api.clone(), db.clone(), component("job", "completed"), component("web", "stopped")];
+        assert_eq!(left(&status(all), now), "stopping api 1.2 s, then db");
+        assert_eq!(left(&status(vec![api]), now), "stopping api 1.2 s");
+        assert_eq!(left(&status(vec![db]), now), "stopping db");
+        assert_eq!(left(&status(vec![]), now), "ending");
+    }
 
     #[test]
     fn a_lock_is_held_by_whoever_holds_it_and_not_by_a_file() {

@@ -1,7 +1,7 @@
 //! `orch man`.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory as _};
 use clap_mangen::Man;
@@ -44,9 +44,11 @@ fn page() -> io::Result<Vec<u8>> {
     man.render_synopsis_section(&mut text)?;
     man.render_description_section(&mut text)?;
     for command in listed(&cli) {
-        section(command, &mut text)?;
+        text.extend(section(command)?.into_bytes());
     }
-    man.render_extra_section(&mut text)?;
+    let mut extra = Vec::new();
+    man.render_extra_section(&mut extra)?;
+    text.extend(layout(&extra, |head| format!(".SH {}", head.replace("EXTRA", "NOTES"))).into_bytes());
     man.render_version_section(&mut text)?;
     Ok(text)
 }
@@ -54,9 +56,8 @@ fn page() -> io::Result<Vec<u8>> {
 /// Those that are shown, also the commands of commands.
 fn listed(cli: &clap::Command) -> Vec<&clap::Command> {
     let mut all = Vec::new();
-    for command in
-        cli.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help")
-    {
+    let shown = |command: &&clap::Command| !command.is_hide_set() && command.get_name() != "help";
+    for command in cli.get_subcommands().filter(shown) {
         all.push(command);
         all.extend(listed(command));
     }
@@ -64,31 +65,48 @@ fn listed(cli: &clap::Command) -> Vec<&clap::Command> {
 }
 
 /// A command's page as a section of the whole.
-fn section(command: &clap::Command, text: &mut Vec<u8>) -> io::Result<()> {
-    let name = command.get_bin_name().unwrap_or_else(|| command.get_name());
-    let man = Man::new(command.clone());
+fn section(command: &clap::Command) -> io::Result<String> {
+    let name = command.get_bin_name().unwrap_or_else(|| command.get_name()).to_uppercase();
+    // What every command has is told once.
+    let man = Man::new(command.clone().mut_arg("help", |help| help.hide(true)));
     let mut own = Vec::new();
     man.render_synopsis_section(&mut own)?;
     man.render_description_section(&mut own)?;
     man.render_options_section(&mut own)?;
     man.render_extra_section(&mut own)?;
-    text.extend_from_slice(format!(".SH \"{}\"\n", name.to_uppercase()).as_bytes());
-    for line in String::from_utf8_lossy(&own).lines() {
-        let line = match line.strip_prefix(".SH ") {
-            // What a section begins with needs no head of its own.
-            Some("SYNOPSIS") => ".PP".to_owned(),
-            Some("DESCRIPTION" | "EXTRA") => ".PP".to_owned(),
-            Some(head) => format!(".SS {head}"),
-            None if line.starts_with(".ie \\n(.g .ds Aq") || line.starts_with(".el .ds Aq") => continue,
-            None => line.to_owned(),
-        };
-        text.extend_from_slice(line.as_bytes());
-        text.push(b'\n');
-    }
-    Ok(())
+    let text = layout(&own, |head| match head {
+        // What a section begins or ends with needs no head of its own.
+        "SYNOPSIS" | "DESCRIPTION" | "EXTRA" => ".PP".to_owned(),
+        head => format!(".SS {head}"),
+    });
+    Ok(format!(".SH \"{name}\"\n{text}"))
 }
 
-fn pages(folder: &PathBuf) -> io::Result<usize> {
+/// The lines of a page with other heads, in which what is indented (examples, lists) keeps its columns.
+fn layout(page: &[u8], head: impl Fn(&str) -> String) -> String {
+    let page = String::from_utf8_lossy(page);
+    let (mut text, mut columns) = (String::new(), false);
+    // Each section begins with two lines that say which apostrophe the device has.
+    let is_preamble = |line: &&str| line.starts_with(".ie \\n(.g") || line.starts_with(".el .ds Aq");
+    for line in page.lines().filter(|line| !is_preamble(line)) {
+        let indented = line.starts_with(' ');
+        if indented != columns {
+            text += if indented { ".PP\n.nf\n" } else { ".fi\n" };
+            columns = indented;
+        }
+        match line.strip_prefix(".SH ") {
+            Some(title) => text += &head(title),
+            None => text += line,
+        }
+        text.push('\n');
+    }
+    if columns {
+        text += ".fi\n";
+    }
+    text
+}
+
+fn pages(folder: &Path) -> io::Result<usize> {
     std::fs::create_dir_all(folder)?;
     let mut cli = Cli::command();
     cli.build();

@@ -17,6 +17,7 @@ mod plan;
 mod progress;
 mod ps;
 mod replace;
+mod schema;
 mod state;
 mod table;
 mod target;
@@ -71,7 +72,7 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => check::validate(&args),
         Command::Graph(args) => graph::graph(&args),
         Command::State(args) => state::state(&args),
-        Command::Schema => print(&pretty(&crate::config::schema())),
+        Command::Schema(args) => schema::schema(&args),
         Command::Init(args) => init::init(&args),
         Command::Completions { shell } => complete::registration(shell),
         Command::Man(args) => man::man(&args),

@@ -21,8 +21,10 @@ Examples:
   orch plan --json                 for programs: {\"valid\", \"errors\", \"steps\"}
 
 Nothing is done. The steps are listed in the order in which they would be applied:
-  start    it is new             restart  its process can't go on with the new declaration
-  stop     it is not there now   update   effective when next used; no process is touched
+  stop      it is no longer there
+  start     it is new
+  restart   its process can't go on with the new declaration
+  update    effective when next used; no process is touched
 
 Ends with 2 if the file is not valid.";
 

@@ -104,6 +104,7 @@ fn under_way(component: &ComponentStatus, now: SystemTime) -> String {
     let since = component.since.as_deref().and_then(|since| words::ago(since, now));
     let since = since.map(|since| format!(" {}", words::waited(since))).unwrap_or_default();
     let reason = component.reason.as_deref().filter(|reason| !reason.is_empty());
+    let reason = reason.filter(|reason| *reason != component.state);
     let reason = reason.map(|reason| format!(" ({})", harmless(reason))).unwrap_or_default();
     format!("{}: {}{since}{reason}", component.name, component.state)
 }

@@ -22,20 +22,27 @@ use watch::Frame;
 
 pub(super) const AFTER: &str = "\
 Examples:
-  orch ps                  what runs here, and how it is
-  orch ps --watch          the same, renewed in place; Ctrl-C ends it
-  orch ps --all            all your running projects, wherever they are
-  orch ps --json           for programs: orch ps --json | jq '.components[] | select(.state == \"failed\")'
+  orch ps           what runs here, and how it is
+  orch ps --watch   the same, renewed in place; Ctrl-C ends it
+  orch ps --all     all your running projects, wherever they are
+  orch ps --json    for programs
 
 States:
-  waiting ○    for a dependency               ready ●      unhealthy !  its health probe fails
-  building ◔   nothing runs yet               stopping ◑   stopped ■    by request
-  starting ◐   it runs, and is not ready yet  completed ✓  it ended by itself, with success
-  backoff ↻    it ended, and is restarted     failed ✗     it is not restarted any more
-  blocked ⊘    a dependency has failed        stuck ▲      it can't be ended
+  ○ waiting     for a dependency
+  ◔ building    nothing runs yet
+  ◐ starting    it runs, and is not ready yet
+  ● ready
+  ! unhealthy   its health probe fails
+  ◑ stopping
+  ■ stopped     by request
+  ✓ completed   it ended by itself, with success
+  ↻ backoff     it ended, and will be restarted
+  ✗ failed      it ended, and will not be restarted
+  ⊘ blocked     a dependency has failed
+  ▲ stuck       it can't be ended
 
 CPU is the processor time of the component's processes so far; with --watch, their share of one processor.
-Ends with 3 where no orch runs the project; with --all, that is no error.";
+Ends with 3 if no orch runs the project; with --all, that is no error.";
 
 #[derive(Debug, Args)]
 pub(super) struct PsArgs {
@@ -99,10 +106,16 @@ fn keep_looking(target: &Target) -> Exit {
         let sight = Sight { status: &status, usage: usage.as_ref(), before: earlier, up: up_for(target) };
         let lines = render::lines(&sight, canvas, SystemTime::now());
         before = usage.map(|usage| (now, usage));
-        let key = serde_json::to_string(&status).unwrap_or_default();
-        Ok(Frame { lines, head: 2, key })
+        Ok(Frame { lines, head: 2, key: key(status) })
     };
     watch::watch(see, "the project")
+}
+
+/// What is different when something has happened: with each run and state, all but the times, which are told from
+/// this moment's clock.
+fn key(mut status: Status) -> String {
+    status.components.iter_mut().for_each(|component| component.since = None);
+    serde_json::to_string(&status).unwrap_or_default()
 }
 
 /// What the components take; nothing, where that can't be told.

@@ -166,7 +166,7 @@ fn kind(what: &What) -> EventKind {
         What::StateRejected { reason } => EventKind::StateRejected { reason: reason.clone() },
         What::Reexec => EventKind::Reexec,
         What::ReexecFailed { error } => EventKind::ReexecFailed { error: error.clone() },
-        What::Command { name, args } => EventKind::Command {
+        What::Command { name, args, affects: _ } => EventKind::Command {
             name: (*name).to_owned(),
             args: args.iter().map(ToString::to_string).collect(),
         },

@@ -20,7 +20,7 @@ use super::matcher::Matcher;
 use super::queue::Source;
 use super::screen::Screen;
 use super::stream::{Read, Stream};
-use super::{LogSpec, OutputReport, ReportSink, StreamSpec};
+use super::{Bell, LogSpec, OutputReport, ReportSink, StreamSpec};
 use crate::types::UnitId;
 
 /// Bytes of one stream in one turn.
@@ -36,12 +36,12 @@ const LAST_TURNS: usize = (1 << 20) / TURN + 1;
 pub(super) const WAKE: u64 = u64::MAX;
 
 /// What the thread is told.
-#[derive(Debug)]
 pub(super) enum Command {
     Open(UnitId, StreamSpec, OwnedFd),
     Close(UnitId),
     Relog(UnitId, LogSpec),
     Detach(UnitId, Sender<OwnedFd>),
+    Ring(Bell),
     HandOver(Request<Capture>),
     Finish,
 }
@@ -59,6 +59,8 @@ pub(super) struct Capture {
     /// Somebody asks for all this.
     request: Option<Request<Self>>,
     open_streams: Arc<AtomicUsize>,
+    /// Rung when something was written to a log.
+    bell: Option<Bell>,
 }
 
 /// What ties the thread to the others.
@@ -102,6 +104,7 @@ impl Capture {
             finishing: false,
             request: None,
             open_streams,
+            bell: None,
         })
     }
 
@@ -175,6 +178,7 @@ impl Capture {
                 Command::Close(unit) => self.close(unit),
                 Command::Relog(unit, spec) => self.relog(unit, &spec),
                 Command::Detach(unit, reply) => self.detach(unit, &reply),
+                Command::Ring(bell) => self.bell = Some(bell),
                 Command::HandOver(request) => self.request = Some(request),
                 Command::Finish => self.finishing = true,
             }
@@ -223,6 +227,7 @@ impl Capture {
         let mut done = count;
         if let Some(log) = &stream.log {
             done = self.logs.append(log, bytes, Instant::now());
+            ring(self.bell.as_ref());
         }
         if stream.matcher.as_mut().is_some_and(|matcher| matcher.feed(bytes)) {
             stream.matcher = None;
@@ -286,6 +291,7 @@ impl Capture {
         if let Some(log) = &stream.log {
             let done = self.logs.append(log, &pending, Instant::now());
             self.logs.give_up(log, &pending[done..]);
+            ring(self.bell.as_ref());
         }
     }
 
@@ -330,6 +336,7 @@ impl Capture {
             Some(log) => self.logs.append(log, &stream.pending, Instant::now()),
             None => stream.pending.len(),
         };
+        ring(self.bell.as_ref());
         stream.pending.drain(..done);
         if !stream.pending.is_empty() {
             return;
@@ -347,6 +354,8 @@ impl Capture {
         for message in self.logs.close(log, Instant::now()) {
             (self.sink)(OutputReport::Problem { unit, message });
         }
+        // It may have ended with a note.
+        ring(self.bell.as_ref());
     }
 
     fn tell_log_problems(&mut self, unit: UnitId) {
@@ -354,6 +363,12 @@ impl Capture {
         for message in self.logs.take_problems(log) {
             (self.sink)(OutputReport::Problem { unit, message });
         }
+    }
+}
+
+fn ring(bell: Option<&Bell>) {
+    if let Some(bell) = bell {
+        bell();
     }
 }
 

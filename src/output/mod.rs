@@ -53,6 +53,9 @@ const READER_LIMIT: Duration = Duration::from_secs(5);
 /// Where reports go; called from the hand's own thread, so it only hands over.
 pub type ReportSink = Arc<dyn Fn(OutputReport) + Send + Sync>;
 
+/// Called after bytes were written to some log, from the hand's own thread: it only rings.
+pub type Bell = Arc<dyn Fn() + Send + Sync>;
+
 /// How output is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OutputConfig {
@@ -185,6 +188,11 @@ impl Output {
         let (reply, answer) = mpsc::channel();
         self.tell(Command::Detach(unit, reply));
         answer.recv_timeout(limit).ok()
+    }
+
+    /// Has `bell` called from now on whenever something was written to a log.
+    pub fn ring(&self, bell: Bell) {
+        self.tell(Command::Ring(bell));
     }
 
     /// Shows a line of orch's own, or several, on stderr: after all output that has been read, and never in

@@ -14,4 +14,4 @@ pub use choice::chosen;
 pub use diff::{Change, Reaction, diff};
 pub use render::{GraphFormat, render_graph};
 pub use report::{Row, steps_text};
-pub use steps::{Plan, Step, StepAction, plan, plan_for};
+pub use steps::{Now, Plan, Step, StepAction, plan, plan_for, plan_live};

@@ -69,28 +69,56 @@ impl Plan {
     }
 }
 
-/// What the way from `old` to `new` takes, where everything that is new starts.
+/// How a component stands when an edit comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Whether there is a run of it, or one is being made.
+    pub runs: bool,
+    /// Whether it goes down with what it follows (`restart: true`).
+    pub follows: bool,
+    /// Why no edit starts it anew, if that is so: it takes what is declared when it starts.
+    pub rests: Option<&'static str>,
+}
+
+impl Now {
+    /// It is up, and nothing is to end it.
+    const UP: Self = Self { runs: true, follows: true, rests: None };
+}
+
+/// What the way from `old` to `new` takes, where everything that is new starts, and everything else is up.
 #[must_use]
 pub fn plan(old: &Project, new: &Project) -> Plan {
-    plan_where(old, new, |_| true)
+    plan_where(old, new, |_| true, |_| Now::UP)
 }
 
 /// As [`plan`], where of what is new only `chosen` starts (see [`chosen`](super::chosen)); the rest is an
 /// update, which touches no process.
 #[must_use]
 pub fn plan_for(old: &Project, new: &Project, chosen: &BTreeSet<Name>) -> Plan {
-    plan_where(old, new, |name| chosen.contains(name))
+    plan_where(old, new, |name| chosen.contains(name), |_| Now::UP)
 }
 
-fn plan_where(old: &Project, new: &Project, starts: impl Fn(&Name) -> bool) -> Plan {
+/// As [`plan_for`], where `now` tells how each component of `old` stands. A step that would touch no process is an
+/// update, and says so.
+#[must_use]
+pub fn plan_live(old: &Project, new: &Project, chosen: &BTreeSet<Name>, now: impl Fn(&Name) -> Now) -> Plan {
+    plan_where(old, new, |name| chosen.contains(name), now)
+}
+
+fn plan_where(
+    old: &Project,
+    new: &Project,
+    starts: impl Fn(&Name) -> bool,
+    now: impl Fn(&Name) -> Now,
+) -> Plan {
     let project = project_changes(old, new);
     let same = |(old, new): (&Arc<Component>, &Arc<Component>)| Arc::ptr_eq(old, new);
     if old.components.len() == new.components.len() && old.components.iter().zip(&new.components).all(same) {
         return Plan { project, steps: Vec::new() };
     }
     let pairs = Pairs::of(old, new);
-    let mut steps = removals(old, &pairs);
-    steps.extend(changes(new, &pairs, starts));
+    let mut steps = removals(old, &pairs, &now);
+    steps.extend(changes(new, &pairs, starts, now));
     Plan { project, steps }
 }
 
@@ -134,28 +162,39 @@ fn project_changes(old: &Project, new: &Project) -> Vec<String> {
 }
 
 /// What is no longer there: dependents before what they depend on.
-fn removals(old: &Project, pairs: &Pairs<'_>) -> Vec<Step> {
+fn removals(old: &Project, pairs: &Pairs<'_>, now: impl Fn(&Name) -> Now) -> Vec<Step> {
     if pairs.kept.iter().all(|kept| *kept) {
         return Vec::new();
     }
     let order = graph::of(old).start_order.into_iter().rev();
     let gone = order.filter(|node| !pairs.kept[*node]).map(|node| &old.components[node].name);
-    let stop = |name: &Name| step(name, StepAction::Stop, Vec::new(), "it is no longer in the file".into());
-    gone.map(stop).collect()
+    let remove = |name: &Name| match now(name).runs {
+        true => step(name, StepAction::Stop, Vec::new(), "it is no longer in the file".into()),
+        false => {
+            let reason = "it is no longer in the file, and nothing of it runs".into();
+            step(name, StepAction::Update, Vec::new(), reason)
+        }
+    };
+    gone.map(remove).collect()
 }
 
 /// What is new or has changed: dependencies before their dependents.
-fn changes(new: &Project, pairs: &Pairs<'_>, starts: impl Fn(&Name) -> bool) -> Vec<Step> {
+fn changes(
+    new: &Project,
+    pairs: &Pairs<'_>,
+    starts: impl Fn(&Name) -> bool,
+    now: impl Fn(&Name) -> Now,
+) -> Vec<Step> {
     let mut layers = LayerCache::default();
     let mut steps: BTreeMap<usize, Step> = BTreeMap::new();
     for ((node, component), before) in new.components.iter().enumerate().zip(&pairs.before) {
         let step = match before {
-            Some(before) => changed(component, diff_with(before, component, &mut layers)),
+            Some(before) => changed(component, diff_with(before, component, &mut layers), &now),
             None => Some(added(&component.name, starts(&component.name))),
         };
         steps.extend(step.map(|step| (node, step)));
     }
-    follow_restarts(new, &mut steps);
+    follow_restarts(new, &mut steps, now);
     if steps.len() < 2 {
         return steps.into_values().collect();
     }
@@ -174,7 +213,7 @@ fn added(name: &Name, starts: bool) -> Step {
     }
 }
 
-fn changed(component: &Component, change: Change) -> Option<Step> {
+fn changed(component: &Component, change: Change, now: impl Fn(&Name) -> Now) -> Option<Step> {
     let Change { reaction, changed } = change;
     match reaction {
         Reaction::Nothing => None,
@@ -184,13 +223,17 @@ fn changed(component: &Component, change: Change) -> Option<Step> {
         }
         Reaction::Restart => {
             let reason = restart_reason(component, &changed);
+            if let Some(rests) = now(&component.name).rests {
+                let reason = format!("{reason}, effective at its next start: {rests}");
+                return Some(step(&component.name, StepAction::Update, changed, reason));
+            }
             Some(step(&component.name, StepAction::Restart, changed, reason))
         }
     }
 }
 
 /// Those with `restart: true` on what restarts, restart as well, and so on.
-fn follow_restarts(new: &Project, steps: &mut BTreeMap<usize, Step>) {
+fn follow_restarts(new: &Project, steps: &mut BTreeMap<usize, Step>, now: impl Fn(&Name) -> Now) {
     let restarting = steps.iter().filter(|(_, step)| step.action == StepAction::Restart);
     let mut leading: Vec<usize> = restarting.map(|(node, _)| *node).collect();
     if leading.is_empty() {
@@ -205,7 +248,8 @@ fn follow_restarts(new: &Project, steps: &mut BTreeMap<usize, Step>) {
     while let Some(node) = leading.pop() {
         let lead = &new.components[node].name;
         for follower in followers.get(lead).into_iter().flatten() {
-            if follow(steps, *follower, &new.components[*follower].name, lead) {
+            let name = &new.components[*follower].name;
+            if now(name).follows && follow(steps, *follower, name, lead) {
                 leading.push(*follower);
             }
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::thread::Builder;
 use std::time::Duration;
 
@@ -84,7 +85,11 @@ fn holder(address: SocketAddr) -> Option<String> {
     holders.sort_unstable();
     let own = std::process::id();
     match holders.iter().find(|pid| **pid != own) {
-        Some(pid) => Some(format!("{} (pid {pid})", command(*pid))),
+        Some(pid) => {
+            let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let of = component(&environ).map(|of| format!(", {of}")).unwrap_or_default();
+            Some(format!("{} (pid {pid}){of}", command(*pid)))
+        }
         None => holders.first().map(|pid| format!("orch itself (pid {pid})")),
     }
 }
@@ -110,6 +115,21 @@ fn command(pid: u32) -> String {
     let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
     let name: String = String::from_utf8_lossy(&name).trim_end().escape_debug().collect();
     if name.is_empty() { "a process".to_owned() } else { name }
+}
+
+/// Which component a process is, by the environment that it was started with: the other stack of two worktrees,
+/// mostly. That is a hint for people, and proves nothing.
+fn component(environ: &[u8]) -> Option<String> {
+    let value = |name: &str| {
+        let entries = environ.split(|byte| *byte == 0);
+        let value =
+            entries.filter_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")).next()?;
+        Some(String::from_utf8_lossy(value).escape_debug().to_string())
+    };
+    let (component, control) = (value("ORCH_COMPONENT")?, value("ORCH_CONTROL")?);
+    let state_dir = Path::new(&control).parent()?;
+    let folder = if state_dir.ends_with(".orch") { state_dir.parent()? } else { state_dir };
+    Some(format!("`{component}` of the orch project in {}", folder.display()))
 }
 
 /// The address and the inode of a listening socket, from a line of `/proc/net/tcp` or `tcp6`.
@@ -142,7 +162,18 @@ fn address(hex: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::{listener, serves};
+    use super::{component, listener, serves};
+
+    #[test]
+    fn a_component_of_another_project_is_named() {
+        let named = |control: &str| component(format!("A=1\0ORCH_COMPONENT=api\0{control}").as_bytes());
+        let expected = "`api` of the orch project in /work/two".to_owned();
+        assert_eq!(named("ORCH_CONTROL=/work/two/.orch/control.sock\0"), Some(expected));
+        let expected = "`api` of the orch project in /run/st\\u{1b}".to_owned();
+        assert_eq!(named("ORCH_CONTROL=/run/st\u{1b}/control.sock"), Some(expected));
+        assert_eq!(named("PATH=/bin\0"), None);
+        assert_eq!(component(b""), None);
+    }
 
     #[test]
     fn a_line_of_the_kernels_table() {

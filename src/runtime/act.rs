@@ -18,7 +18,7 @@ use crate::probe::{self, Baseline};
 use crate::runner::keeper::ProcessSpec;
 use crate::runner::thread::{ThreadSpec, ThreadState};
 use crate::runner::{Runner, Scope};
-use crate::supervisor::{Action, Event, RunEvent, Source, State};
+use crate::supervisor::{Action, Event, RunEvent, Source};
 use crate::types::{Cid, Exit, Name, RunId, Signal, UnitId};
 use crate::watch::{WatchKey, WatchSpec};
 
@@ -32,6 +32,7 @@ impl Driver {
             }
             Action::Spawn { run, spec, restored } => self.spawn(run, spec, restored),
             Action::Probe { run, spec } => self.probe(run, &spec),
+            Action::Stop { run, signal, scope } => self.stop(run, signal, scope),
             Action::Signal { run, signal, scope } => self.signal(run, signal, scope),
             Action::Kill { run } => {
                 if let Some(life) = self.lives.get(&run) {
@@ -84,25 +85,23 @@ impl Driver {
         if thread { &self.parts.threads } else { &self.parts.keeper }
     }
 
-    /// A signal is either the request to stop, or means what `watch.action` makes of it: that is told by the
-    /// component's state, for the core has moved on already when it asks for a stop.
-    fn signal(&mut self, run: RunId, signal: Signal, scope: Scope) {
-        let state = self.parts.core.state(run.component);
-        let stays = matches!(state, Some(State::Starting | State::Ready | State::Unhealthy));
+    /// Asks a run to stop. What is asked to stop is not asked any more whether it is ready.
+    fn stop(&mut self, run: RunId, signal: Signal, scope: Scope) {
         let Some(life) = self.lives.get_mut(&run) else { return };
-        // What is asked to stop is not asked whether it is ready; a signal may mean something else, too.
-        if state != Some(State::Starting) {
-            life.probe = None;
-        }
+        life.probe = None;
         let (unit, thread) = (life.unit, life.thread);
-        if !stays {
-            self.runner(thread).stop(unit, signal, scope);
-        } else if thread {
+        self.runner(thread).stop(unit, signal, scope);
+    }
+
+    /// Sends a signal that means what `watch.action` makes of it.
+    fn signal(&self, run: RunId, signal: Signal, scope: Scope) {
+        let Some(life) = self.lives.get(&run) else { return };
+        if life.thread {
             let name = &life.spec.name;
             let text = format!("{name}: a thread gets no {signal}; use `watch.action: restart`, or none");
             self.say(Paint::Warn, &text);
         } else {
-            self.runner(thread).signal(unit, signal, scope);
+            self.parts.keeper.signal(life.unit, signal, scope);
         }
     }
 

@@ -217,6 +217,7 @@ impl Driver {
             Message::Reloaded(loaded) => self.reloaded(loaded),
             Message::Command { command, reply } => self.commanded(command, reply),
             Message::Wait { names, state, reply } => self.waited(names, state, reply),
+            Message::Why { name, reply } => self.explained(&name, reply),
             Message::Reload { reply } => self.reload_for(reply),
             Message::Plan { proposal, reply } => self.planned(proposal, reply),
             Message::Shutdown { force } => self.shut_down(force),
@@ -404,6 +405,13 @@ impl Driver {
         if let Some(watcher) = &self.parts.watcher {
             watcher.set(WatchKey::Project, self.parts.reloader.watched(&project));
         }
+        self.declare_logs();
+    }
+
+    /// Has those who follow logs know which there are, and hear when something is written.
+    pub(crate) fn declare_logs(&self) {
+        self.clients.logs.declare(self.parts.core.project());
+        self.clients.logs.hears(&self.parts.output);
     }
 
     /// A running component has put a state file in place.
@@ -426,7 +434,7 @@ impl Driver {
     fn probe_reports(&mut self, report: ProbeReport) {
         match report {
             ProbeReport::Succeeded { id } => self.tell(id, RunEvent::Ready),
-            ProbeReport::Tried { id, error, .. } => self.tell(id, RunEvent::NotYet { error }),
+            ProbeReport::Tried { id, error, tries } => self.tell(id, RunEvent::NotYet { error, tries }),
         }
     }
 

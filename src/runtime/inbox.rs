@@ -11,7 +11,7 @@ use crate::output::OutputReport;
 use crate::plan::Plan;
 use crate::probe::ProbeReport;
 use crate::runner::RunnerReport;
-use crate::supervisor::{self, Event, State};
+use crate::supervisor::{self, Event, Explanation, State};
 use crate::types::{Exit, Name, RunId};
 use crate::watch::WatchReport;
 
@@ -76,6 +76,13 @@ pub(crate) enum Message {
         state: Option<State>,
         /// Where it is told, when it has come or can't any more.
         reply: Reply<Result<Vec<Waited>, Unmet>>,
+    },
+    /// Somebody wants to know why a component is in its state.
+    Why {
+        /// Which.
+        name: Name,
+        /// Where it is told, with the wall clock as in `Seen`; `None`: there is none of that name.
+        reply: Reply<Option<(Explanation, i128)>>,
     },
     /// The file is to be read again, and somebody wants to know what comes of it.
     Reload {

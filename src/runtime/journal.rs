@@ -284,8 +284,12 @@ fn details(what: &What) -> Value {
             json!({"pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"), "error": null})
         }
         What::ReexecFailed { error } => json!({"error": error}),
-        What::Command { name, args } => {
-            json!({"name": name, "args": args.iter().map(|name| name.as_str()).collect::<Vec<_>>()})
+        What::Command { name, args, affects } => {
+            let args: Vec<&str> = args.iter().map(|name| name.as_str()).collect();
+            let affects = affects
+                .iter()
+                .map(|one| json!({"component": one.component.as_str(), "action": one.effect.word()}));
+            json!({"name": name, "args": args, "affects": affects.collect::<Vec<_>>()})
         }
     }
 }

@@ -19,6 +19,7 @@ mod helpers;
 mod home;
 mod inbox;
 mod journal;
+mod logbook;
 mod prepare;
 mod reexec;
 pub mod registry;

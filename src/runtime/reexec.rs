@@ -198,6 +198,7 @@ fn give_hands(mut driver: Driver) -> Result<(Shell, Given), Failed> {
             let (options, core, inbox) = (&driver.parts.options, &driver.parts.core, &driver.parts.inbox);
             let output = adopt_output(options, core.project(), inbox, output);
             driver.parts.output = output.map_err(Failed::Lost)?;
+            driver.declare_logs();
             driver.parts.watcher = adopt_watcher(&driver.parts.inbox, watch).map_err(Failed::Lost)?;
             return as_before(driver, format!("can't let go of the keeper of the processes: {error}"));
         }
@@ -333,6 +334,7 @@ pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> 
     driver.next_unit = handover.next_unit;
     driver.observed = handover.observed.into_iter().collect();
     driver.clients = clients;
+    driver.declare_logs();
     driver.images = handover.images - u64::from(same_image);
     driver.exclude_as_known();
     Ok(driver)
@@ -410,7 +412,8 @@ fn heard(message: &Message) -> Option<Heard> {
         // Asked for again by the core, told again by the store, or for nobody who is there any more.
         Message::Core(_) | Message::Probe(_) | Message::Help { .. } | Message::EndHelp { .. } => None,
         Message::Replaced { .. } | Message::Reloaded(_) => None,
-        Message::Views { .. } | Message::Subscribe { .. } | Message::Wait { .. } => None,
+        Message::Views { .. } | Message::Subscribe { .. } => None,
+        Message::Wait { .. } | Message::Why { .. } => None,
         // Whoever wanted to know is gone with the image; the file is read anew.
         Message::Reload { .. } | Message::Plan { .. } => None,
         Message::Upgrade { .. } | Message::Candidate { .. } => None,

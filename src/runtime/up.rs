@@ -337,8 +337,8 @@ impl Assembled {
             match driver.run(&mut self.messages, &mut signals).await {
                 Turn::Ended(code) => {
                     driver.clients.end(&driver.parts.core);
-                    let server = server.map(Server::end);
                     registry::Registry::of_user().leave(&project.state_dir);
+                    let server = server.map(Server::end);
                     if !driver.parts.states.settled(PATIENCE).await {
                         tracing::warn!("the state store is still at work; the next start does the rest");
                     }

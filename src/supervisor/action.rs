@@ -34,7 +34,16 @@ pub enum Action {
         /// As declared.
         spec: Arc<Component>,
     },
-    /// Send its unit a signal, then SIGCONT.
+    /// Ask its unit to stop: a signal, then SIGCONT; a thread is asked by its own means.
+    Stop {
+        /// Which run.
+        run: RunId,
+        /// What.
+        signal: Signal,
+        /// To whom.
+        scope: Scope,
+    },
+    /// Send its unit a signal that is no request to stop (`watch.action`), then SIGCONT.
     Signal {
         /// Which run.
         run: RunId,

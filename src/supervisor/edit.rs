@@ -5,16 +5,59 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::record::What;
-use super::slot::{Phase, Wanted, Why};
+use super::slot::{Phase, Slot, Wanted, Why};
 use super::{Action, Supervisor};
 use crate::config::model::{Component, Project};
-use crate::plan::{self, Step, StepAction};
-use crate::types::Name;
+use crate::plan::{self, Now, Plan, Step, StepAction};
+use crate::types::{Cid, Name};
+
+/// How a component stands that there is not.
+const ABSENT: Now = Now { runs: false, follows: false, rests: None };
 
 impl Supervisor {
+    /// What an edit to `project` would do now, and does if it comes now; `chosen` are the components that run by
+    /// themselves in it.
+    #[must_use]
+    pub fn plan(&self, project: &Project, chosen: &BTreeSet<Name>) -> Plan {
+        let now = |name: &Name| {
+            let slot = self.names.get(name).and_then(|cid| self.slot(*cid));
+            slot.map_or(ABSENT, |slot| Now {
+                runs: slot.phase.run().is_some(),
+                follows: slot.may_follow() && self.shutdown.is_none(),
+                rests: self.rests(slot),
+            })
+        };
+        let nobody = BTreeSet::new();
+        let chosen = if self.shutdown.is_some() { &nobody } else { chosen };
+        plan::plan_live(&self.project, project, chosen, now)
+    }
+
+    /// Why an edit does not start a component anew, if that is so.
+    fn rests(&self, slot: &Slot) -> Option<&'static str> {
+        if self.shutdown.is_some() {
+            return Some("the project is being shut down");
+        }
+        match slot.wanted {
+            Wanted::Up => {}
+            Wanted::Down => return Some("it was stopped by command"),
+            Wanted::Never => return Some("it is not started by itself"),
+            Wanted::Removed => return Some("it is being removed"),
+        }
+        match &slot.phase {
+            Phase::Waiting => Some("it waits"),
+            Phase::Blocked => Some("it is blocked"),
+            Phase::Preparing(_) | Phase::Settling { .. } | Phase::Held { .. } => Some("it is about to start"),
+            Phase::Stopped => Some("it is stopped"),
+            Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) => None,
+            Phase::Ending(_) | Phase::Sealing(_) => None,
+            Phase::Backoff { .. } | Phase::Completed | Phase::Failed => None,
+        }
+    }
+
     pub(super) fn edit(&mut self, project: Arc<Project>, chosen: &BTreeSet<Name>) {
-        let plan = Arc::new(plan::plan_for(&self.project, &project, chosen));
+        let plan = Arc::new(self.plan(&project, chosen));
         self.project = Arc::clone(&project);
+        self.generation += 1;
         let cause = self.record(None, None, What::ConfigReloaded { plan: Arc::clone(&plan) });
         let declared: BTreeMap<&Name, &Arc<Component>> =
             project.components.iter().map(|spec| (&spec.name, spec)).collect();
@@ -29,7 +72,11 @@ impl Supervisor {
         // Those whose edges are gone are nobody's neighbours any more, but may have been waited for.
         self.dirty.extend(self.names.values());
         for step in &plan.steps {
-            self.apply(step, cause, chosen);
+            match self.names.get(&step.component).copied() {
+                Some(cid) if declared.contains_key(&step.component) => self.apply(cid, step, cause, chosen),
+                Some(cid) => self.unwant(cid, Wanted::Removed, "removed from the file", Some(cause)),
+                None => {}
+            }
         }
         // What is still to be stopped by command may have got dependents that are to be stopped first.
         for cid in self.cids() {
@@ -54,32 +101,34 @@ impl Supervisor {
         }
     }
 
-    fn apply(&mut self, step: &Step, cause: u64, chosen: &BTreeSet<Name>) {
-        let Some(cid) = self.names.get(&step.component).copied() else { return };
-        if step.action == StepAction::Stop {
-            return self.unwant(cid, Wanted::Removed, "removed from the file", Some(cause));
-        }
+    /// What is declared now is done to one component, new or not.
+    fn apply(&mut self, cid: Cid, step: &Step, cause: u64, chosen: &BTreeSet<Name>) {
         let Some(slot) = self.slot_mut(cid) else { return };
-        // What waits may have nothing to wait for any more.
-        if matches!(slot.phase, Phase::Waiting | Phase::Blocked) {
-            slot.last = Some(cause);
+        match slot.phase {
+            // What waits may have nothing to wait for any more.
+            Phase::Waiting | Phase::Blocked => slot.last = Some(cause),
+            // What was prepared for what is no longer declared is prepared anew.
+            Phase::Preparing(_) => slot.meanwhile = Some(cause),
+            _ => {}
         }
+        // Also what is still on its way out, and is not chosen now.
+        let new = step.action == StepAction::Start || slot.wanted == Wanted::Removed;
         let spec = Arc::clone(&slot.spec);
         self.out.push(Action::Observe { component: cid, spec });
         match step.action {
-            StepAction::Start => self.introduce(cid, cause, chosen),
+            _ if new => self.introduce(cid, cause, chosen),
             // What only follows another goes down with it.
             StepAction::Restart if step.changed.is_empty() => {}
             StepAction::Restart => {
                 let reason = format!("the file was edited: {}", step.reason);
                 self.restart_for(cid, Why::Edit(reason), cause);
             }
-            StepAction::Update | StepAction::Stop => {}
+            StepAction::Start | StepAction::Update | StepAction::Stop => {}
         }
     }
 
     /// A component that the file did not have before, or that is still on its way out.
-    fn introduce(&mut self, cid: crate::types::Cid, cause: u64, chosen: &BTreeSet<Name>) {
+    fn introduce(&mut self, cid: Cid, cause: u64, chosen: &BTreeSet<Name>) {
         let shutdown = self.shutdown.is_some();
         let Some(slot) = self.slot_mut(cid) else { return };
         if matches!(slot.phase, Phase::Stopped) {

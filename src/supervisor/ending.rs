@@ -1,12 +1,13 @@
 //! From a wish of an end to the last byte of output.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::record::What;
 use super::slot::{Edge, Ending, Phase, Slot, Stage, Wanted, Why, Wish, is_thread};
 use super::{Action, Supervisor};
 use crate::config::model::Condition;
-use crate::types::{Cid, Exit, Scope, Signal};
+use crate::types::{Cid, Exit, Name, Scope, Signal};
 
 impl Supervisor {
     /// Wishes that a run end, as soon as those are gone that must be before it.
@@ -63,7 +64,7 @@ impl Supervisor {
         let stage = Stage::Asked { until };
         let ending = Ending { run, why, exit: None, gone: false, stage, killed: false, hung: false };
         self.enter(cid, Phase::Ending(ending), reason, None);
-        self.out.push(Action::Signal { run: id, signal: rules.signal, scope: Scope::Group });
+        self.out.push(Action::Stop { run: id, signal: rules.signal, scope: Scope::Group });
         if failed {
             self.take_dependents_along(cid, false, None);
         }
@@ -74,27 +75,27 @@ impl Supervisor {
     /// `cause`, else the last that is recorded of the component.
     pub(super) fn take_dependents_along(&mut self, cid: Cid, ordered: bool, cause: Option<u64>) {
         let cause = cause.or_else(|| self.slot(cid).and_then(|slot| slot.last));
-        let mut leaders = vec![(cid, ordered)];
-        while let Some((leader, ordered)) = leaders.pop() {
-            let Some(slot) = self.slot(leader) else { continue };
-            let name = slot.spec.name.clone();
-            for dependent in self.followers(slot, ordered) {
-                self.wish(dependent, Why::Dependency(name.clone()), cause);
-                leaders.push((dependent, true));
-            }
+        for (dependent, leader) in self.all_followers(vec![(cid, ordered)]) {
+            self.wish(dependent, Why::Dependency(leader), cause);
         }
     }
 
-    /// The dependents with `restart: true` that run, and are not to end yet.
-    fn followers(&self, slot: &Slot, ordered: bool) -> Vec<Cid> {
-        let along = |edge: &&Edge| {
-            edge.restart
-                && (ordered || edge.condition != Condition::Completed)
-                && self
-                    .slot(edge.to)
-                    .is_some_and(|dependent| dependent.phase.up() && dependent.wish.is_none())
-        };
-        slot.dependents.iter().filter(along).map(|edge| edge.to).collect()
+    /// All that go down with these, each with the name of whom it follows: the dependents with `restart: true`
+    /// that run and are not to end yet, and theirs. In an end that was not ordered, not those that wanted just
+    /// an end (`completed`).
+    pub(super) fn all_followers(&self, mut leaders: Vec<(Cid, bool)>) -> Vec<(Cid, Name)> {
+        let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
+        while let Some((leader, ordered)) = leaders.pop() {
+            let Some(slot) = self.slot(leader) else { continue };
+            for edge in &slot.dependents {
+                let along = edge.restart && (ordered || edge.condition != Condition::Completed);
+                if along && self.slot(edge.to).is_some_and(Slot::may_follow) && seen.insert(edge.to) {
+                    found.push((edge.to, slot.spec.name.clone()));
+                    leaders.push((edge.to, true));
+                }
+            }
+        }
+        found
     }
 
     /// The leader ended: by itself, or as it was asked to. The rest of its unit is stopped likewise.
@@ -111,7 +112,7 @@ impl Supervisor {
         if self.note_exit(cid, exit)
             && let Some(scope) = scope
         {
-            self.out.push(Action::Signal { run, signal, scope });
+            self.out.push(Action::Stop { run, signal, scope });
         }
     }
 
@@ -296,7 +297,7 @@ impl Supervisor {
 }
 
 /// A reason as a fragment of a sentence.
-fn explain(why: &Why) -> String {
+pub(super) fn explain(why: &Why) -> String {
     match why {
         Why::Own => "it ended".to_owned(),
         Why::Change => "a watched file changed".to_owned(),

@@ -101,6 +101,8 @@ pub enum RunEvent {
     NotYet {
         /// What the probe met.
         error: String,
+        /// How many tries there were so far, this one included; not each is told of.
+        tries: u32,
     },
     /// It tells how it is.
     Status {

@@ -34,6 +34,7 @@
 //! changes nothing.
 
 mod action;
+mod affected;
 mod change;
 mod check;
 mod claim;
@@ -41,6 +42,7 @@ mod command;
 mod edit;
 mod ending;
 mod event;
+mod explain;
 mod glance;
 mod order;
 mod outcome;
@@ -49,6 +51,7 @@ mod record;
 mod reexec;
 mod restart;
 mod rng;
+mod sentences;
 mod shutdown;
 mod slot;
 mod snapshot;
@@ -61,9 +64,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use action::Action;
+pub use affected::{Affected, Effect};
 pub use event::{Command, Event, RunEvent};
+pub use explain::{Awaited, Awaits, Course, Explanation, Probing, Restarts};
 pub use glance::{Glance, HeldNow};
 pub use record::{End, Record, Restored, Sealed, Source, State, What};
+pub use sentences::sentences;
 pub use view::{Standing, View};
 
 use serde::{Deserialize, Serialize};
@@ -99,6 +105,8 @@ pub struct Setup {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Supervisor {
     project: Arc<Project>,
+    /// How many declarations there have been: the first, and one more with each edit.
+    generation: u64,
     watching: bool,
     incarnations: BTreeMap<Name, u64>,
     slots: Vec<Option<Slot>>,
@@ -127,6 +135,7 @@ impl Supervisor {
     pub fn new(setup: Setup) -> Self {
         let mut core = Self {
             project: Arc::clone(&setup.project),
+            generation: 1,
             watching: setup.watching,
             incarnations: setup.incarnations,
             slots: Vec::with_capacity(setup.project.components.len()),
@@ -189,6 +198,12 @@ impl Supervisor {
         &self.project
     }
 
+    /// The number of what is declared: 1 at first, and one more with each edit that was applied.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// The slot of a component.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<Cid> {
@@ -249,7 +264,7 @@ impl Supervisor {
             }
             RunEvent::Spawned { pid } => self.spawned(cid, pid),
             RunEvent::Ready => self.ready(cid),
-            RunEvent::NotYet { error } => self.with_run(cid, |run| run.probed = Some(error)),
+            RunEvent::NotYet { error, tries } => self.not_yet(cid, error, tries),
             RunEvent::Status { text } => {
                 if let Some(slot) = self.slot_mut(cid) {
                     slot.status = Some(text);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::affected::Affected;
 use crate::plan::Plan;
 pub use crate::types::Source;
 use crate::types::{Diagnostic, Exit, Name, Time};
@@ -108,6 +109,8 @@ pub enum What {
         name: &'static str,
         /// For whom.
         args: Vec<Name>,
+        /// What it does, to whom.
+        affects: Vec<Affected>,
     },
 }
 

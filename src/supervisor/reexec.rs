@@ -72,7 +72,7 @@ impl Supervisor {
 
     /// Goes on as another program.
     pub(super) fn upgrade(&mut self, program: PathBuf) {
-        let cause = self.commanded("upgrade", &[]);
+        let cause = self.commanded("upgrade", &[], &[]);
         if self.shutdown.is_some() {
             return;
         }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::explain::Restarts;
 use super::rng::Rng;
 use crate::config::model::Restart;
 use crate::types::Time;
@@ -59,6 +60,14 @@ impl Ledger {
     pub(crate) fn count(&mut self, now: Time) {
         self.recent.push_back(now);
         self.total = self.total.saturating_add(1);
+    }
+
+    /// How it stands at `now`.
+    pub(crate) fn told(&self, now: Time, rules: &Restart) -> Restarts {
+        let recent = self.recent.iter().filter(|then| now.since(**then) <= rules.limit.within).count();
+        let recent = u32::try_from(recent).unwrap_or(u32::MAX);
+        let (limit, within) = (rules.limit.count, rules.limit.within);
+        Restarts { total: self.total, row: self.row, recent, limit, within }
     }
 
     fn wait(&self, rules: &Restart, rng: &mut Rng) -> Duration {

@@ -29,7 +29,7 @@ impl Supervisor {
     /// First: in order. Second: at once. Third: nothing is waited for.
     pub(super) fn shutdown_commanded(&mut self) {
         let forced = self.shutdown.as_ref().map(|shutdown| shutdown.forced);
-        let seq = self.commanded("down", &[]);
+        let seq = self.commanded("down", &[], &[]);
         match forced {
             None => self.shut_down(0, Some(seq)),
             Some(false) => {

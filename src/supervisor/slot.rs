@@ -56,6 +56,8 @@ pub(crate) struct Slot {
     pub(crate) status: Option<String>,
     /// The `seq` of its last record: the cause of its next.
     pub(crate) last: Option<u64>,
+    /// The `seq` of the record of its last spawn.
+    pub(crate) started: Option<u64>,
     /// The deadline under which it stands in the index.
     pub(crate) armed: Time,
 }
@@ -136,7 +138,18 @@ pub(crate) struct Run {
     /// Whether all its output is read; a process may close its output and live on.
     pub(crate) output_ended: bool,
     /// What its readiness probe met last.
-    pub(crate) probed: Option<String>,
+    pub(crate) probed: Option<Probed>,
+}
+
+/// What a readiness probe has met so far.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Probed {
+    pub(crate) error: String,
+    /// How many tries in a row have met just that, and how many there were in all.
+    pub(crate) row: u32,
+    pub(crate) tries: u32,
+    /// When the last of them was, as far as was told.
+    pub(crate) at: Time,
 }
 
 /// A run that is ending.
@@ -365,6 +378,7 @@ impl Slot {
             exit: None,
             status: None,
             last: None,
+            started: None,
             armed: Time::NEVER,
         }
     }
@@ -372,6 +386,11 @@ impl Slot {
     /// Whether it lives, and is to end or is ending.
     pub(crate) fn goes_down(&self) -> bool {
         self.phase.active() && (self.wish.is_some() || matches!(self.phase, Phase::Ending(_)))
+    }
+
+    /// Whether it runs, and nothing is to end it: it goes down with what it follows (`restart: true`).
+    pub(crate) fn may_follow(&self) -> bool {
+        self.phase.up() && self.wish.is_none()
     }
 
     /// What is to be done with the state of a run of which nothing is left; or, where nobody has seen that

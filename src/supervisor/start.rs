@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::record::{End, Restored, Sealed, State, What};
-use super::slot::{Edge, Ended, Phase, Run, Slot, Wanted, Why};
+use super::slot::{Edge, Ended, Phase, Probed, Run, Slot, Wanted, Why};
 use super::{Action, Supervisor};
 use crate::config::model::{Component, Condition};
 use crate::types::{Cid, RunId, Time};
@@ -264,6 +264,9 @@ impl Supervisor {
         run.pid = pid;
         run.spawned_at = self.now;
         self.note(cid, None, What::Spawned { pid });
+        if let Some(slot) = self.slot_mut(cid) {
+            slot.started = slot.last;
+        }
         let (id, spec) = (run.id, Arc::clone(&run.spec));
         let probed = spec.ready.is_some();
         self.enter(cid, Phase::Starting(run), "starting", None);
@@ -298,11 +301,26 @@ impl Supervisor {
         }
     }
 
+    /// A try of a probe failed.
+    pub(super) fn not_yet(&mut self, cid: Cid, error: String, tries: u32) {
+        let at = self.now;
+        self.with_run(cid, |run| {
+            let before = run.probed.take().map(|met| (met.error == error, met));
+            // Tries that were not told of met the same as those before them.
+            let row = match &before {
+                Some((true, met)) => met.row.saturating_add(tries.saturating_sub(met.tries)),
+                Some((false, _)) => 1,
+                None => tries,
+            };
+            run.probed = Some(Probed { error, row: row.max(1), tries, at });
+        });
+    }
+
     /// A probe did not succeed in time: a time-out never counts as ready.
     pub(super) fn not_ready_in_time(&mut self, cid: Cid) {
         let Some(Phase::Starting(run)) = self.slot(cid).map(|slot| &slot.phase) else { return };
         let timeout = run.spec.ready.as_ref().map(|ready| ready.timeout).unwrap_or_default();
-        let last = run.probed.as_ref().map(|error| format!("; last try: {error}")).unwrap_or_default();
+        let last = run.probed.as_ref().map(|met| format!("; last try: {}", met.error)).unwrap_or_default();
         let reason = format!("not ready within {} ms{last}", timeout.as_millis());
         self.end_now(cid, Why::NotReady(reason), None);
     }

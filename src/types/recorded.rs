@@ -210,7 +210,7 @@ impl State {
 /// The number of a line that is an event; the rest of it is not kept.
 #[must_use]
 pub fn seq(line: &[u8]) -> Option<u64> {
-    #[derive(serde::Deserialize)]
+    #[derive(serde::Deserialize, Debug)]
     struct Numbered {
         seq: u64,
     }

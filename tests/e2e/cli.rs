@@ -209,11 +209,13 @@ fn init_writes_a_valid_file_and_never_over_another_one() {
 #[test]
 fn the_schema_is_printed_and_is_the_one_in_the_repository() {
     let project = Project::new(GOOD);
-    let output = project.run(&["schema"]);
-    assert_eq!(code(&output), Some(0));
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/devmode.schema.json");
-    let kept: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-    assert_eq!(json_of(&output), kept);
+    for (args, name) in [(&["schema"][..], "devmode.schema.json"), (&["schema", "--api"], "openapi.json")] {
+        let output = project.run(args);
+        assert_eq!(code(&output), Some(0));
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas").join(name);
+        let kept: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+        assert_eq!(json_of(&output), kept);
+    }
 }
 
 #[test]

@@ -8,13 +8,17 @@
 mod harness;
 
 mod cli;
+mod clients;
+mod control;
 mod detach;
 mod ends;
 mod guardian;
+mod hostile;
 mod output;
 mod ready;
 mod reexec;
 mod reload;
+mod socket;
 mod state;
 mod state_command;
 mod stop;

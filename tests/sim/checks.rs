@@ -80,6 +80,12 @@ fn completed(world: &World, life: &Life) -> bool {
     life.told_gone && !life.asked && ready && life.told_exit == Some(Exit::Code(0)) && once
 }
 
+/// What `watch.action` sends reaches only what runs, and has not been told to stop.
+pub(crate) fn may_change_signal(world: &World, run: RunId) {
+    let Some(life) = world.lives.get(&run) else { panic!("{run}: a signal to what was never started") };
+    assert!(life.told_spawned && !life.asked && !life.told_gone, "{}: signalled at its end", life.name);
+}
+
 /// Guarantee 2: in an ordered stop, a component is told only when all that depend on it are gone.
 pub(crate) fn may_signal(world: &World, run: RunId, scope: Scope) {
     let Some(life) = world.lives.get(&run) else { panic!("{run}: a signal to what was never started") };

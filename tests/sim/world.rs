@@ -350,12 +350,12 @@ impl World {
                 let after = self.lives.get(&run).and_then(|life| life.temper.ready_after);
                 match after {
                     Some(ms) => self.later(ms, Todo::Tell(Event::Run(run, RunEvent::Ready))),
-                    None => self.answer(50, run, RunEvent::NotYet { error: "refused".to_owned() }),
+                    None => self.answer(50, run, RunEvent::NotYet { error: "refused".to_owned(), tries: 1 }),
                 }
             }
-            // What a change does to some; the stop signal is another.
-            Action::Signal { signal: Signal::HUP, .. } => {}
-            Action::Signal { run, scope, .. } => self.signal(run, scope),
+            // What a change does to some.
+            Action::Signal { run, .. } => checks::may_change_signal(self, run),
+            Action::Stop { run, scope, .. } => self.signal(run, scope),
             Action::Kill { run } => self.kill(run),
             Action::CloseOutput { run } => self.later(0, Todo::OutputEnds(run)),
             Action::TakeBack { run, .. } => {

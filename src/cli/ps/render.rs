@@ -169,7 +169,9 @@ fn note(component: &ComponentStatus) -> String {
     let wanted = |text: &Option<String>, when: bool| {
         text.clone().filter(|text| when && !text.trim().is_empty()).map(|text| text.trim().to_owned())
     };
-    let reason = wanted(&component.reason, component.state != "ready");
+    // How it ended stands in a column of its own.
+    let tells = !matches!(component.state.as_str(), "ready" | "completed");
+    let reason = wanted(&component.reason, tells).filter(|reason| *reason != component.state);
     let status = wanted(&component.status, lives);
     let sockets = component.sockets.iter().flatten().filter(|_| lives);
     let sockets: Vec<String> = sockets.map(|(name, address)| format!("{name} {address}")).collect();

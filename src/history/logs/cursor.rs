@@ -71,7 +71,7 @@ pub(super) struct Cursor {
     finishing: bool,
     /// All that is wanted was given.
     ended: bool,
-    notes: Vec<String>,
+    note: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl Cursor {
             stamp: Stamp { known: None, order: Timestamp::MIN },
             finishing: false,
             ended: false,
-            notes: Vec::new(),
+            note: None,
         }
     }
 
@@ -167,9 +167,9 @@ impl Cursor {
         self.stamp
     }
 
-    /// What its reader should know, once.
-    pub(super) fn take_notes(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.notes)
+    /// What is to be told before the present piece, once.
+    pub(super) fn take_note(&mut self) -> Option<String> {
+        self.note.take().map(str::to_owned)
     }
 
     #[cfg(test)]
@@ -385,8 +385,7 @@ impl Cursor {
     }
 
     fn note_loss(&mut self) {
-        let note = "output is missing here: it was rotated away before it was read";
-        self.notes.push(note.to_owned());
+        self.note = Some("output is missing here: it was rotated away before it was read");
     }
 }
 

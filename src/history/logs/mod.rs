@@ -12,11 +12,13 @@ mod tests;
 mod window;
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+
+use crate::config::model::Component;
 
 pub use chain::Place;
 pub use cursor::PIECE_MAX;
@@ -42,11 +44,38 @@ pub struct Log {
     pub path: PathBuf,
 }
 
-/// Where to begin with a log, for a [`Follower`].
+impl Log {
+    /// The log of a component of the project whose state directory that is.
+    #[must_use]
+    pub fn of(component: &Component, state_dir: &Path) -> Self {
+        let named = component.logs.file.clone();
+        let path = named.unwrap_or_else(|| Self::usual(component.name.as_str(), state_dir));
+        Self { component: component.name.to_string(), path }
+    }
+
+    /// Where the log of a component is whose `logs.file` says nothing else.
+    #[must_use]
+    pub fn usual(component: &str, state_dir: &Path) -> PathBuf {
+        state_dir.join("logs").join(format!("{component}.log"))
+    }
+}
+
+/// A part of a log, for [`Reader::of`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    /// From there on; without it, as the query says.
+    pub from: Option<Place>,
+    /// Up to there; without it, up to its end at this moment.
+    pub end: Option<Place>,
+}
+
+/// Where to begin with a log that is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begin {
     /// As the query says.
     Asked,
+    /// Behind the last line that has ended.
+    End,
     /// With what came then or later.
     Since(Timestamp),
     /// At a place.
@@ -69,17 +98,19 @@ pub struct Line<'r> {
 }
 
 /// What comes of looking for the next line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step<'r> {
     /// Here it is.
     Line(Line<'r>),
+    /// Something to be told before it.
+    Note(Note),
     /// There is none, so far.
     Dry,
     /// None was found yet; it is worth looking on.
     Busy,
 }
 
-/// Something that a reader should be told in the place of lines, or beside them.
+/// Something that a reader should be told in the place of lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     /// Whose log it is about.
@@ -107,20 +138,20 @@ pub struct Reader {
     skip: u64,
     skipping: bool,
     chunk: usize,
-    notes: Vec<Note>,
+    /// The present piece was found, and is to be given.
+    held: bool,
+    /// Of logs that could not be read.
+    notes: VecDeque<Note>,
 }
 
 impl Reader {
-    /// Reads what there is at this moment, and ends.
+    /// Reads what there is of these logs, and ends.
     #[must_use]
-    pub fn new(logs: &[Log], query: Query) -> Self {
+    pub fn of(logs: &[(Log, Span)], query: Query) -> Self {
         let mut reader = Self::empty(query, logs.len());
-        for (at, log) in logs.iter().enumerate() {
-            let cursor = window::end(&log.path).and_then(|end| match end {
-                Some(end) => reader.begin(&log.path, end),
-                None => Ok(Cursor::new(&log.path, reader.chunk)),
-            });
-            reader.take_in(at, &log.path, cursor);
+        for (log, span) in logs {
+            let cursor = reader.span(&log.path, *span);
+            reader.take_in(&log.path, cursor);
         }
         reader.skip_all_but_the_last();
         reader.cursors.iter_mut().for_each(Cursor::finish);
@@ -131,10 +162,7 @@ impl Reader {
     #[must_use]
     pub fn follow(logs: &[(Log, Begin)], query: Query) -> Self {
         let mut reader = Self::empty(query, logs.len());
-        for (at, (log, begin)) in logs.iter().enumerate() {
-            let cursor = reader.followed(&log.path, *begin);
-            reader.take_in(at, &log.path, cursor);
-        }
+        logs.iter().for_each(|(log, begin)| reader.add(log, *begin));
         reader.skip_all_but_the_last();
         reader
     }
@@ -142,21 +170,28 @@ impl Reader {
     /// Follows one more log, whose number is the next one.
     pub fn add(&mut self, log: &Log, begin: Begin) {
         let cursor = self.followed(&log.path, begin);
-        self.take_in(self.cursors.len(), &log.path, cursor);
+        self.take_in(&log.path, cursor);
     }
 
     /// The next line.
     pub fn step(&mut self) -> Step<'_> {
         let mut budget = BUDGET;
-        loop {
-            match self.find(&mut budget) {
-                Found::Dry => return Step::Dry,
-                Found::Busy => return Step::Busy,
-                Found::Piece if self.is_skipped() => {}
-                Found::Piece => break,
+        let mut found = Found::Piece;
+        while !std::mem::take(&mut self.held) {
+            found = self.find(&mut budget);
+            if found != Found::Piece || !self.is_skipped() {
+                break;
             }
         }
-        self.present.map_or(Step::Dry, |at| Step::Line(line(&self.cursors[at], at)))
+        if let Some(note) = self.note() {
+            self.held = found == Found::Piece;
+            return Step::Note(note);
+        }
+        match (found, self.present) {
+            (Found::Piece, Some(at)) => Step::Line(line(&self.cursors[at], at)),
+            (Found::Busy, _) => Step::Busy,
+            _ => Step::Dry,
+        }
     }
 
     /// There may be more than when it was dry.
@@ -180,13 +215,14 @@ impl Reader {
         self.cursors.iter().enumerate().map(given).collect()
     }
 
-    /// What the reader should be told by now, once.
-    pub fn take_notes(&mut self) -> Vec<Note> {
-        for (log, cursor) in self.cursors.iter_mut().enumerate() {
-            let notes = cursor.take_notes().into_iter();
-            self.notes.extend(notes.map(|text| Note { log, text, failed: false }));
+    /// What is to be told before the present piece, or because there is none.
+    fn note(&mut self) -> Option<Note> {
+        if let Some(note) = self.notes.pop_front() {
+            return Some(note);
         }
-        std::mem::take(&mut self.notes)
+        let log = self.present?;
+        let text = self.cursors[log].take_note()?;
+        Some(Note { log, text, failed: false })
     }
 
     fn empty(mut query: Query, logs: usize) -> Self {
@@ -201,7 +237,8 @@ impl Reader {
             skip: 0,
             skipping: false,
             chunk: (BUFFERS / logs.max(1)).clamp(CHUNK.0, CHUNK.1),
-            notes: Vec::new(),
+            held: false,
+            notes: VecDeque::new(),
         }
     }
 
@@ -217,11 +254,31 @@ impl Reader {
         }
     }
 
+    fn span(&mut self, path: &Path, Span { from, end }: Span) -> io::Result<Cursor> {
+        let end = end.map_or_else(|| window::end(path), |end| Ok(Some(end)))?;
+        match (from, end) {
+            (None, Some(end)) => self.begin(path, end),
+            (Some(from), Some(end)) => {
+                let mut cursor = Cursor::new(path, self.chunk).until(end);
+                cursor.go_on(from)?;
+                Ok(cursor)
+            }
+            (_, None) => Ok(Cursor::new(path, self.chunk)),
+        }
+    }
+
     fn followed(&mut self, path: &Path, begin: Begin) -> io::Result<Cursor> {
         match begin {
             Begin::At(place) => {
                 let mut cursor = Cursor::new(path, self.chunk);
                 cursor.go_on(place)?;
+                Ok(cursor)
+            }
+            Begin::End => {
+                let mut cursor = Cursor::new(path, self.chunk);
+                if let Some(end) = window::last_line_end(path)? {
+                    cursor.go_on(end)?;
+                }
                 Ok(cursor)
             }
             Begin::Since(since) => window::since(path, None, Some(since), self.chunk),
@@ -232,7 +289,8 @@ impl Reader {
         }
     }
 
-    fn take_in(&mut self, at: usize, path: &Path, cursor: io::Result<Cursor>) {
+    fn take_in(&mut self, path: &Path, cursor: io::Result<Cursor>) {
+        let at = self.cursors.len();
         match cursor {
             Ok(cursor) => {
                 self.cursors.push(cursor);
@@ -250,7 +308,7 @@ impl Reader {
         let cursor = &mut self.cursors[log];
         cursor.end();
         let text = format!("can't read the log {}: {error}", cursor.path().display());
-        self.notes.push(Note { log, text, failed: true });
+        self.notes.push_back(Note { log, text, failed: true });
     }
 
     fn skip_all_but_the_last(&mut self) {

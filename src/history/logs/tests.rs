@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Begin, Log, PIECE_MAX, Place, Query, Reader, Step, moment};
+use super::{Begin, Log, Note, PIECE_MAX, Place, Query, Reader, Span, Step, moment};
 
 /// A log that a test writes.
 struct Writer {
@@ -76,24 +76,35 @@ struct Got {
 
 /// All that there is at this moment.
 fn drain(reader: &mut Reader) -> Vec<Got> {
-    let mut got = Vec::new();
+    let (got, notes) = drain_all(reader);
+    assert_eq!(notes, []);
+    got
+}
+
+/// The same, and what is told beside it, with the number of lines before it.
+fn drain_all(reader: &mut Reader) -> (Vec<Got>, Vec<(usize, Note)>) {
+    let (mut got, mut notes) = (Vec::new(), Vec::new());
     loop {
         match reader.step() {
             Step::Line(line) => {
                 let bytes = line.bytes.to_vec();
                 got.push(Got { log: line.log, time: line.time, bytes, ends: line.ends, place: line.place });
             }
+            Step::Note(note) => notes.push((got.len(), note)),
             Step::Busy => {}
-            Step::Dry => return got,
+            Step::Dry => return (got, notes),
         }
     }
 }
 
+fn whole(logs: &[Log], query: Query) -> Reader {
+    let logs: Vec<(Log, Span)> = logs.iter().map(|log| (log.clone(), Span::default())).collect();
+    Reader::of(&logs, query)
+}
+
 fn read(logs: &[Log], query: Query) -> Vec<Got> {
-    let mut reader = Reader::new(logs, query);
-    let got = drain(&mut reader);
-    assert_eq!(reader.take_notes(), []);
-    got
+    let mut reader = whole(logs, query);
+    drain(&mut reader)
 }
 
 /// The bytes as they were.
@@ -141,7 +152,7 @@ fn a_line_of_any_length_comes_in_pieces_and_takes_bounded_memory() {
     let writer = Writer::new(1);
     let line = "€".repeat(8 << 20);
     writer.append(format!("short\n{line}\nshort"), at(0));
-    let mut reader = Reader::new(&[writer.log()], Query::default());
+    let mut reader = whole(&[writer.log()], Query::default());
     let got = drain(&mut reader);
     assert!(got.iter().all(|got| got.bytes.len() <= PIECE_MAX && std::str::from_utf8(&got.bytes).is_ok()));
     assert_eq!(joined(&got), format!("short\n{line}\nshort").into_bytes());
@@ -301,7 +312,6 @@ fn a_follower_gets_every_byte_once_whatever_happens_meanwhile() {
         let look = |reader: &mut Reader, got: &mut Vec<Got>| {
             reader.wake();
             got.extend(drain(reader));
-            assert_eq!(reader.take_notes(), []);
         };
         for step in 0..300 {
             match random.below(6) {
@@ -353,13 +363,13 @@ fn a_follower_whose_place_is_gone_is_told_and_goes_on_with_the_oldest_line() {
         writer.append(format!("{number}\n"), at(number));
     }
     reader.wake();
-    assert_eq!(texts(&drain(&mut reader)), ["2", "3"]);
-    let notes = reader.take_notes();
-    assert!(matches!(&notes[..], [note] if note.text.contains("missing") && !note.failed), "{notes:?}");
+    let (got, notes) = drain_all(&mut reader);
+    assert_eq!(texts(&got), ["2", "3"]);
+    assert!(matches!(&notes[..], [(0, note)] if note.text.contains("missing") && !note.failed), "{notes:?}");
 
     let mut late = Reader::follow(&[(writer.log(), Begin::At(place))], Query::default());
-    assert_eq!(texts(&drain(&mut late)), ["2", "3"]);
-    assert_eq!(late.take_notes(), notes);
+    let (got, same) = drain_all(&mut late);
+    assert_eq!((texts(&got), same), (vec!["2".to_owned(), "3".to_owned()], notes));
 }
 
 #[test]
@@ -388,10 +398,10 @@ fn a_log_that_can_not_be_read_hinders_no_other() {
     let logs = [bad.log(), good.log(), link.log()];
     assert_eq!(texts(&read(&logs, Query::default())), ["good"], "neither a folder nor a link is a log");
     let long = Log { component: "x".to_owned(), path: PathBuf::from("/").join("x".repeat(300)) };
-    let mut reader = Reader::new(&[long, good.log()], Query::default());
-    assert_eq!(texts(&drain(&mut reader)), ["good"]);
-    let notes = reader.take_notes();
-    assert!(matches!(&notes[..], [note] if note.failed && note.log == 0), "{notes:?}");
+    let mut reader = whole(&[long, good.log()], Query::default());
+    let (got, notes) = drain_all(&mut reader);
+    assert_eq!(texts(&got), ["good"]);
+    assert!(matches!(&notes[..], [(_, note)] if note.failed && note.log == 0), "{notes:?}");
 }
 
 #[test]

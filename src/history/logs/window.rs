@@ -2,12 +2,13 @@
 //! reading what lies before.
 
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use jiff::Timestamp;
 
 use super::chain::{self, Link, Place};
-use super::cursor::{Cursor, Found};
+use super::cursor::{Cursor, Found, PIECE_MAX};
 use super::index::Index;
 use super::query::Query;
 
@@ -30,6 +31,25 @@ pub(super) struct Window {
 pub(super) fn end(path: &Path) -> io::Result<Option<Place>> {
     let links = chain::list(path)?;
     Ok(links.last().map(|link| Place { file: link.facts.id, offset: link.facts.size }))
+}
+
+/// Where the last line that has ended ends, if it is not longer than a piece; else, where the log ends.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn last_line_end(path: &Path) -> io::Result<Option<Place>> {
+    let Some(end) = end(path)? else { return Ok(None) };
+    let Some((file, _)) = chain::open_both(path, end.file)? else { return Ok(Some(end)) };
+    let begin = end.offset.saturating_sub(PIECE_MAX as u64);
+    let mut bytes = vec![0; PIECE_MAX];
+    let count = file.read_at(&mut bytes, begin)?;
+    let known = usize::try_from(end.offset - begin).unwrap_or(count).min(count);
+    let offset = match memchr::memrchr(b'\n', &bytes[..known]) {
+        Some(at) => begin + at as u64 + 1,
+        None if begin == 0 => 0,
+        None => end.offset,
+    };
+    Ok(Some(Place { offset, ..end }))
 }
 
 /// A way through the log's lines that came at `since` or later, up to `end`.

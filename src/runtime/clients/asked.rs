@@ -7,7 +7,7 @@ use super::wait::{Asker, Goal, Kind, Wait};
 use super::{Commanded, Proposal, Reloaded, Reply, Seen, Subscriber, Unmet, Waited};
 use crate::plan::Plan;
 use crate::runtime::driver::Driver;
-use crate::supervisor::{Command, Event, State, View};
+use crate::supervisor::{Command, Event, Explanation, State, View};
 use crate::types::{Diagnostic, Name};
 
 impl Driver {
@@ -27,22 +27,12 @@ impl Driver {
             Command::Start(_) | Command::Shutdown | Command::Upgrade(_) => Kind::Up { after: 0 },
         };
         let goals = names.iter().map(|name| Goal::new(core, name.clone(), kind(name))).collect();
-        let did = self.deeds(&command);
+        let affected = core.affected(&command).into_iter();
+        let did = affected.map(|one| (one.component, one.effect.word())).collect();
         let asker = Asker::Command { did, reply };
         if self.wait(Wait::new(goals, asker)) {
             self.step(Event::Command(command));
         }
-    }
-
-    /// What a command is about to do, to which component.
-    fn deeds(&self, command: &Command) -> Vec<(Name, &'static str)> {
-        let (names, action) = match command {
-            Command::Start(names) => (names, "start"),
-            Command::Stop(names) => (names, "stop"),
-            Command::Restart(names) => (names, "restart"),
-            Command::Shutdown | Command::Upgrade(_) => return Vec::new(),
-        };
-        names.iter().map(|name| (name.clone(), action)).collect()
     }
 
     pub(in crate::runtime) fn waited(
@@ -107,7 +97,14 @@ impl Driver {
     pub(in crate::runtime) fn show(&self, reply: Reply<Seen>) {
         let project = Arc::clone(self.parts.core.project());
         let (views, wall) = (self.shown(), self.parts.journal.wall());
-        reply.send(Seen { project, generation: self.generation(), views, wall });
+        reply.send(Seen { project, generation: self.parts.core.generation(), views, wall });
+    }
+
+    /// Why a component is in its state; with the wall clock, as in [`Seen`].
+    pub(in crate::runtime) fn explained(&self, name: &Name, reply: Reply<Option<(Explanation, i128)>>) {
+        let core = &self.parts.core;
+        let explanation = core.find(name.as_str()).and_then(|cid| core.explain(cid));
+        reply.send(explanation.map(|explanation| (explanation, self.parts.journal.wall())));
     }
 
     /// Reads the file, for somebody who wants to know what comes of it.
@@ -122,7 +119,7 @@ impl Driver {
 
     /// The file was read, and what followed from it is done: an edit, or, with `errors`, nothing.
     pub(in crate::runtime) fn reload_ended(&mut self, errors: Option<&Arc<Vec<Diagnostic>>>) {
-        let generation = self.generation();
+        let generation = self.parts.core.generation();
         self.clients.reloaded(|clients| match errors {
             Some(errors) => Reloaded::Rejected(Arc::clone(errors), generation),
             None => Reloaded::Applied(clients.applied.clone().unwrap_or_default(), generation),
@@ -136,14 +133,9 @@ impl Driver {
 
     /// What an edit would do, and the number of the declaration that runs.
     pub(in crate::runtime) fn planned(&self, proposal: Option<Proposal>, reply: Reply<(Plan, u64)>) {
-        let plan =
-            proposal.map(|it| crate::plan::plan_for(self.parts.core.project(), &it.project, &it.chosen));
-        reply.send((plan.unwrap_or_default(), self.generation()));
-    }
-
-    /// The number of the declaration that runs.
-    fn generation(&self) -> u64 {
-        1
+        let core = &self.parts.core;
+        let plan = proposal.map(|it| core.plan(&it.project, &it.chosen));
+        reply.send((plan.unwrap_or_default(), core.generation()));
     }
 
     /// Tells those who wait what has come of it.

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use super::bell::Bell;
 use super::clock;
 use super::inbox::{Inbox, Message};
+use super::logbook::LogBook;
 use crate::config::model::Project;
 use crate::plan::Plan;
 use crate::supervisor::{Command, Record, State, Supervisor, View, What};
@@ -222,6 +223,8 @@ pub(crate) struct Clients {
     applied: Option<Arc<Plan>>,
     /// Who is to be told if orch does not become another program after all.
     upgrading: Option<oneshot::Sender<String>>,
+    /// For those who follow logs.
+    pub(crate) logs: LogBook,
     /// Rung when `events.ndjson` has more lines.
     bell: Bell,
     /// It is to be rung.

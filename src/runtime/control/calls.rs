@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::answer::{Answer, Body, Refused, bytes, json};
 use super::plan::{applied, planned};
 use super::table::Seat;
-use super::{Shared, events};
+use super::{Shared, events, logs, status};
 use crate::api::{
     Call, Did, Done, DownReply, DownRequest, Names, NotDone, PlanRequest, UpgradeRequest, Version, WaitReply,
     WaitRequest, Waited,
@@ -24,6 +24,8 @@ use crate::types::Name;
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) call: Call,
+    /// The name in the path.
+    pub(super) name: Option<String>,
     /// What stands behind the `?`.
     pub(super) query: Option<String>,
     pub(super) body: Vec<u8>,
@@ -48,7 +50,9 @@ pub(super) async fn answer(asked: &Asked, shared: &Shared, seat: &Seat) -> Answe
         }
         Call::Version => Ok(json(StatusCode::OK, &version(shared))),
         Call::Openapi => Ok(json(StatusCode::OK, &crate::api::openapi())),
-        Call::Events => events::answer(asked.query.as_deref(), shared),
+        Call::Events => events::answer(asked.query.as_deref(), shared).await,
+        Call::Why => why(asked.name.as_deref().unwrap_or_default(), shared).await,
+        Call::Logs => logs::answer(asked.query.as_deref(), shared).await,
         Call::Start => command(asked, shared, Command::Start).await,
         Call::Stop => command(asked, shared, Command::Stop).await,
         Call::Restart => command(asked, shared, Command::Restart).await,
@@ -143,7 +147,7 @@ async fn known(texts: &[String], shared: &Shared) -> Result<Vec<Name>, Refused> 
 }
 
 /// There is no component of this name; one of those may be meant.
-fn unknown<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Refused {
+pub(super) fn unknown<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Refused {
     let distance = |name: &&str| strsim::osa_distance(text, name);
     let near = names.map(|name| (distance(&name), name)).min();
     let near = near.filter(|(distance, name)| *distance <= 1 + name.len() / 3);
@@ -175,6 +179,16 @@ async fn wait(asked: &Asked, shared: &Shared) -> Answer {
         met: one.met,
     });
     Ok(json(StatusCode::OK, &WaitReply { met, components: components.collect() }))
+}
+
+async fn why(name: &str, shared: &Shared) -> Answer {
+    let names = known(&[name.to_owned()], shared).await?;
+    let Some(name) = names.into_iter().next() else { return Err(Refused::ending()) };
+    let explained = shared.control.ask(|reply| Message::Why { name: name.clone(), reply });
+    let explained = explained.await.map_err(|_| Refused::ending())?;
+    // It was removed between the two questions.
+    let (explanation, wall) = explained.ok_or_else(|| unknown(name.as_str(), std::iter::empty()))?;
+    Ok(json(StatusCode::OK, &status::why(&explanation, wall)))
 }
 
 async fn plan(asked: &Asked, shared: &Shared) -> Answer {

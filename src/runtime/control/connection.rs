@@ -103,15 +103,16 @@ async fn answered(request: Request<Incoming>, seat: &Seat, shared: &Arc<Shared>)
     let body = whole(body).await?;
     seat.has_asked();
     let path = parts.uri.path();
-    let route = match find(parts.method.as_str(), path) {
-        Found::Route(route, _) => route,
+    let (route, name) = match find(parts.method.as_str(), path) {
+        Found::Route(route, name) => (route, name),
         Found::OtherMethod(method) => return Err(Refused::other_method(path, method)),
         Found::Nothing => {
             let refused = Refused::new(StatusCode::NOT_FOUND, format!("there is no {path}"));
             return Err(refused.help("GET /v1/openapi.json tells what there is"));
         }
     };
-    let asked = Asked { call: route.call, query: parts.uri.query().map(str::to_owned), body };
+    let (name, query) = (name.map(str::to_owned), parts.uri.query().map(str::to_owned));
+    let asked = Asked { call: route.call, name, query, body };
     calls::answer(&asked, shared, seat).await
 }
 

@@ -11,6 +11,7 @@ mod connection;
 mod events;
 mod head;
 mod limits;
+mod logs;
 mod plan;
 mod query;
 mod server;
@@ -31,6 +32,7 @@ pub(crate) use server::{Ending, Server};
 use super::bell::Bell;
 use super::clients::Control;
 use super::driver::Driver;
+use super::logbook::LogBook;
 use super::reload::Reading;
 use crate::client::{Address, SOCKET};
 
@@ -45,6 +47,7 @@ struct Shared {
     state_dir: PathBuf,
     /// Rung when `events.ndjson` has more lines.
     events: Bell,
+    logs: LogBook,
     lookout: status::Lookout,
     phases: Phases,
     followers: Arc<Semaphore>,
@@ -62,6 +65,7 @@ impl Shared {
             file: project.file.clone(),
             state_dir: project.state_dir.clone(),
             events: driver.clients.bell().clone(),
+            logs: driver.clients.logs.clone(),
             lookout: status::Lookout::default(),
             phases,
             followers: Arc::new(Semaphore::new(limits::MOST_FOLLOWERS)),

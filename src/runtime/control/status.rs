@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hyper::body::Bytes;
 use tokio::sync::oneshot;
 
-use crate::api::{ComponentStatus, Exited, Kind, Status};
+use crate::api::{ComponentStatus, Exited, Kind, Status, Why};
 use crate::runtime::clients::{Control, Seen};
+use crate::runtime::clock;
 use crate::runtime::inbox::Message;
-use crate::supervisor::View;
+use crate::supervisor::{Explanation, View, sentences};
 use crate::types::{Exit, Time};
 
 /// Asks the loop on behalf of all who want to know.
@@ -88,6 +89,20 @@ fn component(view: View, wall: i128) -> ComponentStatus {
         restored: restored.map(|source| source.word().to_owned()),
         reason: Some(reason).filter(|reason| !reason.is_empty()),
         sockets: None,
+    }
+}
+
+/// Why a component is in its state, in words.
+pub(super) fn why(explanation: &Explanation, wall: i128) -> Why {
+    Why {
+        component: explanation.name.to_string(),
+        state: explanation.state.word().to_owned(),
+        since: time(explanation.since, wall),
+        reason: explanation.reason.clone(),
+        sentences: sentences(explanation, clock::now()),
+        incarnation: explanation.incarnation,
+        started: explanation.started,
+        last: explanation.last,
     }
 }
 

@@ -6,11 +6,13 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Bytes, Frame};
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep_until};
 
 use super::answer::{Body, Refused};
 use super::limits::CHUNK;
@@ -36,6 +38,10 @@ pub(super) struct Following {
     _permit: OwnedSemaphorePermit,
     /// The end of orch ends the stream, when all is told.
     phases: Phases,
+    /// It is not woken more often than that.
+    rest: Duration,
+    /// When it was woken last.
+    woken: Option<Instant>,
 }
 
 impl Following {
@@ -46,7 +52,13 @@ impl Following {
     pub(super) fn new(shared: &Shared, bell: &Bell) -> Result<Self, Refused> {
         let permit = Arc::clone(&shared.followers).try_acquire_owned();
         let _permit = permit.map_err(|_| Refused::crowded("too many streams are followed"))?;
-        Ok(Self { bell: bell.listen(), _permit, phases: shared.phases.clone() })
+        let (bell, phases) = (bell.listen(), shared.phases.clone());
+        Ok(Self { bell, _permit, phases, rest: Duration::ZERO, woken: None })
+    }
+
+    /// The same, where a look costs something: what comes sooner than `rest` after a look waits for the next one.
+    pub(super) fn resting(self, rest: Duration) -> Self {
+        Self { rest, ..self }
     }
 }
 
@@ -91,10 +103,20 @@ impl Reader {
     /// Waits until there may be more.
     async fn more(&mut self) -> Option<()> {
         let following = self.following.as_mut()?;
-        tokio::select! {
-            rung = following.bell.rung() => rung.then_some(()),
+        let rested = following.woken.map(|woken| woken + following.rest);
+        let rung = async {
+            let rung = following.bell.rung().await;
+            if let Some(rested) = rested.filter(|rested| *rested > Instant::now()) {
+                sleep_until(rested).await;
+            }
+            rung
+        };
+        let more = tokio::select! {
+            rung = rung => rung.then_some(()),
             () = following.phases.ending() => Some(()),
-        }
+        };
+        following.woken = Some(Instant::now());
+        more
     }
 }
 

@@ -142,13 +142,12 @@ fn a_preparation_that_failed_before_a_change_is_made_again() {
 #[test]
 fn other_actions_restart_nothing() {
     let signal = WatchAction::Signal(crate::types::Signal::HUP);
-    for (action, took) in [(signal, "stop api"), (WatchAction::None, "")] {
+    for (action, took) in [(signal, "signal api SIGHUP"), (WatchAction::None, "")] {
         let mut play = Play::with("api*", |project| {
             edit(project, "api", |spec| Arc::make_mut(spec.watch.as_mut().unwrap()).action = action);
         });
         play.took();
         play.change("api");
-        // The trace calls any signal to the group a stop; the state tells them apart.
         assert_eq!((play.took().as_str(), play.state("api")), (took, "ready"));
     }
 }

@@ -1,10 +1,13 @@
 //! One scenario for each rule of the contract's section 3. The simulation (tests/sim) looks for the orders of
 //! events that nobody thought of; these say what is to happen in those that somebody did.
 
+mod affected;
 mod changes;
 mod commands;
 mod edits;
 mod end;
+mod explain;
+mod plans;
 mod play;
 mod reexec;
 mod restarts;

@@ -233,10 +233,11 @@ impl Play {
                 answer(run, RunEvent::Spawned { pid: Some(7) });
                 format!("spawn {}", spec.name)
             }
-            Action::Signal { run, scope: Scope::Group, .. } => format!("stop {}", self.called(run)),
-            Action::Signal { run, scope: Scope::Unit | Scope::Escaped | Scope::Leader, .. } => {
+            Action::Stop { run, scope: Scope::Group, .. } => format!("stop {}", self.called(run)),
+            Action::Stop { run, scope: Scope::Unit | Scope::Escaped | Scope::Leader, .. } => {
                 format!("sweep {}", self.called(run))
             }
+            Action::Signal { run, signal, .. } => format!("signal {} {signal}", self.called(run)),
             Action::Kill { run } => format!("kill {}", self.called(run)),
             Action::CloseOutput { run } => format!("close {}", self.called(run)),
             Action::Seal { run, spec, end } => {

@@ -31,7 +31,7 @@ fn what_has_completed_meets_every_condition() {
 #[test]
 fn a_time_out_never_counts_as_ready() {
     let mut play = Play::of("db?!; api: db");
-    play.says("db", RunEvent::NotYet { error: "refused".to_owned() });
+    play.says("db", RunEvent::NotYet { error: "refused".to_owned(), tries: 1 });
     play.after(9_999);
     assert_eq!((play.took().as_str(), play.state("db")), ("spawn db", "starting"));
     play.after(1);

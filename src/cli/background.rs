@@ -166,7 +166,7 @@ fn tell_last_lines(log: &Log, since: SystemTime) {
                 escape_line(line.bytes, false, &mut text);
                 text.push(b'\n');
             }
-            Step::Busy => {}
+            Step::Busy | Step::Note(_) => {}
             Step::Dry => break,
         }
     }

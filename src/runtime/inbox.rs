@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use tokio::sync::{mpsc, oneshot};
 
 use super::clients::{Commanded, Proposal, Reloaded, Reply, Seen, Subscriber, Unmet, Waited};
+use super::control::Units;
 use crate::config::Loaded;
 use crate::config::model::Command;
 use crate::output::OutputReport;
@@ -67,6 +68,11 @@ pub(crate) enum Message {
     Views {
         /// Where they are told.
         reply: Reply<Seen>,
+    },
+    /// Somebody wants to know what the components take.
+    Usage {
+        /// Where it is told how to look.
+        reply: Reply<Units>,
     },
     /// Somebody waits until something has come of components.
     Wait {

@@ -193,7 +193,11 @@ fn expect_last_word(project: &Project, client: &Client) {
             // What it needs may have been stopped after that.
             Some(_) | None => &["ready", "completed", "waiting"],
         };
-        assert!(wanted.contains(&state.as_str()), "{name} is {state}; the last word was {:?}", last.get(&name));
+        assert!(
+            wanted.contains(&state.as_str()),
+            "{name} is {state}; the last word was {:?}",
+            last.get(&name)
+        );
     }
 }
 

@@ -25,5 +25,6 @@ mod stop;
 mod storm;
 mod units;
 mod up;
+mod usage;
 mod watch;
 mod watch_add;

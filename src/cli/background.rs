@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::exit::Exit;
 use super::progress::{Interrupted, awaited, awaited_of};
+use super::terminal::is_screen;
 use super::up::not_begun;
 use super::{check, complain, tell, words};
 use crate::api::{WaitReply, WaitRequest, Waited};
@@ -37,7 +38,10 @@ pub(super) fn answer(daemon: Daemon, options: &UpOptions, wait: bool) -> Exit {
         tell(&format!("orch: runs in the background, pid {}; `orch down` ends it\n", daemon.pid()));
         return Exit::Done;
     }
-    say_when_interrupted(format!("\norch: {RUNS_ON}\n"));
+    // With a terminal the progress listens to interrupts, and tidies up.
+    if !is_screen(&std::io::stderr()) {
+        say_when_interrupted(format!("\norch: {RUNS_ON}\n"));
+    }
     let state_dir = options.state_dir.clone().unwrap_or_else(|| options.file.with_file_name(".orch"));
     let (client, daemon, begun) = (Client::new(&state_dir), Arc::new(daemon), Instant::now());
     let front = Front { daemon: Arc::clone(&daemon), file: options.file.clone(), state_dir, since };

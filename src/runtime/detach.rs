@@ -238,17 +238,18 @@ pub fn say_when_interrupted(text: String) {
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = handler as *const () as usize;
-        // The second one, which the handler raises, ends the process, so that a shell sees what ended it.
-        action.sa_flags = libc::SA_RESETHAND | libc::SA_NODEFER;
+        action.sa_flags = libc::SA_NODEFER;
         libc::sigaction(libc::SIGINT, &raw const action, std::ptr::null_mut());
     }
 }
 
 extern "C" fn farewell(signal: libc::c_int) {
     let text = FAREWELL.get().map(String::as_bytes).unwrap_or_default();
-    // SAFETY: both calls are allowed in a handler; the text is never changed once it is set.
+    // SAFETY: these calls are allowed in a handler; the text is never changed once it is set.
     unsafe {
         libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len());
+        // Also where others have put handlers before this one: the process ends by the signal, as a shell should see.
+        libc::signal(signal, libc::SIG_DFL);
         libc::raise(signal);
     }
 }

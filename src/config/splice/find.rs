@@ -105,10 +105,11 @@ pub(super) fn list(tree: &Tree, layers: &[Layer]) -> Option<NodeId> {
             Layer::Off => return None,
             Layer::Absent => {}
             Layer::List(list) => return Some(*list),
-            Layer::Map(map) => match lookup(tree, *map, "paths") {
-                Some(found) => return Some(found.value()),
-                None => {}
-            },
+            Layer::Map(map) => {
+                if let Some(found) = lookup(tree, *map, "paths") {
+                    return Some(found.value());
+                }
+            }
         }
     }
     None

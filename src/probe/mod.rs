@@ -11,7 +11,7 @@ mod tests;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
@@ -91,11 +91,30 @@ impl Check {
 /// A probe under way; dropping it ends the probe, and nothing is reported any more.
 #[derive(Debug)]
 #[must_use = "dropping the handle ends the probe"]
-pub struct ProbeHandle(Option<AbortHandle>);
+pub struct ProbeHandle {
+    task: Option<AbortHandle>,
+    tried: Tried,
+}
+
+/// How many tries have failed, and when the last one did; not each is reported.
+type Tried = Arc<Mutex<Option<(u32, Instant)>>>;
+
+impl ProbeHandle {
+    fn of(task: Option<AbortHandle>, tried: Tried) -> Self {
+        Self { task, tried }
+    }
+
+    /// How many tries have failed so far, and how long ago the last one did; `None` before the first.
+    #[must_use]
+    pub fn tried(&self) -> Option<(u32, Duration)> {
+        let tried = *self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        tried.map(|(tries, at)| (tries, at.elapsed()))
+    }
+}
 
 impl Drop for ProbeHandle {
     fn drop(&mut self) {
-        if let Some(task) = &self.0 {
+        if let Some(task) = &self.task {
             task.abort();
         }
     }
@@ -123,13 +142,15 @@ pub fn start(
         Probe::Exec(command) => Check::Exec(command.clone()),
         Probe::File(path) => Check::File(path.clone(), before),
         Probe::Delay(wait) => return delay(id, *wait, sink),
-        Probe::Log(_) | Probe::Notify => return ProbeHandle(None),
+        Probe::Log(_) | Probe::Notify => return ProbeHandle::of(None, Tried::default()),
     };
+    let tried = Tried::default();
+    let noted = Arc::clone(&tried);
     let task = tokio::spawn(async move {
-        until_good(id, &check, interval, &*exec, &sink).await;
+        until_good(id, &check, interval, &*exec, (&sink, &noted)).await;
         sink(ProbeReport::Succeeded { id });
     });
-    ProbeHandle(Some(task.abort_handle()))
+    ProbeHandle::of(Some(task.abort_handle()), tried)
 }
 
 fn delay(id: UnitId, wait: Duration, sink: ProbeSink) -> ProbeHandle {
@@ -137,14 +158,21 @@ fn delay(id: UnitId, wait: Duration, sink: ProbeSink) -> ProbeHandle {
         sleep(wait).await;
         sink(ProbeReport::Succeeded { id });
     });
-    ProbeHandle(Some(task.abort_handle()))
+    ProbeHandle::of(Some(task.abort_handle()), Tried::default())
 }
 
-async fn until_good(id: UnitId, check: &Check, interval: Duration, exec: &dyn ExecRunner, sink: &ProbeSink) {
+async fn until_good(
+    id: UnitId,
+    check: &Check,
+    interval: Duration,
+    exec: &dyn ExecRunner,
+    (sink, tried): (&ProbeSink, &Tried),
+) {
     let mut tries = 0_u32;
     let mut told: Option<(String, Instant)> = None;
     while let Err(error) = check_once(check, TRY, exec).await {
         tries = tries.saturating_add(1);
+        *tried.lock().unwrap_or_else(PoisonError::into_inner) = Some((tries, Instant::now()));
         if told.as_ref().is_none_or(|(last, at)| *last != error || at.elapsed() >= REPEAT) {
             told = Some((error.clone(), Instant::now()));
             sink(ProbeReport::Tried { id, error, tries });

@@ -164,6 +164,18 @@ const DEEPEST: usize = 32;
 /// So many are explained at the most: what waits for thousands is told of some.
 const MOST: usize = 256;
 
+impl Probing {
+    /// There were more tries than the core was told of, which met the same; so many in all, the last one then.
+    pub fn tried(&mut self, tries: u32, at: Time) {
+        let more = tries.saturating_sub(self.tries);
+        if let Some((_, last)) = &mut self.met
+            && more > 0
+        {
+            (self.row, self.tries, *last) = (self.row.saturating_add(more), tries, at.max(*last));
+        }
+    }
+}
+
 impl Supervisor {
     /// Why a component is in its state; `None` when it is no more.
     #[must_use]

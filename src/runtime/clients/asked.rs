@@ -7,9 +7,10 @@ use super::wait::{Asker, Goal, Kind, Wait};
 use super::{Commanded, Proposal, Reloaded, Reply, Seen, Subscriber, Unmet, Waited};
 use crate::config::model::Project;
 use crate::plan::Plan;
+use crate::runtime::clock;
 use crate::runtime::driver::Driver;
-use crate::supervisor::{Command, Event, Explanation, State, View};
-use crate::types::{Diagnostic, Name};
+use crate::supervisor::{Command, Course, Event, Explanation, State, View};
+use crate::types::{Diagnostic, Name, RunId};
 
 impl Driver {
     pub(in crate::runtime) fn commanded(&mut self, command: Command, reply: Reply<Result<Commanded, Unmet>>) {
@@ -111,8 +112,25 @@ impl Driver {
     /// Why a component is in its state; with the wall clock, as in [`Seen`].
     pub(in crate::runtime) fn explained(&self, name: &Name, reply: Reply<Option<(Explanation, i128)>>) {
         let core = &self.parts.core;
-        let explanation = core.find(name.as_str()).and_then(|cid| core.explain(cid));
+        let mut explanation = core.find(name.as_str()).and_then(|cid| core.explain(cid));
+        if let Some(explanation) = &mut explanation {
+            self.count_tries(explanation);
+        }
         reply.send(explanation.map(|explanation| (explanation, self.parts.journal.wall())));
+    }
+
+    /// Probes are tried more often than the core is told of it.
+    fn count_tries(&self, explanation: &mut Explanation) {
+        for awaited in &mut explanation.awaited {
+            self.count_tries(&mut awaited.of);
+        }
+        let Course::Starting(Some(probing)) = &mut explanation.course else { return };
+        let component = self.parts.core.find(explanation.name.as_str());
+        let run = component.map(|component| RunId { component, incarnation: explanation.incarnation });
+        let probe = run.and_then(|run| self.lives.get(&run)?.probe.as_ref()?.tried());
+        if let Some((tries, ago)) = probe {
+            probing.tried(tries, clock::now() - ago);
+        }
     }
 
     /// Reads the file, for somebody who wants to know what comes of it.

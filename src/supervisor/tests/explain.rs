@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::play::{Play, edit, ms};
 use crate::config::model::{HostPort, Probe};
-use crate::supervisor::{RunEvent, sentences};
+use crate::supervisor::{Course, RunEvent, sentences};
+use crate::types::Time;
 
 fn why(play: &Play, of: &str) -> Vec<String> {
     let explanation = play.core.find(of).and_then(|cid| play.core.explain(cid)).unwrap();
@@ -156,6 +157,36 @@ fn the_records_that_the_chain_begins_at() {
     play.says("api", RunEvent::Status { text: "12 jobs".to_owned() });
     assert_eq!(why(&play, "api"), ["ready: its probe succeeded after 0 ms", "it says of itself: 12 jobs"]);
     play.after(ms(1).as_millis().try_into().unwrap());
+}
+
+/// The tries that nobody has told the core of.
+#[test]
+fn later_tries_are_counted() {
+    let mut play = asked("db?");
+    refused(&mut play, 3, "connection refused");
+    let explain = |play: &Play| play.core.find("db").and_then(|cid| play.core.explain(cid)).unwrap();
+    play.after(500);
+    let mut explanation = explain(&play);
+    let Course::Starting(Some(probing)) = &mut explanation.course else { panic!("{explanation:?}") };
+    probing.tried(7, Time(0) + ms(420));
+    assert_eq!(
+        sentences(&explanation, play.now),
+        [
+            "starting: probe tcp 127.0.0.1:5432 refused 7 times, last 80 ms ago; it has failed if not ready in 9.5 s"
+        ]
+    );
+}
+
+/// The core is told of all that each probe meets, and of what the others wait for, in a row of any length.
+#[test]
+fn a_long_row_of_waits_overflows_no_stack() {
+    let mut text = "c0?".to_owned();
+    for at in 1..5_000 {
+        text.push_str(&format!("; c{at}: c{}", at - 1));
+    }
+    let told = why(&Play::unchecked(&text), "c4999");
+    assert!((10..=100).contains(&told.len()), "{}", told.len());
+    assert!(told.last().unwrap().ends_with("to be ready (waiting)"), "{told:?}");
 }
 
 /// A hundred that all need each other would be told of for ever, were each not told of once.

@@ -8,7 +8,7 @@ use super::command::{
 };
 use super::logs::LogEntry;
 use super::plan::PlanReport;
-use super::status::{Status, Version};
+use super::status::{Status, Usage, Version};
 use super::why::Why;
 
 /// What is asked for.
@@ -18,6 +18,8 @@ pub enum Call {
     Status,
     /// Which orch it is.
     Version,
+    /// What the components take.
+    Usage,
     /// The description of all this.
     Openapi,
     /// What happened, and what happens.
@@ -209,6 +211,11 @@ pub const ROUTES: &[Route] = &[
     Route {
         summary: "Which orch runs here",
         ..route(Call::Version, Method::Get, "/v1/version", Answer::One(200, of::<Version>))
+    },
+    Route {
+        summary: "What the components take that have processes",
+        description: "Looked up when it is asked; who asks within 100 ms gets the same answer.",
+        ..route(Call::Usage, Method::Get, "/v1/usage", Answer::One(200, of::<Usage>))
     },
     Route {
         summary: "This description",

@@ -8,6 +8,7 @@ use super::command::{self, NamesArgs};
 use super::complete;
 use super::down::{self, DownArgs};
 use super::events::{self, EventsArgs};
+use super::logs::{self, LogsArgs};
 use super::man::ManArgs;
 use super::name;
 use super::plan::{self, PlanArgs, ReloadArgs};
@@ -16,6 +17,7 @@ use super::schema::SchemaArgs;
 use super::target::TargetArgs;
 use super::timeline::{self, TimelineArgs};
 use super::wait::{self, WaitArgs};
+use super::watch::WatchArgs;
 use super::why::{self, WhyArgs};
 use crate::plan::GraphFormat;
 use crate::types::Name;
@@ -44,6 +46,7 @@ Examples:
   orch up                         the nearest devmode.yaml, all of it
   orch up --only api              api and what it depends on
   orch up --profile full          also what has this profile
+  orch up --wait                  in the background; returns when all is ready
   orch up --no-watch              saved files restart nothing, for a test in CI
 
 It ends by itself when everything is completed, failed or blocked and nothing is watched:
@@ -117,7 +120,7 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Run a project in the foreground, until it ends or you press Ctrl-C
+    /// Run a project until it ends or you press Ctrl-C; or, with --detach, in the background
     ///
     /// Shows each component's output after its name. A saved file restarts the components that watch it; an
     /// edit of the YAML file takes effect when you save it. The first Ctrl-C stops everything in order, the
@@ -139,9 +142,14 @@ pub(super) enum Command {
     /// Restart components; returns when they are ready again
     #[command(after_long_help = command::AFTER_RESTART)]
     Restart(NamesArgs),
+    /// Show what components have written, and with -f what they write; also when nothing runs
+    #[command(after_long_help = logs::AFTER)]
+    Logs(LogsArgs),
     /// Wait until components are ready or completed, or in another state
     #[command(after_long_help = wait::AFTER)]
     Wait(WaitArgs),
+    /// Change what components watch
+    Watch(WatchArgs),
     /// Show what an edit of the YAML file would do, and why, without doing it
     #[command(after_long_help = plan::AFTER_PLAN)]
     Plan(PlanArgs),
@@ -202,6 +210,14 @@ pub(super) struct UpArgs {
     /// Run also the components of this profile; may be given several times
     #[arg(long, value_name = "PROFILE", value_delimiter = ',', add = complete::profiles())]
     pub(super) profile: Vec<String>,
+    /// Run it in the background, and return once it is begun; `orch down` ends it
+    ///
+    /// orch's own messages go to orch.log in the state directory. A SIGHUP has the file read again.
+    #[arg(long)]
+    pub(super) detach: bool,
+    /// The same, and return when all is ready or completed; with 1 as soon as one has failed or is blocked
+    #[arg(long)]
+    pub(super) wait: bool,
     /// Watch no files: nothing is restarted by a save, and edits of the YAML file wait for the next start
     #[arg(long)]
     pub(super) no_watch: bool,

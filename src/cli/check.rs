@@ -34,12 +34,16 @@ pub(super) fn validate(args: &ValidateArgs) -> Exit {
 
 /// Loads a file as `orch up` would, with this state directory.
 pub(super) fn read(file: &Path, state_dir: Option<PathBuf>) -> Loaded {
-    let options = LoadOptions {
+    load(file, &load_options(state_dir))
+}
+
+/// What such a load is told, beside the file.
+pub(super) fn load_options(state_dir: Option<PathBuf>) -> LoadOptions {
+    LoadOptions {
         state_dir,
         environment: std::env::vars_os().collect(),
         threads: Some(threads(&Arc::new(Registry::builtin()))),
-    };
-    load(file, &options)
+    }
 }
 
 fn human(file: &Path, loaded: &Loaded) -> String {

@@ -2,6 +2,7 @@
 //! stdout, orch's own messages to stderr.
 
 mod args;
+mod background;
 mod check;
 mod command;
 mod complete;
@@ -11,12 +12,14 @@ mod exit;
 mod graph;
 mod init;
 mod interrupts;
+mod logs;
 mod man;
 mod paint;
 mod plan;
 mod progress;
 mod ps;
 mod recorded;
+mod replace;
 mod schema;
 mod state;
 mod table;
@@ -26,6 +29,7 @@ mod timeline;
 mod up;
 mod upgrade;
 mod wait;
+mod watch;
 mod why;
 mod words;
 
@@ -63,7 +67,9 @@ pub fn main() -> ExitCode {
         Command::Start(args) => command::command(Verb::Start, &args),
         Command::Stop(args) => command::command(Verb::Stop, &args),
         Command::Restart(args) => command::command(Verb::Restart, &args),
+        Command::Logs(args) => logs::logs(&args),
         Command::Wait(args) => wait::wait(&args),
+        Command::Watch(args) => watch::watch(&args),
         Command::Plan(args) => plan::plan(&args),
         Command::Reload(args) => plan::reload(&args),
         Command::Down(args) => down::down(&args),

@@ -1,7 +1,7 @@
 //! What was recorded of a project, for the commands that tell of it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
@@ -34,7 +34,8 @@ impl Record {
     /// Calls `tell` with the words for stories: of today the time is enough, else the day stands before it.
     pub(super) fn with_words<T>(&self, tell: impl FnOnce(&Words<'_>) -> T) -> T {
         let clock = |time: &str| self.clock(time, false);
-        tell(&Words { clock: &clock, folder: &self.folder })
+        let safe = |text: &str| harmless(text).into_owned();
+        tell(&Words { clock: &clock, safe: &safe, folder: &self.folder })
     }
 
     /// A time of the record, here: `14:02:11.318`, or with its day `Nov 26 14:02:11.318`. What is no time is
@@ -63,6 +64,6 @@ impl Record {
     }
 }
 
-fn shown(path: &PathBuf) -> String {
+fn shown(path: &Path) -> String {
     harmless(&path.display().to_string()).into_owned()
 }

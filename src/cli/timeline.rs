@@ -10,7 +10,6 @@ use super::recorded::Record;
 use super::target::TargetArgs;
 use super::{colors, print};
 use crate::api::Version;
-use crate::config::render::harmless;
 use crate::history::events::{Backward, Cursor, Event, Read};
 use crate::story::timeline::{Look, Recorder, Timeline};
 use crate::types::recorded::Kind;
@@ -54,9 +53,7 @@ fn text(timeline: &Timeline, words: &crate::story::Words<'_>) -> String {
     let width = rustix::termios::tcgetwinsize(&stdout).map_or(0, |size| usize::from(size.ws_col));
     let width = if stdout.is_terminal() && width > 0 { width } else { WIDTH };
     let look = Look { width, unicode: is_unicode(), color: colors(&stdout) };
-    let text = timeline.text(look, words);
-    // What is recorded may hold anything; colours are orch's own.
-    if look.color { text } else { text.split('\n').map(harmless).collect::<Vec<_>>().join("\n") }
+    timeline.text(look, words)
 }
 
 /// Reads what was recorded since the project came up last.

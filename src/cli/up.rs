@@ -2,8 +2,9 @@
 
 use super::args::UpArgs;
 use super::exit::Exit;
-use super::{complain, file, no_color, state_dir, tell};
-use crate::runtime::{UpError, UpOptions, takes_over, up as run};
+use super::{background, complain, file, no_color, state_dir, tell};
+use crate::config::render::harmless;
+use crate::runtime::{Half, Left, UpError, UpOptions, detach, takes_over, up as run, up_in_background};
 
 pub(super) fn up(args: &UpArgs) -> Exit {
     // A new image goes on with what the old one had, whatever became of the file.
@@ -27,22 +28,41 @@ pub(super) fn up(args: &UpArgs) -> Exit {
         reexec: true,
         upgrade: true,
     };
-    match run(&options) {
+    // A new image is in the background already.
+    if takes_over() || !(args.detach || args.wait) {
+        return ended(run(&options));
+    }
+    match detach() {
+        Ok(Half::Back(back)) => ended(up_in_background(&options, back)),
+        Ok(Half::Front(daemon)) => background::answer(daemon, &options, args.wait),
+        Err(error) => complain(&format!("can't go into the background: {error}")),
+    }
+}
+
+fn ended(result: Result<Left, UpError>) -> Exit {
+    match result {
         Ok(left) if left.code == 0 => Exit::Done,
         Ok(_) => Exit::Failed,
-        Err(UpError::Invalid(report)) => {
-            tell(&report);
+        Err(error) => not_begun(&error),
+    }
+}
+
+/// Says why nothing runs.
+pub(super) fn not_begun(error: &UpError) -> Exit {
+    match error {
+        UpError::Invalid(report) => {
+            tell(report);
             complain("nothing was started");
             Exit::Usage
         }
-        Err(UpError::Taken(message)) => {
-            complain(&message);
+        UpError::Taken(message) => {
+            complain(&harmless(message));
             Exit::Taken
         }
-        Err(UpError::Unknown(name)) => {
+        UpError::Unknown(name) => {
             complain(&format!("--only names `{name}`, which is no component of the file"));
             Exit::Usage
         }
-        Err(UpError::Failed(message)) => complain(&message),
+        UpError::Failed(message) => complain(&harmless(message)),
     }
 }

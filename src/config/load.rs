@@ -74,7 +74,27 @@ pub fn load(file: &Path, options: &LoadOptions) -> Loaded {
 pub fn load_in_place_of(given: &Path, file: &Path, options: &LoadOptions) -> Loaded {
     let mut report = Report::default();
     let mut sources = Sources::default();
-    let Some(tree) = read(given, &mut sources, &mut report) else {
+    let tree = read(given, &mut sources, &mut report);
+    of_tree(file, tree, sources, report, options)
+}
+
+/// The same, for a text that stands in the file's place.
+#[must_use]
+pub(crate) fn load_text(file: &Path, text: String, options: &LoadOptions) -> Loaded {
+    let mut report = Report::default();
+    let mut sources = Sources::default();
+    let tree = parse(Source::new(file, text), &mut sources, &mut report);
+    of_tree(file, tree, sources, report, options)
+}
+
+fn of_tree(
+    file: &Path,
+    tree: Option<Tree>,
+    sources: Sources,
+    report: Report,
+    options: &LoadOptions,
+) -> Loaded {
+    let Some(tree) = tree else {
         let diagnostics = report.finish();
         return Loaded { project: None, diagnostics, sources, env_files: Vec::new() };
     };
@@ -92,12 +112,7 @@ pub fn load_in_place_of(given: &Path, file: &Path, options: &LoadOptions) -> Loa
 
 fn read(file: &Path, sources: &mut Sources, report: &mut Report) -> Option<Tree> {
     match Source::read(file) {
-        Ok(source) => {
-            let source = Arc::new(source);
-            sources.add(&source);
-            report.make_room(source.text().len());
-            tree::build(&source, report)
-        }
+        Ok(source) => parse(source, sources, report),
         Err(Refused { why, place }) => {
             let message = format!("can't read {}: {why}", file.display());
             let mistake = Mistake::new(code::UNREADABLE, message);
@@ -111,6 +126,13 @@ fn read(file: &Path, sources: &mut Sources, report: &mut Report) -> Option<Tree>
             None
         }
     }
+}
+
+fn parse(source: Source, sources: &mut Sources, report: &mut Report) -> Option<Tree> {
+    let source = Arc::new(source);
+    sources.add(&source);
+    report.make_room(source.text().len());
+    tree::build(&source, report)
 }
 
 fn ground(file: &Path, options: &LoadOptions) -> Ground {

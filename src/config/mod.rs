@@ -7,6 +7,7 @@
 
 mod code;
 mod decode;
+mod edit;
 mod env_file;
 mod expand;
 mod keys;
@@ -18,6 +19,7 @@ mod report;
 mod schema;
 mod short;
 mod source;
+mod splice;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -27,7 +29,9 @@ mod unit;
 mod words;
 
 pub use code::{ALL as CODES, Code};
+pub use edit::{Edited, NotEdited, watch_more};
 pub use load::{CheckWith, LoadOptions, Loaded, Threads, find, load, load_in_place_of};
+pub use lower::absolute;
 pub use schema::schema;
 pub use source::{Source, Sources};
 pub(crate) use unit::duration;

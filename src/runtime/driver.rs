@@ -231,6 +231,7 @@ impl Driver {
             Message::Plan { proposal, reply } => self.planned(proposal, reply),
             Message::Shutdown { force } => self.shut_down(force),
             Message::Views { reply } => self.show(reply),
+            Message::Usage { reply } => reply.send(self.surveyed()),
             Message::Subscribe { after, subscriber } => self.subscribed(after, subscriber),
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::clients::{Commanded, Proposal, Reloaded, Reply, Seen, Subscriber, Unmet, Waited};
+use super::control::Units;
 use crate::config::Loaded;
 use crate::config::model::{Command, Project};
 use crate::output::OutputReport;
@@ -68,6 +69,11 @@ pub(crate) enum Message {
     Views {
         /// Where they are told.
         reply: Reply<Seen>,
+    },
+    /// Somebody wants to know what the components take.
+    Usage {
+        /// Where it is told how to look.
+        reply: Reply<Units>,
     },
     /// Somebody waits until something has come of components.
     Wait {

@@ -11,6 +11,7 @@ mod bell;
 mod clients;
 mod clock;
 mod control;
+mod detach;
 mod driver;
 mod exec;
 mod handover;
@@ -33,5 +34,8 @@ mod upgrade;
 
 pub use clients::{Control, Unmet};
 pub use clock::wall;
-pub use up::{Assembled, Left, UpError, UpOptions, assemble, check, takes_over, threads, up};
+pub use detach::{Background, Daemon, End, Half, LOG, detach, say_when_interrupted};
+pub use up::{
+    Assembled, Left, UpError, UpOptions, assemble, check, takes_over, threads, up, up_in_background,
+};
 pub use upgrade::{QUESTION, answer};

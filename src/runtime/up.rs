@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::announce::Announcer;
 use super::clients::{Clients, Control};
 use super::control::{self, Ending, Server};
+use super::detach::Background;
 use super::driver::{Driver, Parts};
 use super::handover::{Descriptors, Handover};
 use super::home::{Home, HomeError};
@@ -76,6 +77,8 @@ pub struct Assembled {
     messages: Messages,
     /// This is a new image.
     before: Option<Before>,
+    /// What the file is warned of, rendered.
+    warnings: String,
 }
 
 /// What a new image has to know of signals.
@@ -118,6 +121,25 @@ pub fn up(options: &UpOptions) -> Result<Left, UpError> {
     assemble(options, Arc::new(Registry::builtin()))?.run()
 }
 
+/// Runs a project until it ends, as `orch up --detach` does: who waits in the front is told how it began.
+///
+/// # Errors
+/// As of [`up`].
+pub fn up_in_background(options: &UpOptions, mut background: Background) -> Result<Left, UpError> {
+    match begin(options, Arc::new(Registry::builtin()), Some(&mut background)) {
+        Ok(assembled) => {
+            // Nothing was started yet, and nobody would know that it is there.
+            let gone = |error| UpError::Failed(format!("whoever started it has gone: {error}"));
+            background.begun(&assembled.warnings).map_err(gone)?;
+            assembled.run()
+        }
+        Err(error) => {
+            background.failed(&error);
+            Err(error)
+        }
+    }
+}
+
 /// Reads the file as [`assemble`] does, and starts nothing. Gives the warnings, rendered.
 ///
 /// # Errors
@@ -148,7 +170,7 @@ pub fn assemble(options: &UpOptions, registry: Arc<Registry>) -> Result<Assemble
         |of: &UpOptions| of.upgrade || (&of.file, &of.state_dir) == (&options.file, &options.state_dir);
     match Handover::take(is_its).map_err(|error| failed(error.to_string()))? {
         Some((handover, fds)) => take_over(handover, fds, &registry).map_err(failed),
-        None => begin(options, registry),
+        None => begin(options, registry, None),
     }
 }
 
@@ -182,14 +204,20 @@ fn take_over(
     let before = Some(Before { had_terminal: handover.had_terminal, notes: fds.signals.pop() });
     let driver = reexec::put_together(handover, fds, rest)?;
     drop(inbox.send(Message::Core(Event::Reexeced)));
-    Ok(Assembled { driver, messages, before })
+    Ok(Assembled { driver, messages, before, warnings: String::new() })
 }
 
-fn begin(options: &UpOptions, registry: Arc<Registry>) -> Result<Assembled, UpError> {
-    let color = options.foreground && !options.no_color && std::io::stderr().is_terminal();
+fn begin(
+    options: &UpOptions,
+    registry: Arc<Registry>,
+    background: Option<&mut Background>,
+) -> Result<Assembled, UpError> {
+    let at_first = options.foreground && !options.no_color && std::io::stderr().is_terminal();
+    // The background is still heard on a terminal, and will soon write to a file.
+    let color = at_first && background.is_none();
     let reloader = Reloader::new(options, load_options(options, &registry), color);
     let loaded = reloader.read();
-    let report = render::human(&loaded.diagnostics, &loaded.sources, color);
+    let report = render::human(&loaded.diagnostics, &loaded.sources, at_first);
     let Loaded { project: Some(project), .. } = loaded else { return Err(UpError::Invalid(report)) };
     let warned = loaded.diagnostics.iter().any(|one| one.severity == Severity::Warning);
     let project = Arc::new(project);
@@ -199,6 +227,11 @@ fn begin(options: &UpOptions, registry: Arc<Registry>) -> Result<Assembled, UpEr
         HomeError::Taken { .. } => UpError::Taken(error.to_string()),
         HomeError::Io { .. } => UpError::Failed(error.to_string()),
     })?;
+    if let Some(background) = background {
+        background
+            .settle(home.dir())
+            .map_err(|error| failed("write orch's own log in", home.dir(), &error))?;
+    }
     let (inbox, messages) = mpsc::unbounded_channel();
     let keeper = keeper(&home, options, &inbox).map_err(UpError::Failed)?;
     home.note(&keeper).map_err(|error| failed("write the lock in", home.dir(), &error))?;
@@ -246,7 +279,7 @@ fn begin(options: &UpOptions, registry: Arc<Registry>) -> Result<Assembled, UpEr
     let mut driver = Driver::new(parts);
     driver.watch_project();
     drop(inbox.send(Message::Core(Event::Up)));
-    Ok(Assembled { driver, messages, before: None })
+    Ok(Assembled { driver, messages, before: None, warnings: if warned { report } else { String::new() } })
 }
 
 /// What a load is told, beside the file.

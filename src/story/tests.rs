@@ -6,7 +6,7 @@ const MS: u64 = 1_000_000;
 fn words<T>(tell: impl FnOnce(&Words<'_>) -> T) -> T {
     // The time of day is enough to see that it is asked for.
     let clock = |time: &str| time.get(11..23).unwrap_or(time).to_owned();
-    tell(&Words { clock: &clock, folder: "/p" })
+    tell(&Words { clock: &clock, safe: &|text| text.replace('\u{1b}', "?"), folder: "/p" })
 }
 
 /// Events written as `seq ms cause component/incarnation event {details}`, a line each.

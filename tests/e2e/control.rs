@@ -53,6 +53,12 @@ impl<'p> Judge<'p> {
         let head = reply.head.to_lowercase();
         if response["application/x-ndjson"].is_object() {
             assert!(head.contains("content-type: application/x-ndjson"), "{head}");
+            let schema = &response["application/x-ndjson"]["schema"];
+            if schema["$ref"].is_string() {
+                for line in reply.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                    self.fits(schema, serde_json::from_slice(line).unwrap());
+                }
+            }
             return Value::Null;
         }
         assert!(head.contains("content-type: application/json"), "{head}");
@@ -116,7 +122,9 @@ fn every_route_answers_as_it_is_described() {
     let events = ask(&project, "GET", "/v1/events", "");
     judge.judge("GET", "/v1/events", &events);
     assert_eq!(String::from_utf8(events.body).unwrap(), project.read(".orch/events.ndjson"));
-    judge.judge("GET", "/v1/logs", &ask(&project, "GET", "/v1/logs", ""));
+    let logs = ask(&project, "GET", "/v1/logs?name=tick&exact=true", "");
+    judge.judge("GET", "/v1/logs", &logs);
+    assert!(logs.body.starts_with(b"{\"component\":\"tick\",\"time\":\"2"), "{logs:?}");
     refusals(&mut judge);
 
     let down = judge.ask("POST", "/v1/down", "{}", 202);

@@ -108,21 +108,14 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ),
     (
         "jiff",
-        &[
-            "src/output/",
-            "src/history/",
-            "src/runtime/",
-            "src/state/",
-            "src/cli/logs/",
-            "src/cli/recorded.rs",
-        ],
+        &["src/output/", "src/history/", "src/runtime/", "src/state/", "src/cli/logs", "src/cli/recorded.rs"],
     ),
     ("sha2", &["src/runtime/registry.rs", "src/state/", "src/watch/"]),
     ("unicode_width", &["src/cli/paint.rs"]),
     // Processes are started and signalled by the keeper alone, which knows every descendant.
     ("std::process::Command", &[]),
     ("tokio::process", &[]),
-    ("libc::fork", &["src/runner/keeper/launch.rs"]),
+    ("libc::fork", &["src/runner/keeper/launch.rs", "src/runtime/detach.rs"]),
     ("libc::execve", &["src/runner/keeper/spawn.rs", "src/runtime/exec.rs"]),
     ("libc::kill", &["src/runner/keeper/"]),
     ("rustix::process::kill_process", &["src/runner/keeper/"]),
@@ -134,8 +127,9 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
 ];
 
 /// The places where `unsafe` stands: the spawn that shares memory, what must be said to the kernel for it, the
-/// signal mask, and the exec of a new image with what it inherits.
-pub(crate) const UNSAFE: &[&str] = &["src/runner/keeper/", "src/runtime/exec.rs", "src/runtime/signals.rs"];
+/// signal mask, the exec of a new image with what it inherits, and the fork into the background.
+pub(crate) const UNSAFE: &[&str] =
+    &["src/runner/keeper/", "src/runtime/detach.rs", "src/runtime/exec.rs", "src/runtime/signals.rs"];
 
 /// The form of what one image of orch hands over to the next, and the digest of its shape: see `shape`.
 pub(crate) const SHAPE: (u32, u64) = (3, 0xd2c547464821628b);

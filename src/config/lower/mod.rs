@@ -15,8 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use env::EnvReader;
-pub(crate) use paths::absolute;
+pub use paths::absolute;
 pub(crate) use probe::{HEALTH_CHECKS, READY_PROBES};
+pub(crate) use sections::glob_mistake;
 
 use super::code;
 use super::decode::{At, Decoder, Section, Step, Value, Variables};

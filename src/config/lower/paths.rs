@@ -3,7 +3,8 @@
 use std::path::{Component, Path, PathBuf};
 
 /// `path` seen from `base`, without `.` and, where that is sure, without `..`.
-pub(crate) fn absolute(base: &Path, path: &Path) -> PathBuf {
+#[must_use]
+pub fn absolute(base: &Path, path: &Path) -> PathBuf {
     let mut result = PathBuf::new();
     for part in base.join(path).components() {
         match part {

@@ -136,7 +136,7 @@ fn check_globs(decoder: &mut Decoder<'_>, key: &'static str, list: Option<&At<Li
 }
 
 /// What is wrong with a glob; most paths are none, and cost nothing.
-fn glob_mistake(text: &str) -> Option<String> {
+pub(crate) fn glob_mistake(text: &str) -> Option<String> {
     if !text.contains(['*', '?', '[', '{', '}', ']', '\\']) {
         return None;
     }

@@ -100,6 +100,11 @@ impl Tree {
         }
     }
 
+    /// Whether it is written as an alias.
+    pub(crate) fn is_alias(&self, node: NodeId) -> bool {
+        self.node(node).kind() == Kind::Alias
+    }
+
     /// Where the text of a scalar begins in the source, if it stands there byte for byte.
     pub(crate) fn verbatim(&self, node: NodeId) -> Option<usize> {
         let node = self.node(node);

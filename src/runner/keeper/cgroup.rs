@@ -2,7 +2,7 @@
 //! leave it by forking, whatever else it takes off. The kernel then kills a unit in one stroke.
 //!
 //! `<orch's own cgroup>/orch-<instance>/<unit>`, in the version 2 hierarchy, without any controller: it
-//! limits nothing and measures nothing. Nothing here is relied on: each failure means that the other marks decide.
+//! limits nothing. Nothing here is relied on: each failure means that the other marks decide.
 
 use std::fs;
 use std::io;
@@ -107,6 +107,14 @@ impl Tree {
     /// The living processes of all units.
     pub(super) fn all_members(&self) -> Vec<u32> {
         members(&self.folder)
+    }
+
+    /// Processor time of all that have been in a unit's cgroup, in milliseconds. The kernel counts it also where
+    /// there is no controller.
+    pub(super) fn processor_time(&self, unit: UnitId) -> Option<u64> {
+        let text = fs::read_to_string(self.of(unit).join("cpu.stat")).ok()?;
+        let used = text.lines().find_map(|line| line.strip_prefix("usage_usec "))?;
+        used.parse::<u64>().ok().map(|microseconds| microseconds / 1000)
     }
 
     /// SIGKILL to all of a unit at once; what is being forked meanwhile does not slip through.

@@ -21,6 +21,7 @@ use super::ledger::{Ledger, Phase, Standing};
 use super::protocol::{Launch, Leftover, Request};
 use super::reader::{self, Reading};
 use super::spawn::reason;
+use super::survey::Survey;
 use super::tag::{self, Mark};
 use super::{launch, socket};
 
@@ -161,6 +162,12 @@ impl Keeper {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// A way to see what its units take.
+    #[must_use]
+    pub fn survey(&self) -> Survey {
+        Survey { mark: self.mark.clone(), keeper: self.pid, ledger: Arc::clone(&self.ledger) }
     }
 
     /// Lets the keeper go on if somebody has stopped it (SIGSTOP): what it was asked for is done then.

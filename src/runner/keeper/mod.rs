@@ -20,7 +20,7 @@
 //!
 //! # Layout
 //!
-//! orch's side: `client`, `ledger`, `reader`, `hunt`. The keeper's: `launch`, `server`, `spawn` over `clone`, `reach`,
+//! orch's side: `client`, `ledger`, `reader`, `hunt`, `survey`. The keeper's: `launch`, `server`, `spawn` over `clone`, `reach`,
 //! `drain`, with its knowledge in `units`, `census` and `cgroup`. Between them: `protocol`, over `wire` and `socket`.
 
 mod census;
@@ -39,6 +39,7 @@ mod reader;
 mod server;
 mod socket;
 mod spawn;
+mod survey;
 mod tag;
 mod units;
 mod wire;
@@ -48,3 +49,4 @@ pub use client::{Handover, Keeper, ProcessSpec, ShutDown};
 pub use hunt::sweep;
 pub use ledger::Standing;
 pub use protocol::Leftover;
+pub use survey::{Survey, Used};

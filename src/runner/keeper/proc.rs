@@ -24,13 +24,46 @@ pub(super) struct Stat {
     pub(super) dead: bool,
 }
 
+/// What a process takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cost {
+    /// Processor time of its own and of those of its children that have ended and been waited for, in milliseconds.
+    pub(super) cpu_ms: u64,
+    /// Resident memory, in bytes.
+    pub(super) memory: u64,
+}
+
 /// Reads one process; `None` when it is gone.
 pub(super) fn stat(pid: u32) -> Option<Stat> {
+    let mut buffer = [0_u8; 1024];
+    parse_stat(pid, read_stat(pid, &mut buffer)?)
+}
+
+/// The same, with what it takes.
+pub(super) fn cost(pid: u32) -> Option<(Stat, Cost)> {
+    let mut buffer = [0_u8; 1024];
+    let text = read_stat(pid, &mut buffer)?;
+    Some((parse_stat(pid, text)?, parse_cost(text)?))
+}
+
+fn read_stat(pid: u32, buffer: &mut [u8]) -> Option<&[u8]> {
     let path = format!("/proc/{pid}/stat");
     let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let mut buffer = [0_u8; 1024];
-    let length = rustix::io::read(&file, &mut buffer).ok()?;
-    parse_stat(pid, &buffer[..length])
+    let length = rustix::io::read(&file, &mut *buffer).ok()?;
+    Some(&buffer[..length])
+}
+
+fn parse_cost(text: &[u8]) -> Option<Cost> {
+    let fields = text.get(text.iter().rposition(|byte| *byte == b')')? + 2..)?;
+    let mut fields = std::str::from_utf8(fields).ok()?.split_ascii_whitespace();
+    // The 14th to the 17th of all; a child's may shrink below nothing on some kernels.
+    let ticks: [&str; 4] = [fields.nth(11)?, fields.next()?, fields.next()?, fields.next()?];
+    let ticks = ticks.iter().map(|ticks| ticks.parse::<u64>().unwrap_or(0)).sum::<u64>();
+    let pages: u64 = fields.nth(6)?.parse().unwrap_or(0);
+    // SAFETY: sysconf takes a number.
+    let of_system = |name, usual| u64::try_from(unsafe { libc::sysconf(name) }).unwrap_or(usual).max(1);
+    let cpu_ms = ticks * 1000 / of_system(libc::_SC_CLK_TCK, 100);
+    Some(Cost { cpu_ms, memory: pages * of_system(libc::_SC_PAGESIZE, 4096) })
 }
 
 fn parse_stat(pid: u32, text: &[u8]) -> Option<Stat> {
@@ -183,6 +216,18 @@ mod tests {
         assert_eq!(parse_stat(42, text), Some(expected));
         assert_eq!(parse_stat(42, b"42 (sh"), None);
         assert_eq!(parse_stat(42, b""), None);
+    }
+
+    #[test]
+    fn what_a_process_takes_stands_behind_its_name() {
+        let text = b"42 (a) Z 1 (b)) S 7 42 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 1234 99 100 18446744073709551615\n";
+        // SAFETY: sysconf takes a number.
+        let page = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap();
+        assert_eq!(parse_cost(text), Some(Cost { cpu_ms: 260, memory: 100 * page }));
+        assert_eq!(parse_cost(b"42 (sh) S 1"), None);
+        let (stat, cost) = cost(std::process::id()).unwrap();
+        assert_eq!((stat.pid, stat.dead), (std::process::id(), false));
+        assert!(cost.memory > 1 << 20 && cost.memory < 1 << 40);
     }
 
     #[test]

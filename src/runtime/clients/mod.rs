@@ -176,7 +176,7 @@ impl<T> Reply<T> {
         Self::Call(Box::new(call))
     }
 
-    fn send(self, answer: T) {
+    pub(crate) fn send(self, answer: T) {
         match self {
             Self::Call(call) => call(answer),
             Self::Channel(sender) => drop(sender.send(answer)),

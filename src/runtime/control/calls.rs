@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::answer::{Answer, Body, Refused, bytes, json};
 use super::plan::{applied, planned};
 use super::table::Seat;
-use super::{Shared, events, logs, status};
+use super::{Shared, events, logs, status, usage};
 use crate::api::{
     Call, Did, Done, DownReply, DownRequest, Names, NotDone, PlanRequest, UpgradeRequest, Version, WaitReply,
     WaitRequest, Waited,
@@ -54,6 +54,7 @@ pub(super) async fn answer(asked: &Asked, shared: &Shared, seat: &Seat) -> Answe
             Ok(bytes(StatusCode::OK, status))
         }
         Call::Version => version(shared).await,
+        Call::Usage => usage::answer(shared, seat).await,
         Call::Openapi => Ok(json(StatusCode::OK, &crate::api::openapi())),
         Call::Events => events::answer(asked.query.as_deref(), shared).await,
         Call::Why => why(asked.name.as_deref().unwrap_or_default(), shared).await,

@@ -18,6 +18,7 @@ mod server;
 mod status;
 mod stream;
 mod table;
+mod usage;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 
 pub(crate) use server::{Ending, Server};
+pub(crate) use usage::Units;
 
 use super::bell::Bell;
 use super::clients::Control;
@@ -52,6 +54,7 @@ struct Shared {
     followers: Arc<Semaphore>,
     commands: Arc<Semaphore>,
     planning: Semaphore,
+    usage: usage::Last,
 }
 
 impl Shared {
@@ -69,6 +72,7 @@ impl Shared {
             followers: Arc::new(Semaphore::new(limits::MOST_FOLLOWERS)),
             commands: Arc::new(Semaphore::new(limits::MOST_COMMANDS)),
             planning: Semaphore::new(1),
+            usage: usage::Last::default(),
         }
     }
 }

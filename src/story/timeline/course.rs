@@ -130,8 +130,9 @@ fn told(root: &Event, course: &Course, words: &Words<'_>) -> String {
         events.push(Event { component: Some(leg.name.clone()), ..root.clone() });
     }
     let text = Chain { events, whole: true }.root_text(words);
-    match (&root.kind, &root.component) {
+    let text = match (&root.kind, &root.component) {
         (crate::types::recorded::Kind::Exited { .. }, Some(name)) => format!("{name} {text}"),
         _ => text,
-    }
+    };
+    (words.safe)(&text)
 }

@@ -172,6 +172,7 @@ impl Recorder {
         let now = now.filter(|_| self.ended.is_none());
         let length = now.map_or(self.last, |now| now.saturating_sub(zero).max(self.last));
         for lane in &mut self.lanes {
+            lane.name = (words.safe)(&lane.name);
             if let Some(last) = lane.spans.last_mut() {
                 last.to = length;
             }

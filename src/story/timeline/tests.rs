@@ -6,7 +6,7 @@ const PLAIN: Look = Look { width: 80, unicode: true, color: false };
 
 fn words<T>(tell: impl FnOnce(&Words<'_>) -> T) -> T {
     let clock = |time: &str| time.get(11..23).unwrap_or(time).to_owned();
-    tell(&Words { clock: &clock, folder: "/p" })
+    tell(&Words { clock: &clock, safe: &|text| text.replace('\u{1b}', "?"), folder: "/p" })
 }
 
 fn timeline(text: &str, now: Option<u64>) -> Option<Timeline> {
@@ -76,6 +76,17 @@ fn without_unicode_and_in_colour() {
         let text = words(|words| timeline.text(Look { width, ..PLAIN }, words));
         let row = text.lines().find(|line| line.starts_with("▸ db")).unwrap();
         assert!(row.chars().count() <= width.max(30), "{width}: {row}");
+    }
+}
+
+#[test]
+fn what_a_terminal_would_obey_is_not_drawn() {
+    let nasty = LIFE.replace("db/1", "d\u{1b}[2Jb/1").replace("/p/src/api.py", "/p/\\u001b[31mx");
+    let timeline = timeline(&nasty, None).unwrap();
+    for color in [false, true] {
+        let text = words(|words| timeline.text(Look { color, ..PLAIN }, words));
+        assert!(text.contains("d?[2Jb") && text.contains("?[31mx changed"), "{text}");
+        assert!(!text.contains("\u{1b}[2J") && !text.contains("\u{1b}[31m"), "{text:?}");
     }
 }
 
@@ -176,9 +187,8 @@ fn a_thousand_components_are_summed_up_and_the_slow_ones_shown() {
     assert!(text.contains("z-first 300 ms → z-second 300 ms → z-third 300 ms, 900 ms in all"), "{text}");
     assert!(text.contains("▸ z-third"), "{text}");
     assert!(text.contains("… and 973 more, none of which took longer than 49 ms"), "{text}");
-    let begun = std::time::Instant::now();
     let svg = words(|words| timeline.svg(words));
-    assert!(svg.len() < 200_000 && begun.elapsed() < std::time::Duration::from_secs(5), "{}", svg.len());
+    assert!(svg.len() < 200_000, "{}", svg.len());
 }
 
 #[test]

@@ -85,14 +85,16 @@ fn who_does_not_say_it_in_time_is_told_so_and_with_nobody_there_the_server_sleep
 /// With all descriptors used up by those who say nothing, one of them goes for whoever comes.
 #[test]
 fn whoever_comes_gets_in_when_descriptors_are_used_up() {
-    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
     let project = Project::new("components:\n  a: { process: ./faulty }");
     let mut orch = project.up();
     project.wait_ready("a", 1);
     assert_eq!(ask(&project, "GET", "/v1/status", "").status, 200);
     let limit = Some(descriptors(orch.pid()) as u64 + 4);
     let pid = Pid::from_raw(orch.pid().cast_signed());
-    let before = prlimit(pid, Resource::Nofile, Rlimit { current: limit, maximum: limit }).unwrap();
+    // Whoever lowers the maximum can't raise it again.
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let before = prlimit(pid, Resource::Nofile, Rlimit { current: limit, maximum }).unwrap();
     let silent: Vec<UnixStream> = (0..20).map(|_| misdeed(&project, b"")).collect();
     for _ in 0..3 {
         assert_eq!(ask(&project, "GET", "/v1/status", "").status, 200);
@@ -148,5 +150,19 @@ fn three_hundred_bad_clients_keep_nobody_waiting_and_grow_nothing() {
     assert!(descriptors(orch.pid()) < open + 300);
     drop(bad);
     wait_until("all descriptors are given back", || descriptors(orch.pid()) <= open);
+
+    // One alone is in nobody's way, and is cut off all the same.
+    let begin = Instant::now();
+    let idle = misdeed(&project, b"GET /v1/status HTTP/1.1\r\n\r\n");
+    wait_until("its answer is begun", || descriptors(orch.pid()) > open);
+    while descriptors(orch.pid()) > open {
+        assert!(
+            begin.elapsed() < Duration::from_secs(90),
+            "whoever takes nothing is waited for without an end"
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(begin.elapsed() > Duration::from_secs(25), "{:?}", begin.elapsed());
+    drop(idle);
     orch.stop();
 }

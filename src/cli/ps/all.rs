@@ -139,10 +139,10 @@ mod tests {
     fn each_project_has_a_line_and_one_that_is_silent_too() {
         let canvas = Canvas { width: None, color: false };
         assert_eq!(frame(&[], canvas).lines, ["no project runs"]);
-        let both = [running("/work/a/devmode.yaml", true), running("/work/b\u{1b}[2J/devmode.yaml", false)];
+        let both = [running("/src/a/devmode.yaml", true), running("/src/b\u{1b}[2J/devmode.yaml", false)];
         let lines = frame(&both, canvas).lines;
         assert_eq!(lines.len(), 3);
-        assert!(lines[1].contains("shop") && lines[1].ends_with("2 ready, 1 failed  /work/a"), "{lines:?}");
+        assert!(lines[1].contains("shop") && lines[1].ends_with("2 ready, 1 failed  /src/a"), "{lines:?}");
         assert!(lines[2].contains("does not answer") && !lines[2].contains('\u{1b}'), "{lines:?}");
         let told = json(&both);
         assert_eq!(told["projects"][0]["components"], serde_json::json!({"ready": 2, "failed": 1}));

@@ -125,8 +125,9 @@ pub(super) enum Answer {
     End,
 }
 
-/// Statuses that any request may be refused with: a limit, another user, or what is not understood.
-pub(super) const ALWAYS: &[u16] = &[400, 403, 408, 413, 431, 503];
+/// Statuses that any request may be refused with: a limit, another user, what is not understood, or
+/// that the project ends.
+pub(super) const ALWAYS: &[u16] = &[400, 403, 408, 409, 413, 431, 503];
 
 fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
@@ -225,6 +226,7 @@ pub const ROUTES: &[Route] = &[
         description: "Whoever does not read in time, so that the place it has come to is rotated away, gets a \
                       last line with the key `error`.",
         query: &[AFTER, FOLLOW],
+        refusals: &[500],
         ..route(
             Call::Events,
             Method::Get,
@@ -254,28 +256,28 @@ pub const ROUTES: &[Route] = &[
         summary: "Start components, and what they need",
         description: "Answered when they are ready or completed, or can't be any more: see `failed`.",
         request: Some(of::<Names>),
-        refusals: &[404, 409],
+        refusals: &[404],
         ..route(Call::Start, Method::Post, "/v1/start", Answer::One(200, of::<Done>))
     },
     Route {
         summary: "Stop components, and first what needs them",
         description: "Answered when nothing of the named runs, or that can't be: see `failed`.",
         request: Some(of::<Names>),
-        refusals: &[404, 409],
+        refusals: &[404],
         ..route(Call::Stop, Method::Post, "/v1/stop", Answer::One(200, of::<Done>))
     },
     Route {
         summary: "Stop and start components, and those with `restart: true` on them",
         description: "Answered when the next run of each is ready or completed, or can't be: see `failed`.",
         request: Some(of::<Names>),
-        refusals: &[404, 409],
+        refusals: &[404],
         ..route(Call::Restart, Method::Post, "/v1/restart", Answer::One(200, of::<Done>))
     },
     Route {
         summary: "Wait until components are ready or completed, or in a state",
         description: "Answered when all of them have got there, or one can't any more.",
         request: Some(of::<WaitRequest>),
-        refusals: &[404, 409],
+        refusals: &[404],
         ..route(Call::Wait, Method::Post, "/v1/wait", Answer::One(200, of::<WaitReply>))
     },
     Route {
@@ -287,13 +289,13 @@ pub const ROUTES: &[Route] = &[
     Route {
         summary: "Read the YAML file again, and apply it",
         description: "Answered when what it says is applied, or found not to be valid: see `valid`.",
-        refusals: &[409, 500],
+        refusals: &[500],
         ..route(Call::Reload, Method::Post, "/v1/reload", Answer::One(200, of::<PlanReport>))
     },
     Route {
         summary: "What an edit of the YAML file would do",
         request: Some(of::<PlanRequest>),
-        refusals: &[409, 500],
+        refusals: &[500],
         ..route(Call::Plan, Method::Post, "/v1/plan", Answer::One(200, of::<PlanReport>))
     },
     Route {
@@ -301,7 +303,6 @@ pub const ROUTES: &[Route] = &[
         description: "Answered only if it does not: else the connection ends, and the new program answers the \
                       next one.",
         request: Some(of::<UpgradeRequest>),
-        refusals: &[409],
         ..route(Call::Upgrade, Method::Post, "/v1/upgrade", Answer::End)
     },
 ];

@@ -7,14 +7,18 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::command::{self, NamesArgs};
 use super::complete;
 use super::down::{self, DownArgs};
+use super::events::{self, EventsArgs};
+use super::logs::{self, LogsArgs};
 use super::man::ManArgs;
 use super::name;
 use super::plan::{self, PlanArgs, ReloadArgs};
 use super::ps::{self, PsArgs};
 use super::schema::SchemaArgs;
 use super::target::TargetArgs;
+use super::timeline::{self, TimelineArgs};
 use super::wait::{self, WaitArgs};
 use super::watch::WatchArgs;
+use super::why::{self, WhyArgs};
 use crate::plan::GraphFormat;
 use crate::types::Name;
 
@@ -138,6 +142,9 @@ pub(super) enum Command {
     /// Restart components; returns when they are ready again
     #[command(after_long_help = command::AFTER_RESTART)]
     Restart(NamesArgs),
+    /// Show what components have written, and with -f what they write; also when nothing runs
+    #[command(after_long_help = logs::AFTER)]
+    Logs(LogsArgs),
     /// Wait until components are ready or completed, or in another state
     #[command(after_long_help = wait::AFTER)]
     Wait(WaitArgs),
@@ -158,6 +165,15 @@ pub(super) enum Command {
     /// Show who depends on whom, as text or as a picture
     #[command(after_long_help = AFTER_GRAPH)]
     Graph(GraphArgs),
+    /// Show what happened, and what happens; also while nothing runs
+    #[command(after_long_help = events::AFTER)]
+    Events(EventsArgs),
+    /// Tell why a component is in its state, and what led to that; also while nothing runs
+    #[command(after_long_help = why::AFTER)]
+    Why(WhyArgs),
+    /// Draw the start-up and the restarts over time, with what they waited for; also while nothing runs
+    #[command(after_long_help = timeline::AFTER)]
+    Timeline(TimelineArgs),
     /// Show, check or clear the saved states of components; also while nothing runs
     #[command(after_long_help = AFTER_STATE)]
     State(StateArgs),

@@ -7,25 +7,30 @@ mod check;
 mod command;
 mod complete;
 mod down;
+mod events;
 mod exit;
 mod graph;
 mod init;
 mod interrupts;
+mod logs;
 mod man;
 mod paint;
 mod plan;
 mod progress;
 mod ps;
+mod recorded;
 mod replace;
 mod schema;
 mod state;
 mod table;
 mod target;
 mod terminal;
+mod timeline;
 mod up;
 mod upgrade;
 mod wait;
 mod watch;
+mod why;
 mod words;
 
 use std::io::Write as _;
@@ -62,6 +67,7 @@ pub fn main() -> ExitCode {
         Command::Start(args) => command::command(Verb::Start, &args),
         Command::Stop(args) => command::command(Verb::Stop, &args),
         Command::Restart(args) => command::command(Verb::Restart, &args),
+        Command::Logs(args) => logs::logs(&args),
         Command::Wait(args) => wait::wait(&args),
         Command::Watch(args) => watch::watch(&args),
         Command::Plan(args) => plan::plan(&args),
@@ -71,6 +77,9 @@ pub fn main() -> ExitCode {
         Command::TakesOver => upgrade::takes_over(),
         Command::Validate(args) => check::validate(&args),
         Command::Graph(args) => graph::graph(&args),
+        Command::Events(args) => events::events(&args),
+        Command::Why(args) => why::why(&args),
+        Command::Timeline(args) => timeline::timeline(&args),
         Command::State(args) => state::state(&args),
         Command::Schema(args) => schema::schema(&args),
         Command::Init(args) => init::init(&args),

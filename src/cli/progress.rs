@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::interrupts::{self, Interrupt};
 use super::terminal::{Line, is_screen};
 use super::{tell, words};
-use crate::api::{ComponentStatus, Status};
+use crate::api::{ComponentStatus, Status, Why};
 use crate::client::Client;
 use crate::config::render::harmless;
 
@@ -15,6 +15,8 @@ use crate::config::render::harmless;
 const RENEWED: Duration = Duration::from_millis(250);
 /// What is done sooner needs no progress.
 const PATIENCE: Duration = Duration::from_millis(150);
+/// So many components are asked about.
+const EXPLAINED: usize = 4;
 /// A look that takes longer is given up; the next one comes.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -69,7 +71,8 @@ fn show_until_heard<T>(
             Err(RecvTimeoutError::Timeout) => {}
         }
         // No answer is none to tell of: what is shown stays.
-        if let Ok(status) = client.get::<Status>("/v1/status") {
+        if let Ok(mut status) = client.get::<Status>("/v1/status") {
+            explain(client, &mut status);
             line.show(&tell_of(&status));
         }
         next = Instant::now() + RENEWED;
@@ -94,6 +97,29 @@ pub(super) fn awaited_of(status: &Status, names: &[String], now: SystemTime) -> 
     parts.join(" · ")
 }
 
+/// Puts what exactly is awaited, such as the last answers of a probe, in place of the reasons of what is on its way;
+/// of the first few, for each is asked about by itself.
+pub(super) fn explain(client: &Client, status: &mut Status) {
+    let waits = |component: &&mut ComponentStatus| {
+        matches!(component.state.as_str(), "waiting" | "starting" | "building" | "unhealthy")
+    };
+    for component in status.components.iter_mut().filter(waits).take(EXPLAINED) {
+        let Ok(why) = client.get::<Why>(&format!("/v1/why/{}", component.name)) else { return };
+        // It may be another one by now.
+        if why.state == component.state
+            && let Some(sentence) = why.sentences.first()
+        {
+            component.reason = Some(awaited_in(sentence, &why.state).to_owned());
+        }
+    }
+}
+
+/// What is awaited, of a sentence such as `starting: probe refused 7 times; it has failed if not ready in 3 s`.
+fn awaited_in<'s>(sentence: &'s str, state: &str) -> &'s str {
+    let rest = sentence.strip_prefix(state).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(sentence);
+    rest.split_once("; ").map_or(rest, |(first, _)| first)
+}
+
 /// Whether something is still to come of a component in this state by itself.
 pub(super) fn is_moving(state: &str) -> bool {
     matches!(state, "waiting" | "building" | "starting" | "stopping" | "backoff" | "stuck")
@@ -113,8 +139,20 @@ fn under_way(component: &ComponentStatus, now: SystemTime) -> String {
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use super::awaited_of;
+    use super::{awaited_in, awaited_of};
     use crate::cli::ps::testing::{component, status};
+
+    #[test]
+    fn of_a_sentence_that_is_shown_which_tells_what_is_awaited() {
+        let cases = [
+            ("starting: probe refused 7 times; it has failed if not ready in 3 s", "probe refused 7 times"),
+            ("waiting for db to be ready: probe refused", "waiting for db to be ready: probe refused"),
+            ("starting", "starting"),
+        ];
+        for (sentence, part) in cases {
+            assert_eq!(awaited_in(sentence, "starting"), part);
+        }
+    }
 
     #[test]
     fn what_is_on_its_way_comes_first_and_what_nobody_asked_for_only_while_it_is() {

@@ -11,6 +11,7 @@ use std::time::{Instant, SystemTime};
 use clap::Args;
 
 use super::exit::Exit;
+use super::progress::explain;
 use super::target::{Target, TargetArgs, unanswered};
 use super::terminal::canvas;
 use super::{pretty, print};
@@ -85,7 +86,8 @@ pub(super) fn ps(args: &PsArgs) -> Exit {
 fn look_once(target: &Target) -> Exit {
     let client = target.client();
     match client.get::<Status>("/v1/status") {
-        Ok(status) => {
+        Ok(mut status) => {
+            explain(&client, &mut status);
             let usage = usage(&client);
             let up = up_for(target);
             let sight = Sight { status: &status, usage: usage.as_ref(), before: None, up };
@@ -99,14 +101,16 @@ fn keep_looking(target: &Target) -> Exit {
     let client = target.client().within(watch::LOOK);
     let mut before: Option<(Instant, Usage)> = None;
     let see = |canvas| -> Result<Frame, ClientError> {
-        let status: Status = client.get("/v1/status")?;
+        let mut status: Status = client.get("/v1/status")?;
+        let key = key(status.clone());
+        explain(&client, &mut status);
         let now = Instant::now();
         let usage = usage(&client);
         let earlier = before.as_ref().map(|(then, usage)| (now.duration_since(*then), usage));
         let sight = Sight { status: &status, usage: usage.as_ref(), before: earlier, up: up_for(target) };
         let lines = render::lines(&sight, canvas, SystemTime::now());
         before = usage.map(|usage| (now, usage));
-        Ok(Frame { lines, head: 2, key: key(status) })
+        Ok(Frame { lines, head: 2, key })
     };
     watch::watch(see, "the project")
 }

@@ -22,6 +22,12 @@ impl Lines {
         Self { runtime, body, buffer: Vec::new(), at: 0, ended: false }
     }
 
+    /// Whether a whole line is here already, so that the next one is not waited for.
+    #[must_use]
+    pub fn has_line(&self) -> bool {
+        memchr::memchr(b'\n', &self.buffer[self.at..]).is_some()
+    }
+
     /// The next whole line that is here already, without its end.
     fn buffered(&mut self) -> Option<Vec<u8>> {
         let rest = &self.buffer[self.at..];

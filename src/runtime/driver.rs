@@ -18,6 +18,7 @@ use super::home::Home;
 use super::inbox::{Inbox, Message};
 use super::journal::Journal;
 use super::prepare::States;
+use super::recorder::Recorder;
 use super::reexec::{Messages, Turn};
 use super::reload::Reloader;
 use super::replaced::Replaced;
@@ -70,6 +71,8 @@ pub(crate) struct Driver {
     pub(crate) excluded: Vec<PathBuf>,
     pub(crate) excluded_for: Option<Arc<Project>>,
     pub(crate) clients: Clients,
+    /// Where what the core is told is written down, if somebody wants that.
+    recorder: Option<Recorder>,
     /// How many images this one has replaced.
     pub(crate) images: u64,
     pub(crate) exit: Option<u8>,
@@ -116,6 +119,7 @@ impl Driver {
             excluded: Vec::new(),
             excluded_for: None,
             clients: Clients::default(),
+            recorder: Recorder::wanted(),
             images: 0,
             exit: None,
             reexec: None,
@@ -181,7 +185,11 @@ impl Driver {
 
     /// Steps the core, and does what it wants done.
     pub(crate) fn step(&mut self, event: Event) {
-        let actions = self.parts.core.step(clock::now(), event);
+        let now = clock::now();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.step(now, &event);
+        }
+        let actions = self.parts.core.step(now, event);
         self.exclude();
         for action in actions {
             self.act(action);
@@ -217,6 +225,7 @@ impl Driver {
             Message::Reloaded(loaded) => self.reloaded(loaded),
             Message::Command { command, reply } => self.commanded(command, reply),
             Message::Wait { names, state, reply } => self.waited(names, state, reply),
+            Message::Declared { reply } => self.declared(reply),
             Message::Why { name, reply } => self.explained(&name, reply),
             Message::Reload { reply } => self.reload_for(reply),
             Message::Plan { proposal, reply } => self.planned(proposal, reply),

@@ -1,13 +1,14 @@
 //! The one queue into the loop: everything that happens outside, in the order in which it is heard.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::clients::{Commanded, Proposal, Reloaded, Reply, Seen, Subscriber, Unmet, Waited};
 use super::control::Units;
 use crate::config::Loaded;
-use crate::config::model::Command;
+use crate::config::model::{Command, Project};
 use crate::output::OutputReport;
 use crate::plan::Plan;
 use crate::probe::ProbeReport;
@@ -82,6 +83,11 @@ pub(crate) enum Message {
         state: Option<State>,
         /// Where it is told, when it has come or can't any more.
         reply: Reply<Result<Vec<Waited>, Unmet>>,
+    },
+    /// Somebody wants to know what is declared.
+    Declared {
+        /// Where it is told.
+        reply: Reply<Arc<Project>>,
     },
     /// Somebody wants to know why a component is in its state.
     Why {

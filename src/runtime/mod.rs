@@ -21,6 +21,7 @@ mod inbox;
 mod journal;
 mod logbook;
 mod prepare;
+mod recorder;
 mod reexec;
 pub mod registry;
 mod reload;

@@ -413,7 +413,7 @@ fn heard(message: &Message) -> Option<Heard> {
         Message::Core(_) | Message::Probe(_) | Message::Help { .. } | Message::EndHelp { .. } => None,
         Message::Replaced { .. } | Message::Reloaded(_) => None,
         Message::Views { .. } | Message::Usage { .. } | Message::Subscribe { .. } => None,
-        Message::Wait { .. } | Message::Why { .. } => None,
+        Message::Wait { .. } | Message::Why { .. } | Message::Declared { .. } => None,
         // Whoever wanted to know is gone with the image; the file is read anew.
         Message::Reload { .. } | Message::Plan { .. } => None,
         Message::Upgrade { .. } | Message::Candidate { .. } => None,

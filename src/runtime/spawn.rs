@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::config::model::{Command, Component};
 
 /// Never handed on from orch's own environment: they speak of orch, or of what it was started by.
-const OWN: [&str; 15] = [
+const OWN: [&str; 16] = [
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
     "WATCHDOG_PID",
@@ -25,6 +25,7 @@ const OWN: [&str; 15] = [
     super::handover::VARIABLE,
     // An orch inside a component would take the outer one's for its own.
     "ORCH_STATE_DIR",
+    super::recorder::VARIABLE,
 ];
 
 /// An environment, in the order of the names.

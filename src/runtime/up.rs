@@ -21,6 +21,7 @@ use super::home::{Home, HomeError};
 use super::inbox::{Inbox, Message};
 use super::journal::Journal;
 use super::prepare::{States, why};
+use super::recorder::Recorder;
 use super::reexec::{self, Messages, Rest, Turn};
 use super::registry;
 use super::reload::Reloader;
@@ -244,7 +245,7 @@ fn begin(
     let store = Store::open(&project.state_dir, replaced(&inbox));
     let store = store.map_err(|error| UpError::Failed(why(&error)))?;
     let watcher = if options.watch { Some(watcher(&inbox)?) } else { None };
-    let core = Supervisor::new(Setup {
+    let setup = Setup {
         project: Arc::clone(&project),
         chosen: runs,
         watching: options.watch,
@@ -252,7 +253,11 @@ fn begin(
         incarnations: incarnations(&project, &store),
         first_seq: journal.next_seq(),
         seed: u64::from(keeper.instance()),
-    });
+    };
+    if let Some(mut recorder) = Recorder::wanted() {
+        recorder.setup(&setup);
+    }
+    let core = Supervisor::new(setup);
     let control = control::listen(&project.state_dir);
     let control = control.inspect_err(|error| tracing::warn!(%error, "there is no control socket")).ok();
     let parts = Parts {

@@ -9,7 +9,7 @@ use crate::types::recorded::{Event, Kind};
 pub fn line(event: &Event, words: &Words<'_>) -> String {
     let because = |what: &str, reason: &str| match reason {
         "" => what.to_owned(),
-        reason if reason == what => what.to_owned(),
+        reason if reason.starts_with(what) => reason.to_owned(),
         reason => format!("{what}: {reason}"),
     };
     match &event.kind {

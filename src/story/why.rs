@@ -16,6 +16,8 @@ pub struct Recorded {
     /// Whether the present run of orch, or the last one, has been passed.
     passed: bool,
     up: Option<Event>,
+    /// Whether the beginning of the last run of orch has been passed.
+    upped: bool,
     down: Option<Event>,
     newest: Option<Event>,
     /// The last state, and what led to it.
@@ -59,7 +61,7 @@ pub struct Told {
     pub start: Option<Chain>,
     /// The beginning of that run of orch.
     pub up: Option<Event>,
-    /// Its end.
+    /// The end of the last run of orch.
     pub down: Option<Event>,
     /// The last event of all.
     pub newest: Event,
@@ -81,6 +83,7 @@ impl Recorded {
             name: name.to_owned(),
             passed: false,
             up: None,
+            upped: false,
             down: None,
             newest: None,
             last: None,
@@ -109,14 +112,15 @@ impl Recorded {
             self.own(event);
         }
         match &event.kind {
-            // One that was never in a run of orch that ended is looked for in those before.
+            // The beginning of the run of orch that its last state is of.
             Kind::ProjectUp { .. } if self.last.is_some() && !self.passed => {
                 (self.passed, self.up) = (true, Some(event.clone()));
             }
-            Kind::ProjectUp { .. } if !self.passed => self.down = None,
-            Kind::ProjectDown { .. } if self.last.is_none() => self.down = Some(event.clone()),
+            // The end of the last run of orch, and of no other.
+            Kind::ProjectDown { .. } if !self.upped && self.down.is_none() => self.down = Some(event.clone()),
             _ => {}
         }
+        self.upped |= matches!(event.kind, Kind::ProjectUp { .. });
         !self.is_done()
     }
 
@@ -197,14 +201,14 @@ impl Recorded {
 }
 
 impl Told {
-    /// Why it is in the state that was recorded last, in sentences; when it does not run now, that, too.
+    /// Why it is in the state that was recorded last, in fragments of sentences; when it does not run now, that
+    /// first.
     #[must_use]
     pub fn sentences(&self, runs_now: bool, words: &Words<'_>) -> Vec<String> {
-        let name = self.last.component.as_deref().unwrap_or_default();
         let mut sentences = Vec::new();
         if !runs_now {
             sentences.push(self.ending(words));
-            sentences.push(self.state(name, words));
+            sentences.push(self.state(words));
         }
         sentences.extend(self.past(words));
         sentences
@@ -217,26 +221,30 @@ impl Told {
                     Kind::ProjectDown { code: Some(code) } => format!(" with exit code {code}"),
                     _ => String::new(),
                 };
-                format!("The project does not run now: orch ended at {}{code}.", words.at(&down.time))
+                format!("the project does not run now; orch ended at {}{code}", words.at(&down.time))
             }
             None => format!(
-                "The project does not run now, and orch did not end in order: the last that was recorded is of {}.",
+                "the project does not run now, and orch did not end in order; the last that was recorded is of {}",
                 words.at(&self.newest.time)
             ),
         }
     }
 
-    fn state(&self, name: &str, words: &Words<'_>) -> String {
+    fn state(&self, words: &Words<'_>) -> String {
         let Kind::State { state, reason } = &self.last.kind else { return String::new() };
         let run = self.last.incarnation.map(|number| format!(", in run {number}")).unwrap_or_default();
-        let word = state.word();
-        format!("{name} was last {word}, from {} on{run}: {reason}.", words.at(&self.last.time))
+        format!("it was last {}, from {} on{run}: {reason}", state.word(), words.at(&self.last.time))
     }
 
+    /// How often it was started, and what became of that.
     fn past(&self, words: &Words<'_>) -> Option<String> {
-        let newest = self.failures.first()?;
         let least = if self.more { "at least " } else { "" };
         let since = self.up.as_ref().map(|up| format!(" since orch came up at {}", words.at(&up.time)));
+        let since = since.unwrap_or_default();
+        let Some(newest) = self.failures.first() else {
+            let runs = self.runs;
+            return (runs > 1).then(|| format!("it was started {least}{runs} times{since}; no run failed"));
+        };
         let last: Vec<String> = self.failures.iter().map(|failure| words.at(&failure.time)).collect();
         let alike = self.failures.iter().all(|failure| failure.reason == newest.reason);
         let told = if alike {
@@ -246,7 +254,7 @@ impl Told {
             each.collect::<Vec<_>>().join("; ")
         };
         let of = counted(self.runs.max(self.failed), "run", "runs");
-        let failed = self.failed;
-        Some(format!("{least}{failed} of its {of}{} failed, the last: {told}.", since.unwrap_or_default()))
+        let newest_first = if self.failures.len() > 1 { ", the newest first" } else { "" };
+        Some(format!("{least}{} of its {of}{since} failed{newest_first}: {told}", self.failed))
     }
 }

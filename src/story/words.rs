@@ -7,6 +7,9 @@ use std::time::Duration;
 pub struct Words<'a> {
     /// Shows a time of the record (RFC 3339) as it is to be read.
     pub clock: &'a dyn Fn(&str) -> String,
+    /// Makes a text of the record such that it can do a terminal no harm. Drawings are made of such alone; of a
+    /// line of text the caller takes care.
+    pub safe: &'a dyn Fn(&str) -> String,
     /// The project's folder, absolute: paths in it are shown without it.
     pub folder: &'a str,
 }

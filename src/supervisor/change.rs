@@ -67,7 +67,7 @@ impl Supervisor {
                 self.take_dependents_along(cid, true, Some(cause));
             }
             Phase::Backoff { .. } | Phase::Completed | Phase::Failed => {
-                slot.last = Some(cause);
+                (slot.last, slot.meanwhile) = (Some(cause), None);
                 slot.after_dependents = true;
                 self.take_dependents_along(cid, true, Some(cause));
                 self.start_or_settle(cid);

@@ -66,7 +66,7 @@ impl Supervisor {
         }
         match &slot.phase {
             Phase::Stopped | Phase::Failed | Phase::Backoff { .. } | Phase::Completed | Phase::Blocked => {
-                slot.last = Some(cause);
+                (slot.last, slot.meanwhile) = (Some(cause), None);
                 slot.after_dependents = true;
                 self.take_dependents_along(cid, true, Some(cause));
                 self.start_or_settle(cid);

@@ -11,7 +11,7 @@ use crate::config::model::Project;
 use crate::types::{Cid, Diagnostic, Exit, Name, RunId};
 
 /// What the core is told.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Event {
     /// The project begins; the first event, once.
     Up,

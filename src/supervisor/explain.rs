@@ -158,19 +158,25 @@ pub struct Restarts {
     pub within: Duration,
 }
 
+/// A chain of those that wait is followed so far: nobody reads on, and whoever walks along it calls itself.
+const DEEPEST: usize = 32;
+
+/// So many are explained at the most: what waits for thousands is told of some.
+const MOST: usize = 256;
+
 impl Supervisor {
     /// Why a component is in its state; `None` when it is no more.
     #[must_use]
     pub fn explain(&self, cid: Cid) -> Option<Explanation> {
-        self.explain_once(cid, &mut BTreeSet::new())
+        self.explain_once(cid, 0, &mut BTreeSet::new())
     }
 
-    fn explain_once(&self, cid: Cid, seen: &mut BTreeSet<Cid>) -> Option<Explanation> {
+    fn explain_once(&self, cid: Cid, depth: usize, seen: &mut BTreeSet<Cid>) -> Option<Explanation> {
         let slot = self.slot(cid)?;
         let mut awaited = Vec::new();
-        if seen.insert(cid) {
-            for (to, what) in self.awaits(slot) {
-                awaited.extend(self.explain_once(to, seen).map(|of| Awaited { what, of }));
+        if depth < DEEPEST && seen.len() < MOST && seen.insert(cid) {
+            for (to, what) in self.awaits(slot).into_iter().take(MOST) {
+                awaited.extend(self.explain_once(to, depth + 1, seen).map(|of| Awaited { what, of }));
             }
         }
         Some(Explanation {

@@ -49,6 +49,7 @@ mod outcome;
 mod quiet;
 mod record;
 mod reexec;
+mod replay;
 mod restart;
 mod rng;
 mod sentences;
@@ -69,6 +70,7 @@ pub use event::{Command, Event, RunEvent};
 pub use explain::{Awaited, Awaits, Course, Explanation, Probing, Restarts};
 pub use glance::{Glance, HeldNow};
 pub use record::{End, Record, Restored, Sealed, Source, State, What};
+pub use replay::{Recorded, Replay};
 pub use sentences::sentences;
 pub use view::{Standing, View};
 
@@ -82,7 +84,7 @@ use shutdown::Shutdown;
 use slot::{Edge, Phase, Run, Slot, Wanted};
 
 /// What the core is made from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Setup {
     /// What is declared.
     pub project: Arc<Project>,

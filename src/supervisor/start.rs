@@ -209,6 +209,8 @@ impl Supervisor {
         }
         if let Some(slot) = self.slot_mut(cid) {
             slot.again = false;
+            // What came while it was prepared is in this run, and leads to no other one.
+            slot.meanwhile = None;
         }
         if let Some(restored) = &restored {
             self.note(cid, None, What::StateRestored(restored.clone()));

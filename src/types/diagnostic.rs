@@ -1,11 +1,14 @@
 //! What is wrong with a file, and where.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Severity {
     /// The file is not valid.
     Error,
@@ -14,7 +17,7 @@ pub enum Severity {
 }
 
 /// A place in a source file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// The file, as the user named it.
     pub file: Arc<Path>,
@@ -27,7 +30,7 @@ pub struct Place {
 }
 
 /// One mistake, with everything that a person, an editor or a script needs to mend it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
     /// Error or warning.
     pub severity: Severity,
@@ -45,4 +48,37 @@ pub struct Diagnostic {
     pub path: String,
     /// What to do ("did you mean `depends_on`?").
     pub help: Option<String>,
+}
+
+/// As it is read in again.
+#[derive(Deserialize)]
+struct Written {
+    severity: Severity,
+    code: String,
+    message: String,
+    place: Option<Place>,
+    file: Option<Arc<Path>>,
+    related: Option<(Place, String)>,
+    path: String,
+    help: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Diagnostic {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Written { severity, code, message, place, file, related, path, help } =
+            Written::deserialize(deserializer)?;
+        Ok(Self { severity, code: stable(code), message, place, file, related, path, help })
+    }
+}
+
+/// The code as a text that stays: there are few, and each is kept once.
+fn stable(code: String) -> &'static str {
+    static KNOWN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = known.get(code.as_str()) {
+        return known;
+    }
+    let code: &'static str = code.leak();
+    known.insert(code);
+    code
 }

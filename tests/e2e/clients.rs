@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use orch::api::{Done, Names, WaitReply, WaitRequest};
 use orch::client::{Client, ClientError};
+use orch::supervisor::Replay;
 use serde_json::Value;
 
 use crate::harness::{PATIENCE, Project, wait_until};
@@ -202,4 +203,12 @@ fn expect_last_word(project: &Project, client: &Client) {
 }
 
 /// Plays what the core was told through the core once more.
-fn replay(_project: &Project) {}
+fn replay(project: &Project) {
+    let mut replay = Replay::default();
+    for line in project.read("record.ndjson").lines() {
+        replay.line(line).unwrap();
+    }
+    eprintln!("replayed: {} steps, {} spawns", replay.steps(), replay.spawns());
+    assert!(replay.spawns() > 20, "{}", replay.spawns());
+    assert_eq!(replay.contradictions(), Vec::<String>::new());
+}

@@ -19,7 +19,7 @@ components:
   db: { process: ./faulty, description: first }
   api: { process: ./faulty, depends_on: [db] }
   once: { process: [./faulty, exit, '0'] }
-  broken: { process: [./faulty, exit, '7'], restart: never }
+  broken: { process: [./faulty, exit, '7'], restart: never, ready: { file: never, timeout: 1h } }
   lazy: { process: ./faulty, autostart: false }
   tick: { thread: ticker, with: { every: 1h } }
 ";
@@ -53,6 +53,12 @@ impl<'p> Judge<'p> {
         let head = reply.head.to_lowercase();
         if response["application/x-ndjson"].is_object() {
             assert!(head.contains("content-type: application/x-ndjson"), "{head}");
+            let schema = &response["application/x-ndjson"]["schema"];
+            if schema["$ref"].is_string() {
+                for line in reply.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                    self.fits(schema, serde_json::from_slice(line).unwrap());
+                }
+            }
             return Value::Null;
         }
         assert!(head.contains("content-type: application/json"), "{head}");
@@ -105,8 +111,32 @@ fn every_route_answers_as_it_is_described() {
     let version = judge.ask("GET", "/v1/version", "", 200);
     assert_eq!(version["file"], project.path("devmode.yaml").display().to_string());
     assert_eq!(version["state_dir"], project.path(".orch").display().to_string());
+    judge.ask("GET", "/v1/usage", "", 200);
     assert_eq!(judge.ask("GET", "/v1/openapi.json", "", 200), openapi());
 
+    commands(&mut judge);
+
+    let plan = judge.ask("POST", "/v1/plan", "{}", 200);
+    assert_eq!((&plan["valid"], &plan["steps"]), (&json!(true), &json!([])));
+    judge.ask("POST", "/v1/reload", "", 200);
+    judge.ask("POST", "/v1/upgrade", r#"{"path":"/bin/true"}"#, 409);
+    let events = ask(&project, "GET", "/v1/events", "");
+    judge.judge("GET", "/v1/events", &events);
+    assert_eq!(String::from_utf8(events.body).unwrap(), project.read(".orch/events.ndjson"));
+    let logs = ask(&project, "GET", "/v1/logs?name=tick&exact=true", "");
+    judge.judge("GET", "/v1/logs", &logs);
+    assert!(logs.body.starts_with(b"{\"component\":\"tick\",\"time\":\"2"), "{logs:?}");
+    refusals(&mut judge);
+
+    let down = judge.ask("POST", "/v1/down", "{}", 202);
+    assert_eq!(down["pid"], orch.pid());
+    orch.expect_exit(1);
+    let all: BTreeSet<String> = ROUTES.iter().map(|route| format!("{:?}", route.call)).collect();
+    assert_eq!(judge.asked, all, "every route was asked");
+}
+
+/// What is commanded is done when it is answered, and told as it was.
+fn commands(judge: &mut Judge<'_>) {
     let why = judge.ask("GET", "/v1/why/broken", "", 200);
     assert_eq!((&why["state"], &why["incarnation"]), (&json!("failed"), &json!(1)));
     assert!(!why["sentences"].as_array().unwrap().is_empty());
@@ -136,21 +166,6 @@ fn every_route_answers_as_it_is_described() {
     }
     let failed = judge.ask("POST", "/v1/start", r#"{"names":["broken"]}"#, 200);
     assert_eq!(failed["failed"][0]["component"], "broken");
-
-    let plan = judge.ask("POST", "/v1/plan", "{}", 200);
-    assert_eq!((&plan["valid"], &plan["steps"]), (&json!(true), &json!([])));
-    judge.ask("POST", "/v1/reload", "", 200);
-    judge.ask("POST", "/v1/upgrade", r#"{"path":"/bin/true"}"#, 409);
-    let events = ask(&project, "GET", "/v1/events", "");
-    judge.judge("GET", "/v1/events", &events);
-    assert_eq!(String::from_utf8(events.body).unwrap(), project.read(".orch/events.ndjson"));
-    refusals(&mut judge);
-
-    let down = judge.ask("POST", "/v1/down", "{}", 202);
-    assert_eq!(down["pid"], orch.pid());
-    orch.expect_exit(1);
-    let all: BTreeSet<String> = ROUTES.iter().map(|route| format!("{:?}", route.call)).collect();
-    assert_eq!(judge.asked, all, "every route was asked");
 }
 
 /// What is refused, and in what words.

@@ -22,6 +22,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The contract's limits are for a machine that has time; a loaded one gets so many times as long.
 pub(crate) const SLACK: u32 = 4;
 
+/// The session's folder for what runs, in the project's.
+pub(crate) const RUNTIME: &str = "run";
+
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -43,6 +46,7 @@ impl Project {
         let project = Self { dir: fs::canonicalize(dir).unwrap() };
         link(Path::new(env!("CARGO_BIN_EXE_orch")), &project.path("orch"));
         link(fixture(), &project.path("faulty"));
+        fs::create_dir(project.path(RUNTIME)).unwrap();
         project.yaml(yaml);
         project
     }
@@ -78,7 +82,8 @@ impl Project {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.path("orch"));
         command.args(args).current_dir(&self.dir).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin");
-        command.stdin(Stdio::null());
+        // Where running projects are noted: those of other tests, and of whoever runs them, are none of these.
+        command.env("XDG_RUNTIME_DIR", self.path(RUNTIME)).stdin(Stdio::null());
         // SAFETY: nothing but plain system calls, which may be made between fork and exec.
         unsafe { command.pre_exec(in_own_session) };
         command

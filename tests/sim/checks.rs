@@ -219,6 +219,12 @@ pub(crate) fn forced(world: &World, record: &Record) {
 
 /// What holds after every step.
 pub(crate) fn after_step(world: &World) {
+    // What those who wait are told of one component at a time is what they are told of all at once.
+    let held = world.core.held();
+    for cid in world.declared.keys().filter_map(|name| world.core.find(name.as_str())) {
+        let standing = world.core.glance(cid, &held).map(|glance| glance.standing);
+        assert_eq!(standing, world.core.standing(cid), "{cid:?} at a glance");
+    }
     if let Err(error) = world.core.check() {
         panic!("{error}");
     }
@@ -244,6 +250,13 @@ pub(crate) fn settled(world: &World) {
         let word = view.state.word();
         let up = matches!(word, "ready" | "starting" | "backoff" | "waiting" | "blocked");
         assert!(!up || stuck || !world.down.contains(&view.name), "{} was stopped, but is {word}", view.name);
+        // The last word wins.
+        let stopped = matches!(word, "stopped");
+        assert!(
+            !stopped || stuck || !world.up.contains(&view.name),
+            "{} was started, but is {word}",
+            view.name
+        );
         let rests =
             matches!(word, "ready" | "completed" | "failed" | "blocked" | "stopped" | "stuck" | "waiting");
         let ticking = word == "backoff" || word == "starting" || word == "stopping";

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use orch::config::model::{Component, Kind, Project};
+use orch::config::model::{Component, Condition, Dependency, Kind, Project};
 use orch::supervisor::{
-    Action, Command, Event, Record, Restored, RunEvent, Sealed, Setup, Source, Supervisor, What,
+    Action, Command, Effect, Event, Record, Recorded, Replay, Restored, RunEvent, Sealed, Setup, Source,
+    Supervisor, What,
 };
 use orch::types::{Cid, Exit, Name, RunId, Scope, Signal, Time};
 
@@ -64,6 +65,8 @@ pub(crate) enum Todo {
     /// The new image is there, or could not be made.
     NewImage(bool),
     Disturb,
+    /// Another edit, to this or to whatever.
+    Edit(Option<Arc<Project>>),
 }
 
 pub(crate) struct World {
@@ -76,8 +79,10 @@ pub(crate) struct World {
     pub(crate) shutting: u32,
     pub(crate) forced: bool,
     pub(crate) exited: Option<u8>,
-    /// Stopped by name, and not started since.
+    /// Stopped by command, and not started since.
     pub(crate) down: BTreeSet<Name>,
+    /// Started by command or by the file, and not stopped since.
+    pub(crate) up: BTreeSet<Name>,
     pub(crate) last_seq: u64,
     /// All of them, in order.
     pub(crate) records: Vec<Record>,
@@ -92,7 +97,11 @@ pub(crate) struct World {
     tie: u64,
     dice: Dice,
     calm: bool,
+    /// What is spawned from now on does not end by itself.
+    lasting: bool,
     steps: u64,
+    /// The same history, as it is recorded.
+    history: Vec<Recorded>,
     trace: Vec<String>,
     show: bool,
     states_seen: BTreeSet<&'static str>,
@@ -112,6 +121,10 @@ impl World {
     pub(crate) fn new(seed: u64, show: bool) -> Self {
         let mut dice = Dice::new(seed);
         let project = Arc::new(projects::project(&mut dice));
+        Self::of(dice, project, seed, show)
+    }
+
+    fn of(mut dice: Dice, project: Arc<Project>, seed: u64, show: bool) -> Self {
         let setup = Setup {
             project: Arc::clone(&project),
             chosen: chosen(&project),
@@ -121,6 +134,8 @@ impl World {
             first_seq: 1,
             seed,
         };
+        let up = chosen(&project);
+        let history = Recorded::Setup(Box::new(setup.clone()));
         Self {
             core: Supervisor::new(setup),
             declared: declared(&project),
@@ -131,6 +146,7 @@ impl World {
             forced: false,
             exited: None,
             down: BTreeSet::new(),
+            up,
             last_seq: 0,
             records: Vec::new(),
             root: None,
@@ -141,7 +157,9 @@ impl World {
             tie: 0,
             dice,
             calm: false,
+            lasting: false,
             steps: 0,
+            history: vec![history],
             trace: Vec::new(),
             show,
             states_seen: BTreeSet::new(),
@@ -158,6 +176,15 @@ impl World {
         self.steps
     }
 
+    /// The history, recorded, gone through again.
+    pub(crate) fn replayed(&self) -> Replay {
+        let mut replay = Replay::default();
+        for line in &self.history {
+            replay.line(&serde_json::to_string(line).unwrap()).unwrap();
+        }
+        replay
+    }
+
     pub(crate) fn images(&self) -> u64 {
         self.images
     }
@@ -168,6 +195,38 @@ impl World {
 
     pub(crate) fn trace(&self) -> &[String] {
         &self.trace
+    }
+
+    /// A calm world in which a project has come up, and rests.
+    pub(crate) fn at_rest(seed: u64, show: bool, change: impl FnOnce(Project) -> Project) -> Self {
+        let mut dice = Dice::new(seed);
+        let project = change(projects::project(&mut dice));
+        let mut world = Self::of(dice, Arc::new(project), seed, show);
+        world.calm = true;
+        world.tell(Event::Up);
+        world.run_for(Duration::from_secs(100));
+        world.lasting = true;
+        world
+    }
+
+    /// Some edit of the project.
+    pub(crate) fn some_edit(&mut self) -> Project {
+        projects::edited(&mut self.dice, &self.project)
+    }
+
+    /// Some time that an edit may take to be applied.
+    pub(crate) fn some_time(&mut self) -> Duration {
+        let most = if self.dice.percent(70) { 600 } else { 10_000 };
+        Duration::from_millis(self.dice.upto(most))
+    }
+
+    /// What an edit would do now.
+    pub(crate) fn plan(&self, project: &Project) -> orch::plan::Plan {
+        self.core.plan(project, &chosen(project))
+    }
+
+    pub(crate) fn run_for(&mut self, time: Duration) {
+        self.run_until(self.now + time);
     }
 
     /// The whole play: disturbances, calm, and the end.
@@ -237,6 +296,7 @@ impl World {
             Todo::OutputEnds(run) => self.output_ends(run),
             Todo::NewImage(made) => self.new_image(made),
             Todo::Disturb => self.disturb(),
+            Todo::Edit(to) => self.edit_again(to),
         }
     }
 
@@ -275,6 +335,7 @@ impl World {
         }
         self.steps += 1;
         self.learn(&event);
+        self.history.push(Recorded::Step { now: self.now, event: event.clone() });
         // An edit may also let go of what something else had led to.
         let outside = matches!(event, Event::Command(_) | Event::Changed { .. });
         let alone = outside && self.core.next_deadline().is_none_or(|next| next > self.now);
@@ -456,7 +517,7 @@ impl World {
         let wild = !self.calm;
         let dice = &mut self.dice;
         let code = [Exit::Code(0), Exit::Code(1), Exit::Signal(Signal::KILL)];
-        let ends = wild && dice.percent(40) || dice.percent(10);
+        let ends = !self.lasting && (wild && dice.percent(40) || dice.percent(10));
         let exit = dice.pick(&code).cloned().unwrap_or(Exit::Code(0));
         let exit = if wild { exit } else { Exit::Code(0) };
         Temper {
@@ -570,18 +631,8 @@ impl World {
         match self.dice.upto(99) {
             0..30 => self.change(cid),
             30..40 => self.tell(Event::Busy { component: cid }),
-            40..50 => self.start(name),
-            50..60 => self.stop(name),
-            60..68 => {
-                self.down.remove(&name);
-                let (mut names, all) = (vec![name], self.names());
-                if self.dice.percent(30) {
-                    names.extend(self.dice.pick(&all).cloned());
-                    self.down.retain(|down| !names.contains(down));
-                }
-                self.tell(Event::Command(Command::Restart(names)));
-            }
-            68..80 => self.edit(),
+            40..68 => self.clients(name),
+            68..80 => self.edits(),
             80..88 => self.crash(),
             88..96 => self.stale(),
             96 => self.tell(Event::Command(Command::Upgrade(PathBuf::from("/new/orch")))),
@@ -596,36 +647,129 @@ impl World {
         self.tell(Event::Changed { component: cid, paths });
     }
 
-    fn start(&mut self, name: Name) {
-        let mut stack = vec![name.clone()];
-        while let Some(next) = stack.pop() {
-            self.down.remove(&next);
-            let spec = self.project.components.iter().find(|spec| spec.name == next);
-            stack.extend(spec.iter().flat_map(|spec| spec.depends_on.iter().map(|edge| edge.name.clone())));
+    /// What clients command at the same time: one, or several that know nothing of each other.
+    fn clients(&mut self, name: Name) {
+        self.client(name);
+        while self.dice.percent(40) {
+            let names: Vec<Name> = self.core.views().map(|view| view.name).collect();
+            if let Some(name) = self.dice.pick(&names).cloned() {
+                self.client(name);
+            }
         }
-        self.tell(Event::Command(Command::Start(vec![name])));
+    }
+
+    fn client(&mut self, name: Name) {
+        let mut names = vec![name];
+        while self.dice.percent(30) {
+            let all = self.names();
+            names.extend(self.dice.pick(&all).cloned());
+        }
+        let command = match self.dice.upto(27) {
+            0..10 => Command::Start(names),
+            10..20 => Command::Stop(names),
+            _ => Command::Restart(names),
+        };
+        self.said(&command);
+        self.tell(Event::Command(command));
+    }
+
+    /// What counts from now on, as a client understands it.
+    fn said(&mut self, command: &Command) {
+        if self.core.is_ending() {
+            return;
+        }
+        let (names, up) = match command {
+            Command::Start(names) => (self.needs(names), true),
+            Command::Restart(names) => (names.clone(), true),
+            // Those that it takes down with it are told to the client.
+            Command::Stop(names) => {
+                let told = self.core.affected(command).into_iter();
+                let taken = told.filter(|one| one.effect == Effect::Stop).map(|one| one.component);
+                (taken.chain(names.iter().cloned()).collect(), false)
+            }
+            Command::Shutdown | Command::Upgrade(_) => return,
+        };
+        for name in names.into_iter().filter(|name| self.project.components.iter().any(|c| c.name == *name)) {
+            let (now, before) =
+                if up { (&mut self.up, &mut self.down) } else { (&mut self.down, &mut self.up) };
+            before.remove(&name);
+            now.insert(name);
+        }
+    }
+
+    /// These, and all that they need.
+    fn needs(&self, names: &[Name]) -> Vec<Name> {
+        let (mut all, mut stack) = (Vec::new(), names.to_vec());
+        while let Some(next) = stack.pop() {
+            if !all.contains(&next) {
+                let spec = self.project.components.iter().find(|spec| spec.name == next);
+                stack.extend(
+                    spec.iter().flat_map(|spec| spec.depends_on.iter().map(|edge| edge.name.clone())),
+                );
+                all.push(next);
+            }
+        }
+        all
     }
 
     fn names(&self) -> Vec<Name> {
         self.project.components.iter().map(|spec| spec.name.clone()).collect()
     }
 
-    fn stop(&mut self, name: Name) {
-        if self.names().contains(&name) {
-            self.down.insert(name.clone());
+    /// An edit; now and then others before it can be done, sometimes back to where it came from.
+    fn edits(&mut self) {
+        let before = Arc::clone(&self.project);
+        let next = projects::edited(&mut self.dice, &self.project);
+        self.edit_to(Arc::new(next));
+        if self.dice.percent(30) {
+            let ms = self.dice.upto(200);
+            let back = self.dice.percent(50).then_some(before);
+            self.later(ms, Todo::Edit(back));
         }
-        self.tell(Event::Command(Command::Stop(vec![name])));
     }
 
-    fn edit(&mut self) {
-        let next = Arc::new(projects::edited(&mut self.dice, &self.project));
-        // What is removed and added again is a new component to the user.
+    fn edit_again(&mut self, to: Option<Arc<Project>>) {
+        match to {
+            Some(project) => self.edit_to(project),
+            None => self.edits(),
+        }
+    }
+
+    pub(crate) fn edit_to(&mut self, next: Arc<Project>) {
         let chosen = chosen(&next);
+        // What is removed and added again is a new component to the user.
         let kept = |name: &Name| next.components.iter().any(|spec| spec.name == *name);
         self.down.retain(kept);
+        self.up.retain(kept);
+        let new = |name: &&Name| !self.project.components.iter().any(|spec| spec.name == **name);
+        let added: Vec<Name> = chosen.iter().filter(new).cloned().collect();
+        self.up.extend(added);
         self.project = Arc::clone(&next);
         self.declared.extend(declared(&next));
+        self.stopped_with();
+        let plan = self.core.plan(&next, &chosen);
         self.tell(Event::Edit { project: next, chosen });
+        let applied = self.records.iter().rev().find_map(|record| match &record.what {
+            What::ConfigReloaded { plan } => Some(Arc::clone(plan)),
+            _ => None,
+        });
+        if self.exited.is_none() {
+            assert_eq!(applied.as_deref(), Some(&plan), "what was planned is not what was applied");
+        }
+    }
+
+    /// What an edit has made dependent on what is being stopped by command is stopped with it.
+    fn stopped_with(&mut self) {
+        let there = |name: &&Name| self.lives.values().any(|life| life.name == **name && !life.told_gone);
+        let mut stopping: Vec<Name> = self.down.iter().filter(there).cloned().collect();
+        while let Some(below) = stopping.pop() {
+            for spec in &self.project.components {
+                let needs = |edge: &Dependency| edge.name == below && edge.condition != Condition::Completed;
+                if spec.depends_on.iter().any(needs) && self.up.remove(&spec.name) {
+                    stopping.push(spec.name.clone());
+                }
+            }
+        }
     }
 
     fn crash(&mut self) {

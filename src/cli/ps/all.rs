@@ -122,3 +122,30 @@ pub(super) fn json(running: &[Running]) -> Value {
     };
     json!({"projects": running.iter().map(one).collect::<Vec<Value>>()})
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{component, status};
+    use super::{Canvas, Entry, Running, frame, json};
+
+    fn running(file: &str, up: bool) -> Running {
+        let since = "2026-01-01T00:00:00Z".to_owned();
+        let entry = Entry { state_dir: "/s/.orch".into(), file: file.into(), pid: 7, since };
+        let status = status(vec![component("a", "ready"), component("b", "ready"), component("c", "failed")]);
+        Running { entry, status: up.then_some(status) }
+    }
+
+    #[test]
+    fn each_project_has_a_line_and_one_that_is_silent_too() {
+        let canvas = Canvas { width: None, color: false };
+        assert_eq!(frame(&[], canvas).lines, ["no project runs"]);
+        let both = [running("/work/a/devmode.yaml", true), running("/work/b\u{1b}[2J/devmode.yaml", false)];
+        let lines = frame(&both, canvas).lines;
+        assert_eq!(lines.len(), 3);
+        assert!(lines[1].contains("shop") && lines[1].ends_with("2 ready, 1 failed  /work/a"), "{lines:?}");
+        assert!(lines[2].contains("does not answer") && !lines[2].contains('\u{1b}'), "{lines:?}");
+        let told = json(&both);
+        assert_eq!(told["projects"][0]["components"], serde_json::json!({"ready": 2, "failed": 1}));
+        assert!(told["projects"][1]["project"].is_null());
+    }
+}

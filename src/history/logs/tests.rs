@@ -262,6 +262,7 @@ fn a_pattern_is_tried_without_colours() {
 #[test]
 fn every_question_is_answered_as_by_a_plain_reading() {
     let mut random = Random(7);
+    let pattern = regex::bytes::Regex::new("^[0-2] ").unwrap();
     for round in 0..30 {
         let writers = [Writer::new(9), Writer::new(9)];
         let mut second = 0;
@@ -284,7 +285,7 @@ fn every_question_is_answered_as_by_a_plain_reading() {
             };
             let (since, until) = (moment(), moment());
             let last = (random.below(2) == 0).then(|| random.below(40));
-            let grep = (random.below(2) == 0).then(|| regex::bytes::Regex::new("^[0-2] ").unwrap());
+            let grep = (random.below(2) == 0).then(|| pattern.clone());
             let fits = |got: &&Got| {
                 since.is_none_or(|since| got.time >= Some(since))
                     && until.is_none_or(|until| got.time <= Some(until))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::wait::{Asker, Goal, Kind, Wait};
 use super::{Commanded, Proposal, Reloaded, Reply, Seen, Subscriber, Unmet, Waited};
+use crate::config::model::Project;
 use crate::plan::Plan;
 use crate::runtime::driver::Driver;
 use crate::supervisor::{Command, Event, Explanation, State, View};
@@ -46,8 +47,11 @@ impl Driver {
         }
         let core = &self.parts.core;
         let names: BTreeSet<Name> = if names.is_empty() {
-            let all = core.views().filter(|view| state.is_some() || view.state != State::Stopped);
-            all.map(|view| view.name).collect()
+            let held = core.held();
+            let glance = |name: &Name| core.glance(core.find(name.as_str())?, &held);
+            let stopped = |name: &Name| glance(name).is_none_or(|it| it.state == State::Stopped);
+            let all = core.project().components.iter().map(|spec| &spec.name);
+            all.filter(|name| state.is_some() || !stopped(name)).cloned().collect()
         } else {
             names.into_iter().collect()
         };
@@ -98,6 +102,10 @@ impl Driver {
         let project = Arc::clone(self.parts.core.project());
         let (views, wall) = (self.shown(), self.parts.journal.wall());
         reply.send(Seen { project, generation: self.parts.core.generation(), views, wall });
+    }
+
+    pub(in crate::runtime) fn declared(&self, reply: Reply<Arc<Project>>) {
+        reply.send(Arc::clone(self.parts.core.project()));
     }
 
     /// Why a component is in its state; with the wall clock, as in [`Seen`].

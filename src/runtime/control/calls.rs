@@ -1,5 +1,6 @@
 //! What each route does.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,6 +36,10 @@ impl Asked {
     /// The body; an empty one stands for an object without keys.
     fn body<T: DeserializeOwned>(&self) -> Result<T, Refused> {
         let body = if self.body.is_empty() { b"{}" } else { self.body.as_slice() };
+        // A list of its values, in their order, would do for serde.
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Refused::bad("the body of the request is not a JSON object"));
+        }
         serde_json::from_slice(body)
             .map_err(|error| Refused::bad(format!("the body of the request can't be read: {error}")))
     }
@@ -48,8 +53,8 @@ pub(super) async fn answer(asked: &Asked, shared: &Shared, seat: &Seat) -> Answe
             seat.owes(status.len());
             Ok(bytes(StatusCode::OK, status))
         }
-        Call::Version => Ok(json(StatusCode::OK, &version(shared))),
         Call::Usage => usage::answer(shared, seat).await,
+        Call::Version => version(shared).await,
         Call::Openapi => Ok(json(StatusCode::OK, &crate::api::openapi())),
         Call::Events => events::answer(asked.query.as_deref(), shared).await,
         Call::Why => why(asked.name.as_deref().unwrap_or_default(), shared).await,
@@ -67,7 +72,7 @@ pub(super) async fn answer(asked: &Asked, shared: &Shared, seat: &Seat) -> Answe
             asked.body::<Nothing>()?;
             let _permit = awaited(&shared.commands)?;
             let reloaded = shared.control.ask(|reply| Message::Reload { reply });
-            applied(told(reloaded).await?)
+            applied(told(reloaded, shared).await?)
         }
         Call::Plan => plan(asked, shared).await,
         Call::Upgrade => upgrade(asked, shared).await,
@@ -80,8 +85,12 @@ pub(super) async fn answer(asked: &Asked, shared: &Shared, seat: &Seat) -> Answe
 struct Nothing {}
 
 /// What the loop answers.
-async fn told<T>(answer: oneshot::Receiver<Result<T, Unmet>>) -> Result<T, Refused> {
-    Ok(answer.await.unwrap_or(Err(Unmet::Ending))?)
+async fn told<T>(answer: oneshot::Receiver<Result<T, Unmet>>, shared: &Shared) -> Result<T, Refused> {
+    match answer.await.unwrap_or(Err(Unmet::Ending)) {
+        Ok(told) => Ok(told),
+        Err(Unmet::Unknown(name)) => Err(unknown_here(name.as_str(), shared).await),
+        Err(unmet) => Err(unmet.into()),
+    }
 }
 
 /// Lets so many wait at once.
@@ -90,14 +99,18 @@ fn awaited(commands: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refused> {
     permit.map_err(|_| Refused::crowded("too many commands are awaited"))
 }
 
-fn version(shared: &Shared) -> Version {
-    Version {
+/// The loop is asked, so that whoever is answered by a new image knows that it has taken over.
+async fn version(shared: &Shared) -> Answer {
+    let project = shared.control.ask(|reply| Message::Declared { reply }).await;
+    let project = project.map_err(|_| Refused::ending())?;
+    let version = Version {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         images: shared.images,
-        file: shared.file.display().to_string(),
-        state_dir: shared.state_dir.display().to_string(),
-    }
+        file: project.file.display().to_string(),
+        state_dir: project.state_dir.display().to_string(),
+    };
+    Ok(json(StatusCode::OK, &version))
 }
 
 async fn command(asked: &Asked, shared: &Shared, command: fn(Vec<Name>) -> Command) -> Answer {
@@ -105,10 +118,10 @@ async fn command(asked: &Asked, shared: &Shared, command: fn(Vec<Name>) -> Comma
     if names.is_empty() {
         return Err(Refused::bad("no component is named").help("name at least one"));
     }
-    let names = known(&names, shared).await?;
+    let names = named(&names, shared).await?;
     let _permit = awaited(&shared.commands)?;
     let done = shared.control.ask(|reply| Message::Command { command: command(names), reply });
-    Ok(json(StatusCode::OK, &self::done(told(done).await?)))
+    Ok(json(StatusCode::OK, &self::done(told(done, shared).await?)))
 }
 
 fn done(commanded: Commanded) -> Done {
@@ -128,29 +141,31 @@ fn word(state: Option<State>) -> String {
     state.unwrap_or(State::Stopped).word().to_owned()
 }
 
-/// The names, if the project has components of all of them; each once.
-async fn known(texts: &[String], shared: &Shared) -> Result<Vec<Name>, Refused> {
-    let names: Vec<Result<Name, &String>> =
-        texts.iter().map(|text| Name::new(text).map_err(|_| text)).collect();
-    let seen = shared.control.ask(|reply| Message::Views { reply }).await.map_err(|_| Refused::ending())?;
-    let mut known: Vec<Name> = Vec::with_capacity(names.len());
-    for name in names {
-        let found = name.as_ref().ok().filter(|name| seen.views.iter().any(|view| view.name == **name));
-        let Some(found) = found else {
-            let text = name.as_ref().map_or_else(|text| text.as_str(), |name| name.as_str());
-            return Err(unknown(text, seen.views.iter().map(|view| view.name.as_str())));
-        };
-        if !known.contains(found) {
-            known.push(found.clone());
+/// The names, each once. Whether there are such components is for the loop to say.
+async fn named(texts: &[String], shared: &Shared) -> Result<Vec<Name>, Refused> {
+    let mut names = Vec::with_capacity(texts.len());
+    let mut seen = BTreeSet::new();
+    for text in texts {
+        match Name::new(text) {
+            Ok(name) if seen.insert(name.clone()) => names.push(name),
+            Ok(_) => {}
+            Err(_) => return Err(unknown_here(text, shared).await),
         }
     }
-    Ok(known)
+    Ok(names)
+}
+
+/// The same refusal, where the project has to be looked at first.
+async fn unknown_here(text: &str, shared: &Shared) -> Refused {
+    match shared.control.ask(|reply| Message::Declared { reply }).await {
+        Ok(project) => unknown(text, project.components.iter().map(|spec| spec.name.as_str())),
+        Err(_) => Refused::ending(),
+    }
 }
 
 /// There is no component of this name; one of those may be meant.
 pub(super) fn unknown<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Refused {
-    let distance = |name: &&str| strsim::osa_distance(text, name);
-    let near = names.map(|name| (distance(&name), name)).min();
+    let near = names.map(|name| (strsim::osa_distance(text, name), name)).min();
     let near = near.filter(|(distance, name)| *distance <= 1 + name.len() / 3);
     let refused = Refused::new(StatusCode::NOT_FOUND, format!("the project has no component {text:?}"));
     match near {
@@ -168,10 +183,10 @@ async fn wait(asked: &Asked, shared: &Shared) -> Answer {
             Refused::bad(format!("{word:?} is not a state")).help(format!("one of: {}", words.join(", ")))
         })?),
     };
-    let names = if names.is_empty() { Vec::new() } else { known(&names, shared).await? };
+    let names = named(&names, shared).await?;
     let _permit = awaited(&shared.commands)?;
     let waited = shared.control.ask(|reply| Message::Wait { names, state, reply });
-    let waited = told(waited).await?;
+    let waited = told(waited, shared).await?;
     let met = waited.iter().all(|one| one.met == Some(true));
     let components = waited.into_iter().map(|one| Waited {
         component: one.name.to_string(),
@@ -182,14 +197,13 @@ async fn wait(asked: &Asked, shared: &Shared) -> Answer {
     Ok(json(StatusCode::OK, &WaitReply { met, components: components.collect() }))
 }
 
-async fn why(name: &str, shared: &Shared) -> Answer {
-    let names = known(&[name.to_owned()], shared).await?;
-    let Some(name) = names.into_iter().next() else { return Err(Refused::ending()) };
-    let explained = shared.control.ask(|reply| Message::Why { name: name.clone(), reply });
-    let explained = explained.await.map_err(|_| Refused::ending())?;
-    // It was removed between the two questions.
-    let (explanation, wall) = explained.ok_or_else(|| unknown(name.as_str(), std::iter::empty()))?;
-    Ok(json(StatusCode::OK, &status::why(&explanation, wall)))
+async fn why(text: &str, shared: &Shared) -> Answer {
+    let Ok(name) = Name::new(text) else { return Err(unknown_here(text, shared).await) };
+    let explained = shared.control.ask(|reply| Message::Why { name, reply });
+    match explained.await.map_err(|_| Refused::ending())? {
+        Some((explanation, wall)) => Ok(json(StatusCode::OK, &status::why(&explanation, wall))),
+        None => Err(unknown_here(text, shared).await),
+    }
 }
 
 async fn plan(asked: &Asked, shared: &Shared) -> Answer {

@@ -13,6 +13,9 @@ use tokio::time::{Instant, Sleep};
 use super::limits::{LONGEST_HEAD, TAKING_TIME};
 use super::table::Seat;
 
+/// Clients of this socket send a handful.
+const MOST_HEADERS: usize = 64;
+
 /// Why there is no request.
 #[derive(Debug)]
 pub(super) enum NoHead {
@@ -55,22 +58,48 @@ fn end(bytes: &[u8], from: usize) -> Option<usize> {
     memchr::memmem::find(&bytes[from..], b"\r\n\r\n").map(|at| from + at + 4)
 }
 
-/// Whether it has the form of a request, which hyper then reads.
+/// Whether it has the form of a request, so that hyper, which then reads it, has nothing to refuse: it would do so
+/// without a word.
 fn is_request(head: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(head) else { return false };
     let mut lines = text.trim_end().split("\r\n");
     let mut words = lines.next().unwrap_or_default().split(' ');
     let (method, path, version) = (words.next(), words.next(), words.next());
     let request = method.is_some_and(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_uppercase()))
-        && path.is_some_and(|path| !path.is_empty() && path.bytes().all(|b| b.is_ascii_graphic()))
+        && path.is_some_and(|path| path.parse::<hyper::Uri>().is_ok())
         && matches!(version, Some("HTTP/1.1" | "HTTP/1.0"))
         && words.next().is_none();
+    let headers: Option<Vec<(&str, &str)>> = lines.map(header).collect();
+    request && headers.is_some_and(|headers| headers.len() <= MOST_HEADERS && has_one_length(&headers))
+}
+
+/// The name and the value of a header.
+fn header(line: &str) -> Option<(&str, &str)> {
     let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    let is_header = |line: &str| {
-        let name = line.split_once(':').map(|(name, _)| name);
-        name.is_some_and(|name| !name.is_empty() && name.bytes().all(is_token))
+    let (name, value) = line.split_once(':')?;
+    let good = !name.is_empty() && name.bytes().all(is_token);
+    let good = good && value.chars().all(|c| c == '\t' || !c.is_control());
+    good.then_some((name, value.trim()))
+}
+
+/// Whether it is clear where the body ends.
+fn has_one_length(headers: &[(&str, &str)]) -> bool {
+    let all = |wanted: &str| -> Vec<&str> {
+        headers
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case(wanted))
+            .map(|(_, value)| *value)
+            .collect()
     };
-    request && lines.all(is_header)
+    let is_number = |text: &&str| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u64>().is_ok()
+    };
+    match (all("content-length").as_slice(), all("transfer-encoding").as_slice()) {
+        ([], []) => true,
+        ([length], []) => is_number(length),
+        ([], [coding]) => coding.eq_ignore_ascii_case("chunked"),
+        _ => false,
+    }
 }
 
 /// A connection whose first bytes were read already, and on which a client that takes nothing is not waited
@@ -158,7 +187,7 @@ impl AsyncWrite for Line<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{end, is_request};
+    use super::{MOST_HEADERS, end, is_request};
 
     #[test]
     fn a_head_ends_with_an_empty_line() {
@@ -183,9 +212,17 @@ mod tests {
             "GET / HTTP/1.1\r\nno header\r\n\r\n",
             "GET / HTTP/1.1\r\n: x\r\n\r\n",
             "GET /\u{7f} HTTP/1.1\r\n\r\n",
+            "GET :// HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\na: \u{1}\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 1\r\ncontent-length: 2\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n",
         ] {
             assert!(!is_request(bad.as_bytes()), "{bad}");
         }
         assert!(!is_request(b"GET /\xff HTTP/1.1\r\n\r\n"));
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(MOST_HEADERS + 1));
+        assert!(!is_request(many.as_bytes()));
     }
 }

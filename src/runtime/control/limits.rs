@@ -37,6 +37,10 @@ pub(super) const TAKING_TIME: Duration = Duration::from_secs(30);
 /// So much of a stream is read at once, and held for a client until it takes it. Bytes.
 pub(super) const CHUNK: usize = 64 << 10;
 
+/// So many threads read files at once, for all streams and plans: each is at it for less than a millisecond, and
+/// a dead disk takes no more than these.
+pub(super) const MOST_READERS: usize = 8;
+
 /// Whoever is refused before it has said all it had to say is listened to for so long, and nothing is made of it:
 /// one that is closed on while it speaks never hears why.
 pub(super) const LINGER: Duration = Duration::from_secs(1);

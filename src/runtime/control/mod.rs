@@ -45,7 +45,6 @@ struct Shared {
     reading: Reading,
     /// How many images this one has replaced.
     images: u64,
-    file: PathBuf,
     state_dir: PathBuf,
     /// Rung when `events.ndjson` has more lines.
     events: Bell,
@@ -65,7 +64,6 @@ impl Shared {
             control: Control::new(&driver.parts.inbox),
             reading: driver.parts.reloader.how().clone(),
             images: driver.images,
-            file: project.file.clone(),
             state_dir: project.state_dir.clone(),
             events: driver.clients.bell().clone(),
             logs: driver.clients.logs.clone(),

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::limits::{FIRST_PAUSE, GRACE, LONGEST_PAUSE};
+use super::limits::{FIRST_PAUSE, GRACE, LONGEST_PAUSE, MOST_READERS};
 use super::table::Table;
 use super::{Phase, Phases, Shared, connection};
 use crate::runtime::driver::Driver;
@@ -32,8 +32,11 @@ impl Server {
     pub(crate) fn start(listener: &OwnedFd, driver: &Driver) -> io::Result<Self> {
         let listener = std::os::unix::net::UnixListener::from(listener.try_clone()?);
         listener.set_nonblocking(true)?;
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().thread_name("orch-control").build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .thread_name("orch-control")
+            .max_blocking_threads(MOST_READERS)
+            .build()?;
         let (phase, phases) = watch::channel(Phase::Serve);
         let shared = Arc::new(Shared::of(driver, Phases(phases)));
         let (alive, ended) = mpsc::channel();

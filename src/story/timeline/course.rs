@@ -19,8 +19,8 @@ pub struct Course {
     pub to: u64,
     /// Whom it waited for, one after the other.
     pub legs: Vec<Leg>,
-    /// So many components became ready in it.
-    pub components: usize,
+    /// Who became ready in it, or completed, by their places among the lanes.
+    pub members: BTreeSet<usize>,
 }
 
 /// One component's part of a critical path.
@@ -74,7 +74,7 @@ pub(super) fn courses(recorder: &Recorder, words: &Words<'_>) -> (Option<Course>
     let (mut start_up, mut restarts) = (None, Vec::new());
     for (root, (end, lanes)) in ends {
         let Some(mut course) = course(recorder, root, end) else { continue };
-        course.components = lanes.len();
+        course.members = lanes;
         if recorder.nodes.get(root).is_some_and(|node| node.role == Role::Up) {
             start_up = Some(course);
         } else {
@@ -103,21 +103,23 @@ fn course(recorder: &Recorder, root: usize, end: usize) -> Option<Course> {
     while let Some(place) = places.last().filter(|place| **place != root) {
         places.push(recorder.nodes.get(*place)?.cause?);
     }
-    let mut legs: Vec<(usize, u64, u64)> = Vec::new();
+    let mut legs: Vec<(usize, u64)> = Vec::new();
     for place in places.iter().rev() {
         let node = recorder.nodes.get(*place)?;
         let Some(lane) = node.lane.filter(|_| *place != root || places.len() == 1) else { continue };
         match legs.last_mut() {
-            Some((last, _, to)) if *last == lane => *to = node.at,
-            _ => legs.push((lane, node.at, node.at)),
+            Some((last, to)) if *last == lane => *to = node.at,
+            _ => legs.push((lane, node.at)),
         }
     }
-    let leg = |(lane, from, to): (usize, u64, u64)| {
+    let (from, to) = (recorder.nodes.get(root)?.at, recorder.nodes.get(end)?.at);
+    // A leg begins where the one before ends: what was waited for in between was waited for by it.
+    let begins: Vec<u64> = std::iter::once(from).chain(legs.iter().map(|(_, to)| *to)).collect();
+    let leg = |((lane, to), from): ((usize, u64), u64)| {
         Some(Leg { name: recorder.lanes.get(lane)?.name.clone(), from, to })
     };
-    let (from, to) = (recorder.nodes.get(root)?.at, recorder.nodes.get(end)?.at);
-    let legs = legs.into_iter().map(leg).collect::<Option<Vec<_>>>()?;
-    Some(Course { root: String::new(), from, to, legs, components: 0 })
+    let legs = legs.into_iter().zip(begins).map(leg).collect::<Option<Vec<_>>>()?;
+    Some(Course { root: String::new(), from, to, legs, members: BTreeSet::new() })
 }
 
 /// What led to a restart, in words.
@@ -128,8 +130,9 @@ fn told(root: &Event, course: &Course, words: &Words<'_>) -> String {
         events.push(Event { component: Some(leg.name.clone()), ..root.clone() });
     }
     let text = Chain { events, whole: true }.root_text(words);
-    match (&root.kind, &root.component) {
+    let text = match (&root.kind, &root.component) {
         (crate::types::recorded::Kind::Exited { .. }, Some(name)) => format!("{name} {text}"),
         _ => text,
-    }
+    };
+    (words.safe)(&text)
 }

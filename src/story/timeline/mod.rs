@@ -27,6 +27,10 @@ pub struct Timeline {
     pub whole: bool,
     /// When it ended, if it did.
     pub ended: Option<String>,
+    /// Whether it goes on.
+    pub runs: bool,
+    /// When the last event was recorded.
+    pub newest: String,
     /// The last moment that is known of, in nanoseconds since the beginning.
     pub length: u64,
     /// In the order in which they appear.
@@ -63,6 +67,7 @@ pub struct Recorder {
     began: Option<(String, u64)>,
     whole: bool,
     ended: Option<String>,
+    newest: String,
     last: u64,
     lanes: Vec<Lane>,
     names: BTreeMap<String, usize>,
@@ -107,6 +112,7 @@ impl Recorder {
         // Time never goes back within one run; whatever says so was written by hand.
         let at = event.mono_ns.saturating_sub(zero).max(self.last);
         self.last = at;
+        self.newest.clone_from(&event.time);
         if matches!(event.kind, Kind::ProjectDown { .. }) {
             self.ended = Some(event.time.clone());
         }
@@ -163,16 +169,25 @@ impl Recorder {
     #[must_use]
     pub fn timeline(mut self, now: Option<u64>, words: &Words<'_>) -> Option<Timeline> {
         let (began, zero) = self.began.clone()?;
+        let now = now.filter(|_| self.ended.is_none());
         let length = now.map_or(self.last, |now| now.saturating_sub(zero).max(self.last));
         for lane in &mut self.lanes {
+            lane.name = (words.safe)(&lane.name);
             if let Some(last) = lane.spans.last_mut() {
                 last.to = length;
             }
         }
         let (start_up, restarts) = course::courses(&self, words);
-        let (whole, ended) = (self.whole, self.ended);
-        self.lanes.retain(|lane| !lane.spans.is_empty());
-        Some(Timeline { began, whole, ended, length, lanes: self.lanes, start_up, restarts })
+        let (whole, ended, newest) = (self.whole, self.ended, self.newest);
+        let runs = ended.is_none() && now.is_some();
+        Some(Timeline { began, whole, ended, runs, newest, length, lanes: self.lanes, start_up, restarts })
+    }
+}
+
+impl Timeline {
+    /// How many components there are of which a state is recorded.
+    fn shown(&self) -> usize {
+        self.lanes.iter().filter(|lane| !lane.spans.is_empty()).count()
     }
 }
 

@@ -28,16 +28,13 @@ impl Timeline {
     /// The start-up: until the last one was ready, or as far as it has got.
     pub(super) fn start_up_panel(&self, most: usize) -> Panel<'_> {
         let (from, to) = self.start_up.as_ref().map_or((0, self.length), |course| (course.from, course.to));
-        self.panel(self.start_up.as_ref(), from, to, most, |_| true)
+        self.panel(self.start_up.as_ref(), from, to, most, |_, lane| !lane.spans.is_empty())
     }
 
-    /// One restart: those that were not just there.
+    /// One restart: those that came of it.
     pub(super) fn restart_panel<'a>(&'a self, course: &'a Course, most: usize) -> Panel<'a> {
         let (from, to) = (course.from, course.to);
-        let moved = |lane: &Lane| {
-            let mut spans = lane.within(from, to);
-            spans.any(|span| is_work(span.state)) || course.is_critical(&lane.name)
-        };
+        let moved = |at: usize, lane: &Lane| course.members.contains(&at) || course.is_critical(&lane.name);
         self.panel(Some(course), from, to, most, moved)
     }
 
@@ -47,14 +44,15 @@ impl Timeline {
         from: u64,
         to: u64,
         most: usize,
-        shown: impl Fn(&Lane) -> bool,
+        shown: impl Fn(usize, &Lane) -> bool,
     ) -> Panel<'a> {
         let row = |lane: &'a Lane| {
             let critical = course.is_some_and(|course| course.is_critical(&lane.name));
             let (note, took) = note(lane, from, to);
             Row { lane, critical, note, took }
         };
-        let rows: Vec<Row<'_>> = self.lanes.iter().filter(|lane| shown(lane)).map(row).collect();
+        let lanes = self.lanes.iter().enumerate().filter(|(at, lane)| shown(*at, lane));
+        let rows: Vec<Row<'_>> = lanes.map(|(_, lane)| row(lane)).collect();
         let (rows, left_out) = choose(rows, most);
         Panel { course, from, to, rows, left_out }
     }

@@ -47,7 +47,7 @@ impl Timeline {
         let heights: Vec<u64> = panels.iter().map(height).collect();
         let top = 52;
         let total = top + heights.iter().map(|height| height + MARGIN).sum::<u64>() + 8;
-        let components = counted(self.lanes.len() as u64, "component", "components");
+        let components = counted(self.shown() as u64, "component", "components");
         let restarts = counted(self.restarts.len() as u64, "restart", "restarts");
         let title = format!("Timeline from {}: {components}, {restarts}", words.at(&self.began));
         writeln!(

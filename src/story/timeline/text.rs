@@ -42,14 +42,15 @@ impl Timeline {
     }
 
     fn write(&self, out: &mut String, look: Look, words: &Words<'_>) -> fmt::Result {
-        let components = counted(self.lanes.len() as u64, "component", "components");
+        let components = counted(self.shown() as u64, "component", "components");
         let began = words.at(&self.began);
-        let (verb, until) = match &self.ended {
-            Some(ended) => ("ran", format!(" to {}", words.at(ended))),
-            None => ("runs", String::new()),
+        let since = if self.whole { "came up at" } else { "was recorded from" };
+        let until = match &self.ended {
+            Some(ended) => format!("ended at {}", words.at(ended)),
+            None if self.runs => "runs".to_owned(),
+            None => format!("does not run; the last that was recorded is of {}", words.at(&self.newest)),
         };
-        let since = if self.whole { "from" } else { "recorded from" };
-        writeln!(out, "{verb} {since} {began}{until}, {components}\n")?;
+        writeln!(out, "{components}; the project {since} {began}, and {until}\n")?;
         let mut used = Vec::new();
         if self.whole {
             writeln!(
@@ -66,17 +67,11 @@ impl Timeline {
         } else {
             writeln!(out, "the start-up is not recorded any more")?;
         }
-        self.restarts(out, look, words, &mut used)?;
+        self.restarts(out, look, &mut used)?;
         legend(out, look, &used)
     }
 
-    fn restarts(
-        &self,
-        out: &mut String,
-        look: Look,
-        words: &Words<'_>,
-        used: &mut Vec<State>,
-    ) -> fmt::Result {
+    fn restarts(&self, out: &mut String, look: Look, used: &mut Vec<State>) -> fmt::Result {
         let drawn = self.restarts.len().saturating_sub(DRAWN);
         let listed = drawn.saturating_sub(LISTED);
         if drawn > 0 {
@@ -93,7 +88,6 @@ impl Timeline {
             draw(out, &self.restart_panel(course, ROWS), look, used)?;
             writeln!(out, "critical path: {}", course.path())?;
         }
-        let _ = words;
         Ok(())
     }
 }

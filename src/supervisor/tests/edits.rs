@@ -308,3 +308,45 @@ fn a_removed_one_that_is_stuck_holds_up_its_heir() {
     play.gone("b");
     assert_eq!(play.states(), "bb=ready keep=ready");
 }
+
+/// An edit that comes while another one is applied changes the target; the first one is not finished.
+#[test]
+fn a_second_edit_changes_the_target_of_the_first() {
+    let mut play = Play::of("db; api: db; keep");
+    play.took();
+    play.edit(|project| {
+        rerun(project, "db");
+        rerun(project, "api");
+        add(project, "new?: db; next: new");
+    });
+    assert_eq!(play.took(), "stop db, stop api");
+    play.edit(|project| {
+        edit(project, "api", |spec| spec.kind = Kind::Process(Line::Words(vec!["v3".to_owned()])));
+        remove(project, "next");
+    });
+    assert_eq!(play.took(), "", "what is being stopped is not stopped again");
+    play.gone("api");
+    play.gone("db");
+    assert_eq!(play.took(), "spawn db, spawn api, spawn new", "once each, and nothing of the first alone");
+    assert_eq!(play.states(), "api=ready db=ready keep=ready new=starting");
+    assert_eq!((play.run("api").incarnation, play.run("db").incarnation), (2, 2));
+}
+
+#[test]
+fn an_edit_that_is_taken_back_restarts_once_what_it_had_begun_to() {
+    let mut play = Play::of("db; api: db; keep");
+    let before = Arc::clone(play.core.project());
+    play.took();
+    play.edit(|project| {
+        rerun(project, "db");
+        add(project, "new?; next: new");
+    });
+    assert_eq!(play.took(), "stop db, spawn new");
+    play.edit(|project| *project = (*before).clone());
+    assert_eq!(play.took(), "stop new");
+    play.gone("new");
+    play.gone("db");
+    assert_eq!(play.took(), "spawn db");
+    assert_eq!(play.states(), "api=ready db=ready keep=ready");
+    assert_eq!((play.run("db").incarnation, play.run("api").incarnation), (2, 1));
+}

@@ -51,7 +51,7 @@ fn rerun_all(project: &mut Project) {
 
 #[test]
 fn what_does_not_run_is_updated_and_says_why() {
-    let mut play = Play::of("up; down; gone!; waits: down; bad?!; blocked: bad; idle?");
+    let mut play = Play::of("up; down; gone!; waits: idle; bad?!; blocked: bad; idle?");
     play.stop("down");
     play.gone("down");
     play.ends("gone", 0);

@@ -128,6 +128,9 @@ pub(super) struct Play {
     pub(super) now: Time,
     pub(super) exit: Option<u8>,
     /// What is answered at once: prepare, spawn, seal.
+    /// What the core was made from, and what it was told.
+    pub(super) made_from: Setup,
+    pub(super) history: Vec<(Time, Event)>,
     answers: bool,
     checks: bool,
     records: BTreeMap<u64, String>,
@@ -182,7 +185,9 @@ impl Play {
 
     pub(super) fn setup(setup: Setup) -> Self {
         Self {
-            core: Supervisor::new(setup),
+            core: Supervisor::new(setup.clone()),
+            made_from: setup,
+            history: Vec::new(),
             now: Time(0),
             exit: None,
             answers: true,
@@ -201,6 +206,7 @@ impl Play {
     pub(super) fn tell(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
+            self.history.push((self.now, event.clone()));
             for action in self.core.step(self.now, event) {
                 self.act(action, &mut events);
             }

@@ -111,6 +111,7 @@ fn every_route_answers_as_it_is_described() {
     let version = judge.ask("GET", "/v1/version", "", 200);
     assert_eq!(version["file"], project.path("devmode.yaml").display().to_string());
     assert_eq!(version["state_dir"], project.path(".orch").display().to_string());
+    judge.ask("GET", "/v1/usage", "", 200);
     assert_eq!(judge.ask("GET", "/v1/openapi.json", "", 200), openapi());
 
     commands(&mut judge);

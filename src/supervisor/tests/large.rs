@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::play::{Play, edit};
 use crate::config::model::Project;
@@ -42,24 +41,4 @@ fn one_watched_path_more_touches_one_component_and_no_process() {
     }
     assert_eq!(observed, 1);
     play.core.check().unwrap();
-}
-
-#[test]
-#[ignore = "a measurement: cargo test --release --lib -- --ignored --nocapture one_edit_of_five_thousand"]
-fn one_edit_of_five_thousand_is_planned_and_applied_soon() {
-    let mut taken = Vec::new();
-    for _ in 0..10 {
-        let (mut play, project, chosen) = large();
-        let begin = Instant::now();
-        let plan = play.core.plan(&project, &chosen);
-        let planned = begin.elapsed();
-        let actions = play.core.step(play.now, Event::Edit { project, chosen });
-        let both = begin.elapsed();
-        assert_eq!((plan.steps.len(), actions.len()), (1, 2));
-        taken.push((both.checked_sub(planned).unwrap(), planned));
-    }
-    taken.sort();
-    let (step, plan) = taken[taken.len() / 2];
-    println!("median: step {step:?}, plan alone {plan:?}");
-    assert!(step.as_millis() < 20, "{taken:?}");
 }

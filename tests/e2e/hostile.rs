@@ -11,8 +11,11 @@ use crate::socket::{Reply, ask, connect};
 /// So many components are declared that an answer about them does not fit into a socket's buffer.
 const MANY: usize = 3000;
 
-/// What one client sends, before it falls silent and never reads.
-const MISDEEDS: [(&str, usize, fn() -> Vec<u8>); 9] = [
+/// Makes what a client sends.
+type Bytes = fn() -> Vec<u8>;
+
+/// What clients send, before they fall silent and never read: what it is, how many do so, and the bytes.
+const MISDEEDS: [(&str, usize, Bytes); 9] = [
     ("silent", 60, Vec::new),
     ("half a head", 40, || b"GET /v1/status HTTP/1.1\r\nhost: or".to_vec()),
     ("garbage", 40, || vec![0xfe; 5000]),

@@ -167,8 +167,8 @@ mod tests {
     #[test]
     fn a_component_of_another_project_is_named() {
         let named = |control: &str| component(format!("A=1\0ORCH_COMPONENT=api\0{control}").as_bytes());
-        let expected = "`api` of the orch project in /work/two".to_owned();
-        assert_eq!(named("ORCH_CONTROL=/work/two/.orch/control.sock\0"), Some(expected));
+        let expected = "`api` of the orch project in /srv/two".to_owned();
+        assert_eq!(named("ORCH_CONTROL=/srv/two/.orch/control.sock\0"), Some(expected));
         let expected = "`api` of the orch project in /run/st\\u{1b}".to_owned();
         assert_eq!(named("ORCH_CONTROL=/run/st\u{1b}/control.sock"), Some(expected));
         assert_eq!(named("PATH=/bin\0"), None);

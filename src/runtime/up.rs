@@ -223,15 +223,7 @@ fn begin(
     let project = Arc::new(project);
     let runs = chosen(&project, &options.profiles, &options.only).map_err(UpError::Unknown)?;
 
-    let home = Home::enter(&project.state_dir, &project.file).map_err(|error| match error {
-        HomeError::Taken { .. } => UpError::Taken(error.to_string()),
-        HomeError::Io { .. } => UpError::Failed(error.to_string()),
-    })?;
-    if let Some(background) = background {
-        background
-            .settle(home.dir())
-            .map_err(|error| failed("write orch's own log in", home.dir(), &error))?;
-    }
+    let home = enter(&project, background)?;
     let (inbox, messages) = mpsc::unbounded_channel();
     let keeper = keeper(&home, options, &inbox).map_err(UpError::Failed)?;
     home.note(&keeper).map_err(|error| failed("write the lock in", home.dir(), &error))?;
@@ -280,6 +272,19 @@ fn begin(
     driver.watch_project();
     drop(inbox.send(Message::Core(Event::Up)));
     Ok(Assembled { driver, messages, before: None, warnings: if warned { report } else { String::new() } })
+}
+
+/// Makes the project ours; what runs in the background has a log from then on.
+fn enter(project: &Project, background: Option<&mut Background>) -> Result<Home, UpError> {
+    let home = Home::enter(&project.state_dir, &project.file).map_err(|error| match error {
+        HomeError::Taken { .. } => UpError::Taken(error.to_string()),
+        HomeError::Io { .. } => UpError::Failed(error.to_string()),
+    })?;
+    if let Some(background) = background {
+        let settled = background.settle(home.dir());
+        settled.map_err(|error| failed("write orch's own log in", home.dir(), &error))?;
+    }
+    Ok(home)
 }
 
 /// What a load is told, beside the file.

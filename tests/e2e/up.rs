@@ -213,8 +213,11 @@ components:
     let state_file = seen.remove("ORCH_STATE_FILE").unwrap();
     assert!(Path::new(state_file).starts_with(&state_dir), "{state_file}");
     let control = state_dir.join("control.sock").display().to_string();
+    // What orch itself was given.
+    let runtime = project.path("run").display().to_string();
     let expected = BTreeMap::from([
         ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+        ("XDG_RUNTIME_DIR", &runtime),
         ("BASE", "base"),
         ("FROM_FILE", "project.env"),
         ("SHARED", "from-the-project"),

@@ -1,6 +1,7 @@
 //! The texts that were read, and the places in them.
 
 use std::fs::{File, OpenOptions};
+use std::hash::{Hash as _, Hasher as _};
 use std::io::Read;
 use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
@@ -38,6 +39,16 @@ impl Sources {
     #[must_use]
     pub fn get(&self, file: &Path) -> Option<&Source> {
         self.0.iter().find(|source| &*source.file == file).map(Arc::as_ref)
+    }
+
+    /// A number that is another one for other texts, or texts of other files.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        for source in &self.0 {
+            (source.file(), source.text()).hash(&mut hasher);
+        }
+        hasher.finish()
     }
 
     pub(crate) fn add(&mut self, source: &Arc<Source>) {

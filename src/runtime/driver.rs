@@ -20,7 +20,7 @@ use super::journal::Journal;
 use super::prepare::States;
 use super::recorder::Recorder;
 use super::reexec::{Messages, Turn};
-use super::reload::Reloader;
+use super::reload::{Read, Reloader};
 use super::replaced::Replaced;
 use super::signals::{Signalled, Signals};
 use super::spawn::Environment;
@@ -238,11 +238,11 @@ impl Driver {
 
     fn reloaded(&mut self, loaded: Option<Box<Loaded>>) {
         let Parts { reloader, inbox, .. } = &mut self.parts;
-        let Some(outcome) = reloader.end(loaded, inbox) else {
-            if !reloader.is_reading() {
-                self.reload_broke();
-            }
-            return;
+        let outcome = match reloader.end(loaded, inbox) {
+            Read::Again => return,
+            Read::Broken => return self.reload_broke(),
+            Read::Known => return self.reload_ended(None),
+            Read::News(outcome) => outcome,
         };
         if let Some(message) = &outcome.message {
             self.parts.output.say(message);

@@ -56,6 +56,8 @@ pub(crate) struct Reloader {
     env_files: Vec<PathBuf>,
     /// How the file was when it was read first, until it is watched.
     unwatched: Option<Stamp>,
+    /// The texts that were read last, if they are applied: whoever reads them again finds nothing new.
+    applied: Option<u64>,
 }
 
 /// What differs after every write and every replacement: inode, size, time of the last change. `None`: gone.
@@ -64,6 +66,19 @@ type Stamp = Option<(u64, u64, i64, i64)>;
 fn stamp(file: &Path) -> Stamp {
     let meta = std::fs::metadata(file).ok()?;
     Some((meta.ino(), meta.size(), meta.ctime(), meta.ctime_nsec()))
+}
+
+/// How a read ended.
+#[derive(Debug)]
+pub(crate) enum Read {
+    /// The file was saved meanwhile, and is being read again.
+    Again,
+    /// By a fault.
+    Broken,
+    /// With what is applied already: a request and the watcher may have read one save.
+    Known,
+    /// With something else.
+    News(Outcome),
 }
 
 /// What follows from a read.
@@ -89,12 +104,15 @@ impl Reloader {
             reading: false,
             again: false,
             env_files: Vec::new(),
+            applied: None,
         }
     }
 
     /// Reads the file for the first time.
-    pub(crate) fn read(&self) -> Loaded {
-        self.how.read(None)
+    pub(crate) fn read(&mut self) -> Loaded {
+        let loaded = self.how.read(None);
+        self.applied = texts(&loaded);
+        loaded
     }
 
     /// How it is read.
@@ -141,14 +159,21 @@ impl Reloader {
         self.env_files.clone()
     }
 
-    /// Takes what was read; `None` if there is nothing, or the file was saved meanwhile and is read again.
-    pub(crate) fn end(&mut self, loaded: Option<Box<Loaded>>, inbox: &Inbox) -> Option<Outcome> {
+    /// Takes what was read.
+    pub(crate) fn end(&mut self, loaded: Option<Box<Loaded>>, inbox: &Inbox) -> Read {
         self.reading = false;
         if std::mem::take(&mut self.again) {
             self.begin(inbox);
-            return None;
+            return Read::Again;
         }
-        let loaded = *loaded?;
+        let Some(loaded) = loaded else { return Read::Broken };
+        let loaded = *loaded;
+        let texts = texts(&loaded);
+        let known = texts.is_some() && self.applied == texts;
+        self.applied = texts;
+        if known {
+            return Read::Known;
+        }
         self.env_files.clone_from(&loaded.env_files);
         let message = render::brief(&loaded.diagnostics, &loaded.sources, self.color);
         let message = Some(message.trim_end().to_owned()).filter(|text| !text.is_empty());
@@ -159,7 +184,7 @@ impl Reloader {
             }
             None => Event::EditRejected { errors: Arc::new(errors(loaded.diagnostics)) },
         };
-        Some(Outcome { event, message })
+        Read::News(Outcome { event, message })
     }
 
     /// What is watched for the project itself.
@@ -183,6 +208,11 @@ impl Reloader {
 /// A path as the watcher takes it. Relative where that can be: a folder's name need not be UTF-8.
 fn below(dir: &Path, path: &Path) -> String {
     path.strip_prefix(dir).unwrap_or(path).to_string_lossy().into_owned()
+}
+
+/// What stands for the texts of a valid file and its env files.
+fn texts(loaded: &Loaded) -> Option<u64> {
+    loaded.project.is_some().then(|| loaded.sources.digest())
 }
 
 fn errors(diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {

@@ -215,7 +215,7 @@ fn begin(
     let at_first = options.foreground && !options.no_color && std::io::stderr().is_terminal();
     // The background is still heard on a terminal, and will soon write to a file.
     let color = at_first && background.is_none();
-    let reloader = Reloader::new(options, load_options(options, &registry), color);
+    let mut reloader = Reloader::new(options, load_options(options, &registry), color);
     let loaded = reloader.read();
     let report = render::human(&loaded.diagnostics, &loaded.sources, at_first);
     let Loaded { project: Some(project), .. } = loaded else { return Err(UpError::Invalid(report)) };

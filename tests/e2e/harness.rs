@@ -134,7 +134,9 @@ impl Project {
 
     /// orch's events so far.
     pub(crate) fn events(&self) -> Vec<Value> {
-        events_of(&self.read(".orch/events.ndjson"))
+        let older = (1..=4).rev().map(|part| format!(".orch/events.ndjson.{part}"));
+        let parts = older.chain([".orch/events.ndjson".to_owned()]);
+        events_of(&parts.map(|part| self.read(&part)).collect::<String>())
     }
 
     /// The last state of a component, as orch tells it, and the number of its run.

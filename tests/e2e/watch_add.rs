@@ -31,6 +31,9 @@ fn a_running_project_takes_it_at_once_and_restarts_nothing() {
     project.write("two", "1");
     project.wait_ready("b", 2);
     assert_eq!(project.starts("a"), 1);
+    // The command and the watcher both have it read; it is one edit.
+    let edits = project.events().iter().filter(|event| event["event"] == "config.reloaded").count();
+    assert_eq!(edits, 1);
     // Once more, nothing is written.
     let before = std::fs::metadata(project.path("devmode.yaml")).unwrap().ino();
     let (code, told) = add(&project, &["b", "./two"]);

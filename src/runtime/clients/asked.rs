@@ -143,7 +143,8 @@ impl Driver {
         self.reload();
     }
 
-    /// The file was read, and what followed from it is done: an edit, or, with `errors`, nothing.
+    /// The file was read, and what followed from it is done: an edit, or nothing, be it with `errors` or since it is
+    /// applied already.
     pub(in crate::runtime) fn reload_ended(&mut self, errors: Option<&Arc<Vec<Diagnostic>>>) {
         let generation = self.parts.core.generation();
         self.clients.reloaded(|clients| match errors {

@@ -157,7 +157,9 @@ impl Recorder {
                 if let Some(node) = exit.take().and_then(|exit| self.nodes.get_mut(exit)) {
                     node.role = Role::Step;
                 }
-                return Role::Arrival;
+                // What was ready has arrived by that; who waited for its completion arrives after it.
+                let was_ready = lane.and_then(|lane| self.lanes.get(lane)).is_some_and(Lane::was_ready);
+                return if was_ready { Role::Step } else { Role::Arrival };
             }
             _ => {}
         }
@@ -192,6 +194,12 @@ impl Timeline {
 }
 
 impl Lane {
+    /// Whether its present run, which has ended, was ready.
+    fn was_ready(&self) -> bool {
+        let before = self.spans.iter().rev().find(|span| span.state != State::Stopping);
+        before.is_some_and(|span| span.state == State::Ready)
+    }
+
     /// What it was in within a stretch of time, cut to it.
     pub(crate) fn within(&self, from: u64, to: u64) -> impl Iterator<Item = Span> {
         let cut = move |span: &Span| Span { from: span.from.max(from), to: span.to.min(to), ..*span };

@@ -135,6 +135,29 @@ fn who_comes_up_after_a_crash_is_part_of_the_start_up() {
     assert_eq!(timeline.restarts.len(), 0);
 }
 
+/// What runs on for an hour after it was ready, and then completes, was up when it was ready; who waited for its
+/// completion was not.
+#[test]
+fn a_task_that_was_ready_is_up_before_it_completes() {
+    let list = "
+        1 0 - - project.up {}
+        2 0 1 task/1 component.starting {}
+        3 0 1 db/1 component.starting {}
+        4 2 2 task/1 component.ready {}
+        5 50 3 db/1 component.ready {}
+        6 900 4 task/1 component.exited {}
+        7 900 6 task/1 component.stopping {}
+        8 901 7 task/1 component.completed {}
+    ";
+    let start_up = |list: &str| timeline(list, None).unwrap().start_up.unwrap().path();
+    assert_eq!(start_up(list), "db 50 ms, 50 ms in all");
+    let waits = "
+        9 901 8 api/1 component.starting {}
+        10 960 9 api/1 component.ready {}
+    ";
+    assert_eq!(start_up(&format!("{list}{waits}")), "task 901 ms → api 59 ms, 960 ms in all");
+}
+
 #[test]
 fn garbage_makes_no_harm() {
     let list = "

@@ -145,15 +145,21 @@ impl Supervisor {
     /// Everything is force-killed: nothing is waited for any more that is not on its way already.
     pub(super) fn abandon_reexec(&mut self) {
         if self.reexec.as_ref().is_some_and(|it| it.stage != Coming::Asked) {
-            self.reexec_failed("everything is force-killed".to_owned());
+            let forced = self.shutdown.as_ref().map(|shutdown| shutdown.seq);
+            self.reexec_over("everything is force-killed".to_owned(), forced);
         }
     }
 
     /// Everything goes on as it was, and who does not return is stuck; but if it was another program that
     /// could not take over, this one still can.
     pub(super) fn reexec_failed(&mut self, error: String) {
+        self.reexec_over(error, None);
+    }
+
+    /// The same; `cause` is what led to it, where that is not the attempt.
+    fn reexec_over(&mut self, error: String, cause: Option<u64>) {
         let Some(reexec) = self.reexec.take() else { return };
-        self.record(None, Some(reexec.seq), What::ReexecFailed { error: error.clone() });
+        self.record(None, cause.or(Some(reexec.seq)), What::ReexecFailed { error: error.clone() });
         let forced = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.forced);
         let hung = self.hung_threads();
         if reexec.program.is_some() && !hung.is_empty() && !forced {

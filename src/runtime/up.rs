@@ -223,6 +223,7 @@ fn begin(
     let project = Arc::new(project);
     let runs = chosen(&project, &options.profiles, &options.only).map_err(UpError::Unknown)?;
 
+    let detached = background.is_some();
     let home = enter(&project, background)?;
     let (inbox, messages) = mpsc::unbounded_channel();
     let keeper = keeper(&home, options, &inbox).map_err(UpError::Failed)?;
@@ -250,8 +251,15 @@ fn begin(
         recorder.setup(&setup);
     }
     let core = Supervisor::new(setup);
-    let control = control::listen(&project.state_dir);
-    let control = control.inspect_err(|error| tracing::warn!(%error, "there is no control socket")).ok();
+    let control = match control::listen(&project.state_dir) {
+        Ok(control) => Some(control),
+        // Nobody could look at it, nor end it.
+        Err(error) if detached => return Err(failed("listen in", home.dir(), &error)),
+        Err(error) => {
+            tracing::warn!(%error, "there is no control socket");
+            None
+        }
+    };
     let parts = Parts {
         core,
         keeper,

@@ -251,15 +251,7 @@ fn begin(
         recorder.setup(&setup);
     }
     let core = Supervisor::new(setup);
-    let control = match control::listen(&project.state_dir) {
-        Ok(control) => Some(control),
-        // Nobody could look at it, nor end it.
-        Err(error) if detached => return Err(failed("listen in", home.dir(), &error)),
-        Err(error) => {
-            tracing::warn!(%error, "there is no control socket");
-            None
-        }
-    };
+    let control = listens(home.dir(), detached)?;
     let parts = Parts {
         core,
         keeper,
@@ -372,6 +364,19 @@ impl Assembled {
                     drop(driver.parts.inbox.send(Message::Core(Event::ReexecFailed { error })));
                 }
             }
+        }
+    }
+}
+
+/// Makes the control socket. In the foreground orch runs without one, too.
+fn listens(state_dir: &Path, detached: bool) -> Result<Option<OwnedFd>, UpError> {
+    match control::listen(state_dir) {
+        Ok(control) => Ok(Some(control)),
+        // Nobody could look at it, nor end it.
+        Err(error) if detached => Err(failed("listen in", state_dir, &error)),
+        Err(error) => {
+            tracing::warn!(%error, "there is no control socket");
+            Ok(None)
         }
     }
 }

@@ -8,6 +8,7 @@ use super::exit::Exit;
 use super::recorded::Record;
 use super::target::{TargetArgs, unanswered};
 use super::{complain, no_color, tell};
+use crate::api::Version;
 use crate::client::ClientError;
 use crate::config::render::harmless;
 use crate::history::events::{Backward, Cursor, Event, Read, seq};
@@ -36,7 +37,7 @@ const VAIN: usize = 50;
 #[derive(Debug, Args)]
 pub(super) struct EventsArgs {
     /// Only events of these components
-    #[arg(value_name = "NAME", value_parser = super::name)]
+    #[arg(value_name = "NAME", value_parser = super::name, add = super::complete::components())]
     names: Vec<Name>,
     /// Go on with what happens, until orch ends
     #[arg(short, long)]
@@ -57,6 +58,11 @@ pub(super) fn events(args: &EventsArgs) -> Exit {
 
 fn show(args: &EventsArgs) -> Result<Exit, Exit> {
     let record = Record::find(&args.target)?;
+    let version = record.target.client().get::<Version>("/v1/version");
+    // Without an orch to follow, that is what is wrong.
+    if !args.follow || version != Err(ClientError::NotRunning) {
+        args.names.iter().try_for_each(|name| super::why::known(&record, name.as_str()))?;
+    }
     let last = args.last.or(args.follow.then_some(BEFORE));
     let begin = begin(&record, &args.names, last).map_err(|error| record.unreadable(&error))?;
     let stdout = io::stdout();

@@ -112,7 +112,8 @@ impl LogsArgs {
 }
 
 pub(super) fn logs(args: &LogsArgs) -> Exit {
-    let target = match args.target.find() {
+    let found = if args.follow { args.target.find() } else { args.target.place() };
+    let target = match found {
         Ok(target) => target,
         Err(exit) => return exit,
     };

@@ -23,7 +23,7 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn find(target: &TargetArgs) -> Result<Self, Exit> {
-        let target = target.find()?;
+        let target = target.place()?;
         let file = target.file.as_deref().and_then(|file| file.parent());
         let folder = file.or_else(|| target.state_dir.parent()).unwrap_or(&target.state_dir);
         let folder = folder.display().to_string();

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use super::args::{StateArgs, StateCommand};
 use super::exit::Exit;
+use super::target::Target;
 use super::{check, colors, complain, file, pretty, print, state_dir, tell};
 use crate::config::render as mistakes;
 use crate::runtime::states::{Payload, SavedStates, StatesError};
@@ -31,12 +32,11 @@ fn run(args: &StateArgs) -> Result<Exit, Exit> {
 
 /// Finds the states of the project that is meant. `strict`: its file must be valid.
 fn open(args: &StateArgs, strict: bool) -> Result<SavedStates, Exit> {
-    let file = file(args.file.as_deref())?;
+    let (file, place) = place(args)?;
     if let Err(error) = std::fs::metadata(&file) {
         complain(&format!("can't read {}: {error}", file.display()));
         return Err(Exit::Usage);
     }
-    let place: Option<PathBuf> = args.state_dir.clone().or_else(state_dir);
     let loaded = check::read(&file, place.clone());
     if loaded.project.is_none() {
         if strict {
@@ -50,6 +50,15 @@ fn open(args: &StateArgs, strict: bool) -> Result<SavedStates, Exit> {
         ));
     }
     SavedStates::open(loaded.project, &file, place.as_deref()).map_err(|error| failed(&error))
+}
+
+/// The YAML file, and the state directory if it was named: as given; else, inside a component, those of its project.
+fn place(args: &StateArgs) -> Result<(PathBuf, Option<PathBuf>), Exit> {
+    let named = args.file.is_some() || args.state_dir.is_some();
+    match Target::own().filter(|_| !named) {
+        Some(own) => Ok((own.yaml()?, Some(own.state_dir))),
+        None => Ok((file(args.file.as_deref())?, args.state_dir.clone().or_else(state_dir))),
+    }
 }
 
 fn list(states: &SavedStates, name: Option<&Name>, json: bool) -> Result<Exit, Exit> {

@@ -1,12 +1,18 @@
 //! Which project a command means.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 
 use super::exit::Exit;
 use super::{complain, file, state_dir};
+use crate::api::Version;
 use crate::client::{Client, ClientError};
+use crate::config::render::harmless;
+
+/// So long it is awaited which file runs.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// The words by which a command is told.
 #[derive(Debug, Args)]
@@ -42,11 +48,19 @@ impl TargetArgs {
         if !is_there && crate::config::find(None, &cwd).is_err() {
             return None;
         }
-        self.find().ok()
+        self.place().ok()
     }
 
     /// Finds the project: as named; else, inside a component, that of the orch that runs it; else the nearest.
+    /// Ends with 3 where an orch runs another file with the same state directory.
     pub(super) fn find(&self) -> Result<Target, Exit> {
+        let target = self.place()?;
+        target.is_what_runs()?;
+        Ok(target)
+    }
+
+    /// The same, whatever runs there now.
+    pub(super) fn place(&self) -> Result<Target, Exit> {
         let own = own_project().filter(|_| self.file.is_none());
         if let Some(dir) = self.state_dir.clone().filter(|_| self.file.is_none()).or(own) {
             return Ok(Target { file: None, state_dir: absolute(dir)? });
@@ -61,6 +75,46 @@ impl TargetArgs {
 }
 
 impl Target {
+    /// The project of the orch that runs this command, inside a component.
+    pub(super) fn own() -> Option<Self> {
+        own_project().map(|state_dir| Self { file: None, state_dir })
+    }
+
+    /// The YAML file; that of a project which is known by its state directory is asked for.
+    pub(super) fn yaml(&self) -> Result<PathBuf, Exit> {
+        match &self.file {
+            Some(file) => Ok(file.clone()),
+            None => {
+                let version: Version =
+                    self.client().get("/v1/version").map_err(|error| unanswered(&error))?;
+                Ok(PathBuf::from(version.file))
+            }
+        }
+    }
+
+    /// The orch that runs another file there: two in one folder have one state directory.
+    pub(super) fn other(&self) -> Option<Version> {
+        let file = self.file.as_deref()?;
+        // Who does not answer is asked again by the command itself.
+        let version = self.client().within(LOOK).get::<Version>("/v1/version").ok()?;
+        // Where one is gone, or its name is not UTF-8, that can't be told.
+        let (meant, runs) = (file.canonicalize().ok()?, Path::new(&version.file).canonicalize().ok()?);
+        (meant != runs).then_some(version)
+    }
+
+    /// Says so if there is one.
+    fn is_what_runs(&self) -> Result<(), Exit> {
+        let (Some(file), Some(Version { file: runs, pid, .. })) = (&self.file, self.other()) else {
+            return Ok(());
+        };
+        let text = format!(
+            "no orch runs {}; the one in its state directory, pid {pid}, runs {runs}",
+            file.display()
+        );
+        complain(&harmless(&text));
+        Err(Exit::Taken)
+    }
+
     /// The way to whoever runs it.
     pub(super) fn client(&self) -> Client {
         Client::new(&self.state_dir)

@@ -117,6 +117,9 @@ fn report(reply: &WaitReply, wanted: Option<&str>) -> Exit {
 fn late(client: &Client, names: &[String], args: &WaitArgs) -> Exit {
     let limit = args.timeout.map(words::waited).unwrap_or_default();
     let status = client.within(Duration::from_secs(1)).get::<Status>("/v1/status");
+    if status.as_ref().is_ok_and(|status| has_come(status, names, args.state.as_deref())) {
+        return Exit::Done;
+    }
     let left = status.ok().map(|mut status| {
         let due = |state: &str| match &args.state {
             Some(wanted) => state != wanted,
@@ -130,4 +133,36 @@ fn late(client: &Client, names: &[String], args: &WaitArgs) -> Exit {
     let left = left.filter(|left| !left.is_empty()).map(|left| format!(": {left}")).unwrap_or_default();
     complain(&format!("not within {limit}{left}"));
     Exit::Late
+}
+
+/// Whether it was so all the time, and the time limit too short to be told.
+fn has_come(status: &Status, names: &[String], wanted: Option<&str>) -> bool {
+    let is_meant = |name: &str, state: &str| match names {
+        [] => wanted.is_some() || state != "stopped",
+        names => names.iter().any(|named| named == name),
+    };
+    let meant = || status.components.iter().filter(|one| is_meant(&one.name, &one.state));
+    let is_there =
+        |state: &str| wanted.map_or(matches!(state, "ready" | "completed"), |wanted| state == wanted);
+    let is_known = |name: &String| status.components.iter().any(|one| one.name == *name);
+    names.iter().all(is_known) && meant().all(|one| is_there(&one.state))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_come;
+    use crate::cli::ps::testing::{component, status};
+
+    #[test]
+    fn what_was_there_before_the_limit_has_come() {
+        let all = [component("db", "ready"), component("job", "completed"), component("off", "stopped")];
+        let status = status(all.to_vec());
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert!(has_come(&status, &[], None));
+        assert!(has_come(&status, &names(&["db", "job"]), None));
+        assert!(has_come(&status, &names(&["off"]), Some("stopped")));
+        assert!(!has_come(&status, &names(&["off"]), None));
+        assert!(!has_come(&status, &[], Some("ready")));
+        assert!(!has_come(&status, &names(&["none"]), None));
+    }
 }

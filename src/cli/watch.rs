@@ -6,9 +6,9 @@ use clap::{Args, Subcommand};
 
 use super::exit::Exit;
 use super::replace::{self, Content, Replaced};
-use super::target::{Target, TargetArgs, unanswered};
+use super::target::{Target, TargetArgs};
 use super::{check, colors, complain, complete, name, print, tell};
-use crate::api::{PlanReport, Version};
+use crate::api::PlanReport;
 use crate::client::ClientError;
 use crate::config::render::{self, harmless};
 use crate::config::{Edited, NotEdited, watch_more};
@@ -63,8 +63,8 @@ pub(super) fn watch(args: &WatchArgs) -> Exit {
 }
 
 fn add(args: &AddArgs) -> Result<Exit, Exit> {
-    let target = args.target.find()?;
-    let file = file_of(&target)?;
+    let target = args.target.place()?;
+    let file = target.yaml()?;
     let paths = in_file(&file, &args.paths)?;
     // Another one of these may be at it.
     let _alone = replace::alone(&file);
@@ -81,17 +81,6 @@ fn add(args: &AddArgs) -> Result<Exit, Exit> {
         }
     }
     Err(complain(&format!("{} is saved again and again; nothing was written", shown(&file))))
-}
-
-/// The YAML file; that of a project which is known by its state directory is asked for.
-fn file_of(target: &Target) -> Result<PathBuf, Exit> {
-    match &target.file {
-        Some(file) => Ok(file.clone()),
-        None => {
-            let version: Version = target.client().get("/v1/version").map_err(|error| unanswered(&error))?;
-            Ok(PathBuf::from(version.file))
-        }
-    }
 }
 
 fn edit(file: &Path, target: &Target, name: &Name, paths: &[String]) -> Result<(Content, Edited), Exit> {
@@ -142,6 +131,9 @@ fn told(target: &Target, file: &Path, name: &Name, edited: &Edited) -> Exit {
         }
     }
     let printed = print(&text);
+    if target.other().is_some() {
+        return printed;
+    }
     match target.client().post::<PlanReport>("/v1/reload", &serde_json::json!({})) {
         Ok(report) if report.valid => {
             tell(&format!(

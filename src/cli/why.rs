@@ -27,7 +27,7 @@ While nothing runs, it tells what was recorded last.";
 #[derive(Debug, Args)]
 pub(super) struct WhyArgs {
     /// Which component
-    #[arg(value_parser = super::name)]
+    #[arg(value_parser = super::name, add = super::complete::components())]
     name: Name,
     #[command(flatten)]
     target: TargetArgs,
@@ -76,6 +76,17 @@ fn gather(record: &Record, name: &str) -> Result<(Option<Told>, BTreeSet<String>
         known.extend(event.component);
     }
     Ok((recorded.told(), known))
+}
+
+/// Says so if there is no component of that name, and was none.
+pub(super) fn known(record: &Record, name: &str) -> Result<(), Exit> {
+    if record.target.client().get::<Why>(&format!("/v1/why/{name}")).is_ok() {
+        return Ok(());
+    }
+    match gather(record, name)? {
+        (Some(_), _) => Ok(()),
+        (None, others) => Err(unknown(record, name, others)),
+    }
 }
 
 fn since(live: &Why, record: &Record) -> Option<String> {

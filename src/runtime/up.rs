@@ -223,6 +223,7 @@ fn begin(
     let project = Arc::new(project);
     let runs = chosen(&project, &options.profiles, &options.only).map_err(UpError::Unknown)?;
 
+    let detached = background.is_some();
     let home = enter(&project, background)?;
     let (inbox, messages) = mpsc::unbounded_channel();
     let keeper = keeper(&home, options, &inbox).map_err(UpError::Failed)?;
@@ -250,8 +251,7 @@ fn begin(
         recorder.setup(&setup);
     }
     let core = Supervisor::new(setup);
-    let control = control::listen(&project.state_dir);
-    let control = control.inspect_err(|error| tracing::warn!(%error, "there is no control socket")).ok();
+    let control = listens(home.dir(), detached)?;
     let parts = Parts {
         core,
         keeper,
@@ -364,6 +364,19 @@ impl Assembled {
                     drop(driver.parts.inbox.send(Message::Core(Event::ReexecFailed { error })));
                 }
             }
+        }
+    }
+}
+
+/// Makes the control socket. In the foreground orch runs without one, too.
+fn listens(state_dir: &Path, detached: bool) -> Result<Option<OwnedFd>, UpError> {
+    match control::listen(state_dir) {
+        Ok(control) => Ok(Some(control)),
+        // Nobody could look at it, nor end it.
+        Err(error) if detached => Err(failed("listen in", state_dir, &error)),
+        Err(error) => {
+            tracing::warn!(%error, "there is no control socket");
+            Ok(None)
         }
     }
 }

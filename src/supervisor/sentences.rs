@@ -58,6 +58,9 @@ fn waiting(one: &Awaited, now: Time) -> String {
         Course::Starting(Some(probing)) if one.what == Awaits::Ready => {
             format!("waiting for {name} {to}: {}", probe(probing, now))
         }
+        Course::Ready if one.what == Awaits::Completed => {
+            format!("waiting for {name} {to}: it has been running for {}", span(now.since(of.since)))
+        }
         _ => format!("waiting for {name} {to}: it is {}", clause(of, now)),
     }
 }
@@ -150,7 +153,11 @@ fn probe(it: &Probing, now: Time) -> String {
         row => format!("{row} times, last {ago} ago"),
     };
     let others = it.tries.saturating_sub(it.row);
-    let before = if others > 0 { format!(" (after {others} other failures)") } else { String::new() };
+    let before = match others {
+        0 => String::new(),
+        1 => " (after another failure)".to_owned(),
+        others => format!(" (after {others} other failures)"),
+    };
     format!("probe {}{met} {times}{before}", it.probe)
 }
 

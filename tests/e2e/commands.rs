@@ -1,5 +1,6 @@
 //! The commands on a running project: what they do, what they say, where, and how they end.
 
+mod along;
 mod side_by_side;
 mod terminal;
 
@@ -400,9 +401,11 @@ fn inside_a_component_its_own_project_is_meant() {
     let output = command.output().unwrap();
     assert_eq!(code(&output), Some(0), "{}", text(&output.stderr));
     assert_eq!(json_of(&text(&output.stdout))["project"], "shop");
-    let mut command = project.command(&["wait", "api"]);
-    command.current_dir("/").env("ORCH_CONTROL", project.path(".orch/control.sock"));
-    assert_eq!(code(&command.output().unwrap()), Some(0));
+    for args in [&["wait", "api"][..], &["state", "list"], &["state", "verify", "api"]] {
+        let mut command = project.command(args);
+        command.current_dir("/").env("ORCH_CONTROL", project.path(".orch/control.sock"));
+        assert_eq!(code(&command.output().unwrap()), Some(0), "{args:?}");
+    }
     // A file that is named goes before.
     let mut command = project.command(&["ps", "--file", "none/devmode.yaml"]);
     command.env("ORCH_CONTROL", project.path(".orch/control.sock"));
@@ -434,6 +437,8 @@ fn names_are_completed_by_the_running_project_else_by_the_file() {
     assert_eq!(completed(&project, &["up", "--profile", "f"]), ["full"]);
     assert_eq!(completed(&project, &["up", "--only", "a"]), ["api"]);
     assert_eq!(completed(&project, &["resta"]), ["restart"]);
+    assert_eq!(completed(&project, &["why", "l"]), ["late", "lazy"]);
+    assert_eq!(completed(&project, &["events", "l"]), ["late", "lazy"]);
     let mut orch = shop(&project);
     // What runs counts, whatever the file says by now.
     project.write("devmode.yaml", "version: 1\ncomponents: [\n");

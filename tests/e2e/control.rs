@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::time::Duration;
 
 use orch::api::{Call, Found, ROUTES, find, openapi};
@@ -341,7 +342,7 @@ fn another_user_is_refused_also_where_the_modes_would_let_it_in() {
     let project = Project::new(YAML);
     let mut orch = project.up();
     project.wait_state("api", "ready");
-    for (name, mode) in [(".orch", 0o755), (".orch/control.sock", 0o777)] {
+    for (name, mode) in [(".", 0o755), (".orch", 0o755), (".orch/control.sock", 0o777)] {
         std::fs::set_permissions(project.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
     }
     let address = Address::of(&project.path(".orch")).unwrap();
@@ -358,6 +359,13 @@ fn another_user_is_refused_also_where_the_modes_would_let_it_in() {
     let reply = std::thread::scope(|scope| scope.spawn(play).join().unwrap());
     assert_eq!(reply.status, 403, "{reply:?}");
     assert_eq!(reply.json()["error"], "this orch is another user's");
+    for _ in 0..20 {
+        let mut command = project.command(&["ps"]);
+        let output = command.uid(65534).gid(65534).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(told, "orch: this orch is another user's; ask as the user that runs it\n");
+        assert_eq!(output.status.code(), Some(1));
+    }
     assert_eq!(ask(&project, "GET", "/v1/status", "").status, 200);
     assert!(orch.runs());
     orch.signal(rustix::process::Signal::TERM);

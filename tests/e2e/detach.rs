@@ -89,6 +89,13 @@ fn what_can_not_begin_is_told_as_in_the_foreground_and_leaves_nothing() {
     assert_eq!(failed.status.code(), Some(1));
     assert!(stderr(&failed).contains("can't make the state directory"), "{}", stderr(&failed));
     assert!(project.orchs().is_empty());
+
+    // Nobody could ask it to end.
+    std::fs::create_dir_all(project.path(".orch/control.sock")).unwrap();
+    let deaf = project.run(&["up", "--detach"]);
+    assert_eq!(deaf.status.code(), Some(1));
+    assert!(stderr(&deaf).contains("can't listen in"), "{}", stderr(&deaf));
+    wait_until("no orch is left", || project.orchs().is_empty());
 }
 
 #[test]

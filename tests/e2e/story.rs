@@ -69,6 +69,9 @@ fn what_a_component_waits_for_and_what_blocks_it_is_told() {
     let api = told(&project, &["why", "api"]);
     assert!(api.contains("blocked") && api.contains("db has failed"), "{api}");
     assert!(api.contains("db: ended by itself with exit code 7 ("), "{api}");
+    let apo = refused(&project, &["events", "-f", "apo"], 2);
+    assert!(apo.starts_with("orch: there is no component `apo`") && apo.contains("`api`?"), "{apo}");
+    assert!(told(&project, &["events", "-n", "1", "api"]).contains("blocked: db has failed"));
     let db = told(&project, &["why", "db"]);
     assert!(db.contains("1 of its 1 run since orch came up at ") && db.contains("exit code 7"), "{db}");
     let web = told(&project, &["why", "web"]);

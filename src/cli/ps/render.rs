@@ -122,7 +122,8 @@ fn row(component: &ComponentStatus, sight: &Sight<'_>, now: SystemTime) -> Vec<P
     let [cpu, memory] = match sight.usage {
         None => [Piece::new(Paint::Plain, ""), Piece::new(Paint::Plain, "")],
         Some(usage) => {
-            let own = of(usage, &component.name);
+            // What was looked up a moment ago may be of a run that is gone.
+            let own = of(usage, &component.name).filter(|_| lives(component) || component.state == "stuck");
             [own.and_then(|own| cpu(own, sight)), own.map(|own| words::memory(own.memory))].map(or_nothing)
         }
     };
@@ -163,9 +164,13 @@ fn exit(exit: Option<&Exited>) -> Piece {
     }
 }
 
+fn lives(component: &ComponentStatus) -> bool {
+    matches!(component.state.as_str(), "ready" | "unhealthy" | "starting" | "stopping")
+}
+
 /// What it says of itself, or why it is not ready, and where it listens.
 fn note(component: &ComponentStatus) -> String {
-    let lives = matches!(component.state.as_str(), "ready" | "unhealthy" | "starting" | "stopping");
+    let lives = lives(component);
     let wanted = |text: &Option<String>, when: bool| {
         text.clone().filter(|text| when && !text.trim().is_empty()).map(|text| text.trim().to_owned())
     };

@@ -9,7 +9,7 @@ use crate::config::model::Project;
 use crate::plan::Plan;
 use crate::runtime::clock;
 use crate::runtime::driver::Driver;
-use crate::supervisor::{Command, Course, Event, Explanation, State, View};
+use crate::supervisor::{Command, Course, Effect, Event, Explanation, State, View};
 use crate::types::{Diagnostic, Name, RunId};
 
 impl Driver {
@@ -21,16 +21,24 @@ impl Driver {
         if let Err(unmet) = self.known(names) {
             return reply.send(Err(unmet));
         }
+        let run = |name: &Name| core.find(name.as_str()).map_or(0, |cid| core.executed(cid));
         let kind = |name: &Name| match &command {
             Command::Stop(_) => Kind::Down,
-            Command::Restart(_) => {
-                Kind::Up { after: core.find(name.as_str()).map_or(0, |cid| core.executed(cid)) }
-            }
+            Command::Restart(_) => Kind::Up { after: run(name) },
             Command::Start(_) | Command::Shutdown | Command::Upgrade(_) => Kind::Up { after: 0 },
         };
-        let goals = names.iter().map(|name| Goal::new(core, name.clone(), kind(name))).collect();
-        let affected = core.affected(&command).into_iter();
-        let did = affected.map(|one| (one.component, one.effect.word())).collect();
+        let named: BTreeSet<&Name> = names.iter().collect();
+        let affected = core.affected(&command);
+        // What is taken along is a part of it. What is brought up first is awaited by those that need it.
+        let along = affected.iter().filter(|one| !named.contains(&one.component));
+        let along = along.filter_map(|one| match one.effect {
+            Effect::Stop => Some((&one.component, Kind::Down)),
+            Effect::Restart => Some((&one.component, Kind::Up { after: run(&one.component) })),
+            Effect::Start | Effect::Nothing => None,
+        });
+        let goals = names.iter().map(|name| (name, kind(name))).chain(along);
+        let goals = goals.map(|(name, kind)| Goal::new(core, name.clone(), kind)).collect();
+        let did = affected.into_iter().map(|one| (one.component, one.effect.word())).collect();
         let asker = Asker::Command { did, reply };
         if self.wait(Wait::new(goals, asker)) {
             self.step(Event::Command(command));

@@ -86,8 +86,8 @@ impl Goal {
             (Kind::Up { .. } | Kind::Good | Kind::In(_), None) => Verdict::Unmet,
             (Kind::Down, Some(glance)) => match glance.standing {
                 Standing::Stopped | Standing::Completed | Standing::Failed => Verdict::Met,
-                Standing::Underway | Standing::Held => Verdict::NotYet,
-                Standing::Up | Standing::Stuck => Verdict::Unmet,
+                Standing::Underway => Verdict::NotYet,
+                Standing::Up | Standing::Stuck | Standing::Held => Verdict::Unmet,
             },
             (Kind::Up { after }, Some(glance)) => match glance.standing {
                 Standing::Up | Standing::Completed if glance.incarnation > after => Verdict::Met,
@@ -118,6 +118,7 @@ impl Goal {
         let reason = core.view(cid).map(|view| view.reason).unwrap_or_default();
         match (self.kind, glance.standing) {
             (Kind::Down, Standing::Up) => "somebody started it again".to_owned(),
+            (Kind::Down, Standing::Held) => format!("somebody started it again: {reason}"),
             (Kind::Up { .. }, Standing::Stopped) => format!("it is stopped: {reason}"),
             _ => reason,
         }

@@ -31,6 +31,8 @@ pub(super) async fn attend(stream: UnixStream, seat: Seat, shared: Arc<Shared>) 
 
 async fn attended(mut stream: UnixStream, seat: &Seat, shared: &Arc<Shared>) {
     if !is_own_user(&stream) {
+        // A client that is answered before it has asked does not know what to make of it.
+        let _ = timeout(LINGER, stream.read(&mut [0; 4096])).await;
         return refuse(stream, &another_user()).await;
     }
     let head = match timeout(HEAD_TIME, head::read(&mut stream)).await {

@@ -41,7 +41,7 @@ fn a_probe_and_what_it_met() {
     refused(&mut play, 2, "connection refused");
     refused(&mut play, 8, "connection refused");
     play.after(80);
-    let met = "probe tcp 127.0.0.1:5432 refused 7 times, last 80 ms ago (after 1 other failures)";
+    let met = "probe tcp 127.0.0.1:5432 refused 7 times, last 80 ms ago (after another failure)";
     assert_eq!(first(&play, "api"), format!("waiting for db to be ready: {met}"));
     assert_eq!(first(&play, "db"), format!("starting: {met}; it has failed if not ready in 9.9 s"));
     assert_eq!(
@@ -51,6 +51,13 @@ fn a_probe_and_what_it_met() {
             format!("api is waiting for db to be ready: {met}")
         ]
     );
+}
+
+#[test]
+fn of_what_is_to_complete_and_runs_it_is_told_for_how_long() {
+    let mut play = Play::of("job; api: job completed");
+    play.after(2_300);
+    assert_eq!(first(&play, "api"), "waiting for job to complete: it has been running for 2.3 s");
 }
 
 #[test]

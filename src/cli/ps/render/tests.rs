@@ -108,3 +108,12 @@ fn uncolored(line: &str) -> String {
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |text, part| text + part.split_once('m').map_or(part, |(_, rest)| rest))
 }
+
+#[test]
+fn what_does_not_run_takes_nothing() {
+    let (mut status, usage) = (shop(), usage(1500));
+    (status.components[0].state, status.components[0].pid) = ("stopped".into(), None);
+    let sight = Sight { status: &status, usage: Some(&usage), before: None, up: None };
+    let shown = lines(&sight, PLAIN, now());
+    assert!(!shown.join("\n").contains("MiB"), "{shown:?}");
+}

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::play::{Play, edit};
 use crate::config::model::Project;
-use crate::supervisor::{Action, Event};
+use crate::supervisor::{Action, Command, Event};
 use crate::types::Name;
 
 /// Five thousand that run, in rows of ten; and the same read again with one watched path more.
@@ -41,4 +42,28 @@ fn one_watched_path_more_touches_one_component_and_no_process() {
     }
     assert_eq!(observed, 1);
     play.core.check().unwrap();
+}
+
+/// A command costs what it names and what goes down with that, not the one times the other.
+#[test]
+fn a_command_to_all_and_one_that_takes_all_along_are_done_in_a_moment() {
+    let (mut play, project, _) = large();
+    let all: Vec<Name> = project.components.iter().map(|spec| spec.name.clone()).collect();
+    let begin = Instant::now();
+    let command = Command::Restart(all);
+    assert_eq!(play.core.affected(&command).len(), 5_000);
+    play.core.step(play.now, Event::Command(command));
+    println!("restart of all: {:?}", begin.elapsed());
+
+    let mut text = "c0".to_owned();
+    for at in 1..5_000 {
+        write!(text, "; c{at}: c0 ready restart").unwrap();
+    }
+    let mut play = Play::unchecked(&text);
+    let command = Command::Restart(vec![Name::new("c0").unwrap()]);
+    let middle = Instant::now();
+    assert_eq!(play.core.affected(&command).len(), 5_000);
+    play.core.step(play.now, Event::Command(command));
+    println!("restart of one with 4999 followers: {:?}", middle.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
 }

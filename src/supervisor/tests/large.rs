@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use super::play::{Play, edit};
 use crate::config::model::Project;
@@ -44,16 +43,15 @@ fn one_watched_path_more_touches_one_component_and_no_process() {
     play.core.check().unwrap();
 }
 
-/// A command costs what it names and what goes down with that, not the one times the other.
+/// A command costs what it names and what goes down with that, not the one times the other: else this takes
+/// seconds.
 #[test]
-fn a_command_to_all_and_one_that_takes_all_along_are_done_in_a_moment() {
+fn a_command_to_all_and_one_that_takes_all_along_concern_all() {
     let (mut play, project, _) = large();
     let all: Vec<Name> = project.components.iter().map(|spec| spec.name.clone()).collect();
-    let begin = Instant::now();
     let command = Command::Restart(all);
     assert_eq!(play.core.affected(&command).len(), 5_000);
     play.core.step(play.now, Event::Command(command));
-    println!("restart of all: {:?}", begin.elapsed());
 
     let mut text = "c0".to_owned();
     for at in 1..5_000 {
@@ -61,9 +59,6 @@ fn a_command_to_all_and_one_that_takes_all_along_are_done_in_a_moment() {
     }
     let mut play = Play::unchecked(&text);
     let command = Command::Restart(vec![Name::new("c0").unwrap()]);
-    let middle = Instant::now();
     assert_eq!(play.core.affected(&command).len(), 5_000);
     play.core.step(play.now, Event::Command(command));
-    println!("restart of one with 4999 followers: {:?}", middle.elapsed());
-    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
 }

@@ -12,9 +12,11 @@ use super::{check, complain, tell, words};
 use crate::api::{WaitReply, WaitRequest, Waited};
 use crate::client::{Client, ClientError};
 use crate::config::render::harmless;
+use crate::history::events::Backward;
 use crate::history::logs::{Log, Query, Reader, Span, Step};
 use crate::paint::escape_line;
 use crate::runtime::{Daemon, End, LOG, UpOptions, say_when_interrupted};
+use crate::types::recorded::Kind;
 
 /// After orch did not answer, though it runs: it may become another image.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -130,12 +132,7 @@ impl Front {
         let Some(project) = check::read(&self.file, Some(self.state_dir.clone())).project else {
             return Vec::new();
         };
-        let log = |component: &Arc<crate::config::model::Component>| {
-            let name = component.name.as_str();
-            let default = || project.state_dir.join("logs").join(format!("{name}.log"));
-            Log { component: name.to_owned(), path: component.logs.file.clone().unwrap_or_else(default) }
-        };
-        project.components.iter().map(log).collect()
+        project.components.iter().map(|component| Log::of(component, &project.state_dir)).collect()
     }
 
     /// What its end means to somebody who waits for it to be up.
@@ -179,8 +176,8 @@ fn tell_last_lines(log: &Log, since: SystemTime) {
 
 /// Whether the project that has ended was told to: the last run in the events.
 fn was_told_to_end(state_dir: &Path) -> bool {
-    let events = std::fs::read_to_string(state_dir.join("events.ndjson")).unwrap_or_default();
-    let events = events.lines().rev().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let mut run = events.take_while(|event| event["event"] != "project.up");
-    run.any(|event| event["event"] == "command" && event["name"] == "down")
+    let Ok(events) = Backward::open(state_dir) else { return false };
+    let kinds = events.map_while(Result::ok).map(|event| event.kind);
+    let mut run = kinds.take_while(|kind| !matches!(kind, Kind::ProjectUp { .. }));
+    run.any(|kind| matches!(kind, Kind::Command { name, .. } if name == "down"))
 }

@@ -1,13 +1,13 @@
 //! `orch events`.
 
-use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::io::{self, BufWriter, Write};
 
 use clap::Args;
 
 use super::exit::Exit;
 use super::recorded::Record;
 use super::target::{TargetArgs, unanswered};
-use super::{complain, no_color, tell};
+use super::{colors, complain, complete, tell};
 use crate::api::Version;
 use crate::client::ClientError;
 use crate::config::render::harmless;
@@ -37,7 +37,7 @@ const VAIN: usize = 50;
 #[derive(Debug, Args)]
 pub(super) struct EventsArgs {
     /// Only events of these components
-    #[arg(value_name = "NAME", value_parser = super::name, add = super::complete::components())]
+    #[arg(value_name = "NAME", value_parser = super::name, add = complete::components())]
     names: Vec<Name>,
     /// Go on with what happens, until orch ends
     #[arg(short, long)]
@@ -66,7 +66,7 @@ fn show(args: &EventsArgs) -> Result<Exit, Exit> {
     let last = args.last.or(args.follow.then_some(BEFORE));
     let begin = begin(&record, &args.names, last).map_err(|error| record.unreadable(&error))?;
     let stdout = io::stdout();
-    let color = stdout.is_terminal() && !no_color();
+    let color = colors(&stdout);
     let out = BufWriter::new(stdout.lock());
     let mut printer = Printer { out, args, record: &record, color };
     if args.follow {

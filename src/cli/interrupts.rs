@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// What the user or the system wants of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Interrupt {
-    /// Its end: SIGINT, SIGTERM, SIGHUP.
+    /// Its end: SIGINT, SIGTERM, SIGHUP, SIGQUIT.
     End,
     /// The terminal has another size.
     Resize,
@@ -35,6 +35,7 @@ struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
+    quit: Signal,
     resize: Signal,
 }
 
@@ -44,6 +45,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
+            quit: signal(SignalKind::quit())?,
             resize: signal(SignalKind::window_change())?,
         })
     }
@@ -53,6 +55,7 @@ impl Signals {
             _ = self.interrupt.recv() => Interrupt::End,
             _ = self.terminate.recv() => Interrupt::End,
             _ = self.hangup.recv() => Interrupt::End,
+            _ = self.quit.recv() => Interrupt::End,
             _ = self.resize.recv() => Interrupt::Resize,
         }
     }

@@ -128,10 +128,11 @@ pub(super) fn unanswered(error: &ClientError) -> Exit {
         ClientError::Refused(_, refusal) => refusal.help.as_deref(),
         ClientError::Ended | ClientError::TimedOut | ClientError::Failed(_) => None,
     };
-    complain(&match help {
+    // Words of the running orch's, which may hold a path or what a program has said.
+    complain(&harmless(&match help {
         Some(help) => format!("{error}; {help}"),
         None => error.to_string(),
-    });
+    }));
     match error {
         ClientError::NotRunning => Exit::Taken,
         ClientError::TimedOut => Exit::Late,

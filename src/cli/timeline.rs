@@ -1,14 +1,16 @@
 //! `orch timeline`.
 
-use std::io::{self, IsTerminal as _};
+use std::io;
 
 use clap::Args;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::exit::Exit;
+use super::paint::Canvas;
+use super::print;
 use super::recorded::Record;
 use super::target::TargetArgs;
-use super::{colors, print};
+use super::terminal::canvas;
 use crate::api::Version;
 use crate::history::events::{Backward, Cursor, Event, Read};
 use crate::story::timeline::{Look, Recorder, Timeline};
@@ -49,10 +51,8 @@ fn draw(args: &TimelineArgs) -> Result<Exit, Exit> {
 }
 
 fn text(timeline: &Timeline, words: &crate::story::Words<'_>) -> String {
-    let stdout = io::stdout();
-    let width = rustix::termios::tcgetwinsize(&stdout).map_or(0, |size| usize::from(size.ws_col));
-    let width = if stdout.is_terminal() && width > 0 { width } else { WIDTH };
-    let look = Look { width, unicode: is_unicode(), color: colors(&stdout) };
+    let Canvas { width, color } = canvas();
+    let look = Look { width: width.unwrap_or(WIDTH), unicode: is_unicode(), color };
     timeline.text(look, words)
 }
 

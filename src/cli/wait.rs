@@ -14,6 +14,7 @@ use crate::api::{Status, WaitReply, WaitRequest};
 use crate::client::{Client, ClientError};
 use crate::config::render::harmless;
 use crate::types::Name;
+use crate::types::recorded::State;
 
 pub(super) const AFTER: &str = "\
 Examples:
@@ -28,22 +29,6 @@ Exit codes:
   3  no orch runs the project
   4  the time limit has passed";
 
-/// The words of the contract, section 3.
-const STATES: [&str; 12] = [
-    "waiting",
-    "building",
-    "starting",
-    "ready",
-    "unhealthy",
-    "stopping",
-    "stopped",
-    "completed",
-    "backoff",
-    "failed",
-    "blocked",
-    "stuck",
-];
-
 #[derive(Debug, Args)]
 pub(super) struct WaitArgs {
     /// Which components; without a name, all that are not stopped
@@ -51,7 +36,7 @@ pub(super) struct WaitArgs {
     names: Vec<Name>,
     /// The state that is waited for [default: ready or completed]
     #[arg(long = "for", value_name = "STATE", hide_possible_values = true)]
-    #[arg(value_parser = PossibleValuesParser::new(STATES))]
+    #[arg(value_parser = PossibleValuesParser::new(State::ALL.map(State::word)))]
     state: Option<String>,
     /// How long to wait at most, such as 500ms, 30s or 2m [default: for ever]
     #[arg(long, value_name = "DURATION", value_parser = crate::config::duration)]

@@ -7,7 +7,7 @@ use clap::Args;
 use super::exit::Exit;
 use super::recorded::Record;
 use super::target::{TargetArgs, unanswered};
-use super::{check, complain, print};
+use super::{check, complain, complete, print};
 use crate::api::Why;
 use crate::client::ClientError;
 use crate::config::render::harmless;
@@ -27,7 +27,7 @@ While nothing runs, it tells what was recorded last.";
 #[derive(Debug, Args)]
 pub(super) struct WhyArgs {
     /// Which component
-    #[arg(value_parser = super::name, add = super::complete::components())]
+    #[arg(value_parser = super::name, add = complete::components())]
     name: Name,
     #[command(flatten)]
     target: TargetArgs,

@@ -160,8 +160,13 @@ impl Background {
             std::fs::rename(&path, dir.join(format!("{LOG}.1")))?;
         }
         let mut options = std::fs::OpenOptions::new();
-        options.append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
+        // No pipe is waited for, and no link followed.
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+        options.append(true).create(true).mode(0o600).custom_flags(flags);
         let mut log = options.open(&path)?;
+        if !log.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{LOG} is not a regular file")));
+        }
         dup2_stderr(&log)?;
         self.settled = true;
         let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
@@ -280,6 +285,19 @@ mod tests {
         );
         assert!(matches!(heard(b"+w"), Some(Ok(text)) if text == "w"));
         assert!(heard(b"").is_none() && heard(b"?").is_none());
+    }
+
+    #[test]
+    fn a_log_that_is_a_pipe_or_a_link_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_told, front) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let mut back = Background { front, settled: false };
+        let log = dir.path().join(LOG);
+        rustix::fs::mknodat(rustix::fs::CWD, &log, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+        assert!(back.settle(dir.path()).is_err());
+        std::fs::remove_file(&log).unwrap();
+        std::os::unix::fs::symlink("elsewhere", &log).unwrap();
+        assert!(back.settle(dir.path()).is_err() && !back.settled);
     }
 
     #[test]

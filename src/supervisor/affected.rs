@@ -1,7 +1,7 @@
 //! Whom a command concerns, and what it does to each. Asked before the step, it is what the step then does: the
 //! command goes through this same list.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -75,7 +75,7 @@ impl Supervisor {
     }
 
     /// The named that are declared, each once; what an edit removed is on its way out, and nobody's any more.
-    fn named(&self, names: &[Name]) -> Vec<Cid> {
+    pub(super) fn named(&self, names: &[Name]) -> Vec<Cid> {
         let declared = |cid: &Cid| self.slot(*cid).is_some_and(|slot| slot.wanted != Wanted::Removed);
         let mut seen = BTreeSet::new();
         let found = names.iter().filter_map(|name| self.names.get(name).copied());
@@ -138,8 +138,9 @@ impl Supervisor {
 
     /// Adds those that go down with these.
     fn add_followers(&self, told: &mut Vec<(Cid, Effect)>, leaders: Vec<Cid>) {
+        let places: BTreeMap<Cid, usize> = told.iter().enumerate().map(|(at, (cid, _))| (*cid, at)).collect();
         for (cid, _) in self.all_followers(leaders.into_iter().map(|leader| (leader, true)).collect()) {
-            match told.iter_mut().find(|(known, _)| *known == cid) {
+            match places.get(&cid).and_then(|at| told.get_mut(*at)) {
                 Some((_, effect)) if *effect == Effect::Nothing => *effect = Effect::Restart,
                 Some(_) => {}
                 None => told.push((cid, Effect::Restart)),

@@ -1,5 +1,7 @@
 //! What commands do (contract, section 3, "Commands").
 
+use std::collections::BTreeSet;
+
 use super::Supervisor;
 use super::affected::Effect;
 use super::event::Command;
@@ -29,8 +31,9 @@ impl Supervisor {
             }
             Command::Restart(names) => {
                 let cause = self.commanded("restart", &names, &concerned);
+                let named: BTreeSet<Cid> = self.named(&names).into_iter().collect();
                 for (cid, effect) in concerned {
-                    if names.iter().any(|name| self.names.get(name) == Some(&cid)) {
+                    if named.contains(&cid) {
                         self.restart(cid, effect, cause);
                     }
                 }

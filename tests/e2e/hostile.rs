@@ -169,3 +169,64 @@ fn three_hundred_bad_clients_keep_nobody_waiting_and_grow_nothing() {
     drop(idle);
     orch.stop();
 }
+
+/// Whoever asks for all logs and reads none of them takes neither the memory nor the files that components need,
+/// and nobody who looks at the project waits for it.
+#[test]
+fn logs_that_nobody_reads_take_no_more_than_they_may() {
+    let mut yaml = "components:\n  a: { process: ./faulty }\n".to_owned();
+    for number in 0..100 {
+        writeln!(yaml, "  c{number}: {{ process: ./faulty, autostart: false }}").unwrap();
+    }
+    let project = Project::new(&yaml);
+    for number in 0..100 {
+        project.write(&format!(".orch/logs/c{number}.log"), "a line like others\n".repeat(32 << 10));
+    }
+    let mut orch = project.up();
+    project.wait_ready("a", 1);
+    assert_eq!(ask(&project, "GET", "/v1/usage", "").status, 200);
+    let (memory, open) = (resident(orch.pid()), descriptors(orch.pid()));
+    let paths = ["/v1/logs", "/v1/logs?grep=nothing", "/v1/logs?follow=true"];
+    let request = |path: &&str| format!("GET {path} HTTP/1.1\r\n\r\n").into_bytes();
+    let idle: Vec<UnixStream> =
+        paths.iter().cycle().take(150).map(|path| misdeed(&project, &request(path))).collect();
+    let (mut worst, mut grown) = (Duration::ZERO, 0);
+    let until = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < until {
+        let begin = Instant::now();
+        assert_eq!(ask(&project, "GET", "/v1/usage", "").status, 200);
+        worst = worst.max(begin.elapsed());
+        grown = grown.max(resident(orch.pid()).saturating_sub(memory));
+    }
+    println!("who looks waits {worst:?} at the most; orch grows by {grown} KiB");
+    assert!(worst < Duration::from_secs(5) && grown < 300 << 10, "{worst:?}, {grown} KiB");
+    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    assert!((descriptors(orch.pid()) as u64) < open as u64 + most / 2 + 300);
+    assert_eq!(ask(&project, "POST", "/v1/start", r#"{"names": ["c1"]}"#).status, 200);
+    drop(idle);
+    wait_until("all descriptors are given back", || descriptors(orch.pid()) <= open + 4);
+    orch.stop();
+}
+
+/// A name that is as long as a request may be is compared with none.
+#[test]
+fn a_name_without_an_end_is_refused_at_once() {
+    let mut yaml = "components:\n  a: { process: ./faulty }\n".to_owned();
+    for number in 0..MANY {
+        writeln!(yaml, "  component-{number}: {{ process: ./faulty, autostart: false }}").unwrap();
+    }
+    let project = Project::new(&yaml);
+    let mut orch = project.up();
+    project.wait_ready("a", 1);
+    let begin = Instant::now();
+    let reply = ask(&project, "POST", "/v1/stop", &format!(r#"{{"names": ["{}"]}}"#, "x".repeat(60_000)));
+    assert_eq!(reply.status, 404);
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    let reply = ask(&project, "POST", "/v1/stop", r#"{"names": ["component-12x"]}"#);
+    assert!(
+        reply.json()["help"].as_str().unwrap().starts_with("did you mean `component-12"),
+        "{}",
+        reply.head
+    );
+    orch.stop();
+}

@@ -27,7 +27,7 @@ pub use query::{Query, moment};
 use cursor::{Cursor, Found};
 
 /// What all readings of files together may hold at once. Bytes.
-const BUFFERS: usize = 32 << 20;
+const BUFFERS: usize = 2 << 20;
 
 /// What one reading of a file may hold: at the most, and at the least.
 const CHUNK: (usize, usize) = (8 << 10, 256 << 10);

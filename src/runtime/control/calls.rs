@@ -165,8 +165,11 @@ async fn unknown_here(text: &str, shared: &Shared) -> Refused {
 
 /// There is no component of this name; one of those may be meant.
 pub(super) fn unknown<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Refused {
-    let near = names.map(|name| (strsim::osa_distance(text, name), name)).min();
-    let near = near.filter(|(distance, name)| *distance <= 1 + name.len() / 3);
+    let (length, most) = (text.chars().count(), |name: &str| 1 + name.len() / 3);
+    // To compare takes as long as one is times the other; whose lengths alone differ by more is not meant.
+    let alike = names.filter(|name| name.len().abs_diff(length) <= most(name));
+    let near = alike.map(|name| (strsim::osa_distance(text, name), name)).min();
+    let near = near.filter(|(distance, name)| *distance <= most(name));
     let refused = Refused::new(StatusCode::NOT_FOUND, format!("the project has no component {text:?}"));
     match near {
         Some((_, name)) => refused.help(format!("did you mean `{name}`?")),

@@ -21,8 +21,19 @@ pub(super) const LONGEST_BODY: usize = 64 << 10;
 /// are just asking. When one more comes, another one is cut off for it (see `table`).
 pub(super) const MOST_CONNECTIONS: usize = 256;
 
-/// So many streams are followed at once: some for each terminal of a user.
+/// So many streams are followed, or logs asked for, at once: some for each terminal of a user.
 pub(super) const MOST_FOLLOWERS: usize = 64;
+
+/// So many logs are read at once, for all streams together: each takes two descriptors, and components must
+/// get theirs. So that is half of what orch may have open, however many ask.
+pub(super) fn most_logs() -> usize {
+    let open = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let logs = usize::try_from(open.unwrap_or(u64::MAX) / 4).unwrap_or(usize::MAX);
+    logs.min(MOST_LOGS)
+}
+
+/// And no more than that, for each takes memory, too.
+const MOST_LOGS: usize = 1 << 16;
 
 /// So many commands are awaited at once: a script that gives one to each of its components still gets through.
 pub(super) const MOST_COMMANDS: usize = 128;
@@ -40,6 +51,9 @@ pub(super) const CHUNK: usize = 64 << 10;
 /// So many threads read files at once, for all streams and plans: each is at it for less than a millisecond, and
 /// a dead disk takes no more than these.
 pub(super) const MOST_READERS: usize = 8;
+
+/// So many of them for streams: whoever asks how things are waits for no search through all logs.
+pub(super) const MOST_STREAM_READERS: usize = 6;
 
 /// Whoever is refused before it has said all it had to say is listened to for so long, and nothing is made of it:
 /// one that is closed on while it speaks never hears why.

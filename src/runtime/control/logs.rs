@@ -1,17 +1,19 @@
 //! `GET /v1/logs`: what components have written, from their log files, and what they write.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Shared;
 use super::answer::{Answer, Refused, lines};
 use super::calls::unknown;
 use super::query::Query as Words;
-use super::stream::{self, Following, body};
+use super::stream::{self, Following, Told, body};
 use crate::api::{LogLine, LogMark, LogMarks, LogNote};
 use crate::history::logs::{Begin, Line, Log, Query, Reader, Span, Step, moment};
 use crate::runtime::logbook::LogBook;
@@ -39,17 +41,32 @@ pub(super) async fn answer(query: Option<&str>, shared: &Shared) -> Answer {
     }
     let chosen = |log: &&Log| named.is_empty() || named.contains(log.component.as_str());
     let logs: Vec<Log> = declared.iter().filter(chosen).cloned().collect();
-    let (following, book) = if follow {
-        let following = Following::new(shared, shared.logs.bell())?.resting(REST);
-        (Some(following), named.is_empty().then(|| shared.logs.clone()))
+    let open = opened(logs.len(), shared)?;
+    let (following, room) = if follow {
+        (Some(Following::new(shared, shared.logs.bell())?.resting(REST)), None)
     } else {
-        (None, None)
+        (None, Some(stream::room(shared)?))
     };
+    let book = (follow && named.is_empty()).then(|| shared.logs.clone());
     // To find the last lines, files are read.
-    let made = tokio::task::spawn_blocking(move || Stream::new(logs, asked, follow, exact));
-    let mut stream = made.await.map_err(|_| Refused::ending())?;
+    let make = move || {
+        let stream = Stream::new(logs, asked, follow, exact);
+        Stream { _held: Some((open, room)), ..stream }
+    };
+    let mut stream = shared.turns.take(make).await.ok_or_else(Refused::ending)?;
     stream.more = book.map(|book| More { book, seen, began: now });
-    Ok(lines(body(stream, following)))
+    Ok(lines(body(stream, following, &shared.turns)))
+}
+
+/// Lets so many logs be read.
+fn opened(logs: usize, shared: &Shared) -> Result<OwnedSemaphorePermit, Refused> {
+    if logs > shared.most_logs {
+        let refused = Refused::crowded(&format!("{logs} logs are more than may be read at once,"));
+        return Err(refused.help("name some of the components"));
+    }
+    let logs = u32::try_from(logs).unwrap_or(u32::MAX);
+    let permit = Arc::clone(&shared.open_logs).try_acquire_many_owned(logs);
+    permit.map_err(|_| Refused::crowded("too many logs are read"))
 }
 
 /// Which lines are asked for.
@@ -80,6 +97,8 @@ struct Stream {
     /// What is to be told before lines.
     first: Vec<u8>,
     more: Option<More>,
+    /// The logs that it may read, and a place among the streams.
+    _held: Option<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)>,
 }
 
 /// Where logs are known from that an edit adds.
@@ -101,7 +120,7 @@ impl Stream {
             let logs: Vec<(Log, Span)> = logs.iter().map(|log| (log.clone(), Span::default())).collect();
             Reader::of(&logs, query)
         };
-        let mut stream = Self { reader, logs, exact, first: Vec::new(), more: None };
+        let mut stream = Self { reader, logs, exact, first: Vec::new(), more: None, _held: None };
         if follow && exact {
             stream.mark(0);
         }
@@ -140,7 +159,7 @@ impl Stream {
 }
 
 impl stream::Cursor for Stream {
-    fn read(&mut self, most: usize) -> Result<Vec<u8>, String> {
+    fn read(&mut self, most: usize) -> Result<Told, String> {
         self.look_for_more();
         self.reader.wake();
         let mut out = std::mem::take(&mut self.first);
@@ -151,11 +170,11 @@ impl stream::Cursor for Stream {
                     let component = self.logs[note.log].component.clone();
                     write(&mut out, &LogNote { component, note: note.text });
                 }
-                Step::Busy => {}
-                Step::Dry => break,
+                Step::Busy if out.is_empty() => return Ok(Told::Busy),
+                Step::Busy | Step::Dry => break,
             }
         }
-        Ok(out)
+        Ok(if out.is_empty() { Told::All } else { Told::Lines(out) })
     }
 }
 

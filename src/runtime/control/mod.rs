@@ -52,6 +52,11 @@ struct Shared {
     lookout: status::Lookout,
     phases: Phases,
     followers: Arc<Semaphore>,
+    /// Who may read files for a stream.
+    turns: stream::Turns,
+    /// For each log that is read.
+    open_logs: Arc<Semaphore>,
+    most_logs: usize,
     commands: Arc<Semaphore>,
     planning: Semaphore,
     usage: usage::Last,
@@ -60,6 +65,7 @@ struct Shared {
 impl Shared {
     fn of(driver: &Driver, phases: Phases) -> Self {
         let project = driver.parts.core.project();
+        let most_logs = limits::most_logs();
         Self {
             control: Control::new(&driver.parts.inbox),
             reading: driver.parts.reloader.how().clone(),
@@ -70,6 +76,9 @@ impl Shared {
             lookout: status::Lookout::default(),
             phases,
             followers: Arc::new(Semaphore::new(limits::MOST_FOLLOWERS)),
+            turns: stream::Turns::default(),
+            open_logs: Arc::new(Semaphore::new(most_logs)),
+            most_logs,
             commands: Arc::new(Semaphore::new(limits::MOST_COMMANDS)),
             planning: Semaphore::new(1),
             usage: usage::Last::default(),

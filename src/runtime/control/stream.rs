@@ -11,22 +11,59 @@ use std::time::Duration;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Bytes, Frame};
 use serde_json::json;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
 use super::answer::{Body, Refused};
-use super::limits::CHUNK;
+use super::limits::{CHUNK, MOST_STREAM_READERS};
 use super::{Phases, Shared};
 use crate::runtime::bell::{Bell, Listener};
 
 /// A place in what is written. Its calls may wait for a disk: they are made on a worker thread.
 pub(super) trait Cursor: Send + 'static {
-    /// The next lines, each with its end; about `most` bytes at the most, or one longer line. Nothing: that
-    /// was all for now.
+    /// The next lines, each with its end; about `most` bytes at the most, or one longer line. Returns after
+    /// a moment, also where nothing was found: others wait for the thread, and whoever asks may have gone.
     ///
     /// # Errors
     /// Why it can't go on, for the follower: what it has come to is no more, or can't be read.
-    fn read(&mut self, most: usize) -> Result<Vec<u8>, String>;
+    fn read(&mut self, most: usize) -> Result<Told, String>;
+}
+
+/// What a look gives.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// At least one line.
+    Lines(Vec<u8>),
+    /// Nothing yet, and there is more to be looked at.
+    Busy,
+    /// That was all for now.
+    All,
+}
+
+/// Those who read files for streams, so many at a time.
+#[derive(Debug, Clone)]
+pub(super) struct Turns(Arc<Semaphore>);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MOST_STREAM_READERS)))
+    }
+}
+
+impl Turns {
+    /// Has this done on a worker thread, when it is its turn; `None`: it broke.
+    pub(super) async fn take<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let turn = Arc::clone(&self.0).acquire_owned().await.ok()?;
+        let work = tokio::task::spawn_blocking(move || {
+            // Also when nobody waits for it any more, the thread is not free before it is done.
+            let _turn = turn;
+            work()
+        });
+        work.await.ok()
+    }
 }
 
 /// What a stream goes on by. To be made before the cursor is: then nothing that is written is missed.
@@ -50,8 +87,7 @@ impl Following {
     /// # Errors
     /// There are too many.
     pub(super) fn new(shared: &Shared, bell: &Bell) -> Result<Self, Refused> {
-        let permit = Arc::clone(&shared.followers).try_acquire_owned();
-        let _permit = permit.map_err(|_| Refused::crowded("too many streams are followed"))?;
+        let _permit = room(shared)?;
         let (bell, phases) = (bell.listen(), shared.phases.clone());
         Ok(Self { bell, _permit, phases, rest: Duration::ZERO, woken: None })
     }
@@ -62,15 +98,25 @@ impl Following {
     }
 }
 
+/// Lets one more stream be followed, or be read for longer.
+///
+/// # Errors
+/// There are too many.
+pub(super) fn room(shared: &Shared) -> Result<OwnedSemaphorePermit, Refused> {
+    let permit = Arc::clone(&shared.followers).try_acquire_owned();
+    permit.map_err(|_| Refused::crowded("too many streams are followed"))
+}
+
 /// The body that gives the lines from `cursor` on; with `following`, it goes on with those to come.
-pub(super) fn body(cursor: impl Cursor, following: Option<Following>) -> Body {
-    let reader = Reader { cursor: Box::new(cursor), following, over: false };
+pub(super) fn body(cursor: impl Cursor, following: Option<Following>, turns: &Turns) -> Body {
+    let reader = Reader { cursor: Box::new(cursor), following, turns: turns.clone(), over: false };
     Chunks { reading: Some(Box::pin(reader.next())) }.boxed_unsync()
 }
 
 struct Reader {
     cursor: Box<dyn Cursor>,
     following: Option<Following>,
+    turns: Turns,
     /// The last line is told.
     over: bool,
 }
@@ -81,16 +127,18 @@ impl Reader {
         while !self.over {
             // First, for what is written before it must be found by the read that follows.
             let last = self.following.as_ref().is_none_or(|following| following.phases.is_ending());
-            let read = tokio::task::spawn_blocking(move || {
+            let turns = self.turns.clone();
+            let look = move || {
                 let read = self.cursor.read(CHUNK);
                 (self, read)
-            });
-            let read = read.await.ok()?;
+            };
+            let read = turns.take(look).await?;
             self = read.0;
             match read.1 {
-                Ok(chunk) if !chunk.is_empty() => return Some((chunk.into(), self)),
-                Ok(_) if last => return None,
-                Ok(_) => self.more().await?,
+                Ok(Told::Lines(lines)) => return Some((lines.into(), self)),
+                Ok(Told::Busy) => {}
+                Ok(Told::All) if last => return None,
+                Ok(Told::All) => self.more().await?,
                 Err(error) => {
                     self.over = true;
                     return Some((format!("{}\n", json!({"error": error})).into(), self));

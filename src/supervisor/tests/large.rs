@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::play::{Play, edit};
 use crate::config::model::Project;
-use crate::supervisor::{Action, Event};
+use crate::supervisor::{Action, Command, Event};
 use crate::types::Name;
 
 /// Five thousand that run, in rows of ten; and the same read again with one watched path more.
@@ -41,4 +41,24 @@ fn one_watched_path_more_touches_one_component_and_no_process() {
     }
     assert_eq!(observed, 1);
     play.core.check().unwrap();
+}
+
+/// A command costs what it names and what goes down with that, not the one times the other: else this takes
+/// seconds.
+#[test]
+fn a_command_to_all_and_one_that_takes_all_along_concern_all() {
+    let (mut play, project, _) = large();
+    let all: Vec<Name> = project.components.iter().map(|spec| spec.name.clone()).collect();
+    let command = Command::Restart(all);
+    assert_eq!(play.core.affected(&command).len(), 5_000);
+    play.core.step(play.now, Event::Command(command));
+
+    let mut text = "c0".to_owned();
+    for at in 1..5_000 {
+        write!(text, "; c{at}: c0 ready restart").unwrap();
+    }
+    let mut play = Play::unchecked(&text);
+    let command = Command::Restart(vec![Name::new("c0").unwrap()]);
+    assert_eq!(play.core.affected(&command).len(), 5_000);
+    play.core.step(play.now, Event::Command(command));
 }

@@ -12,10 +12,10 @@ const KEYS_SHOWN: usize = 4;
 const WIDEST_COLUMN: usize = 40;
 
 impl Plan {
-    /// The `steps` of `orch plan --json` (contract, section 6).
+    /// The first `most` of the `steps`, as `orch plan --json` has them (contract, section 6).
     #[must_use]
-    pub fn to_json(&self) -> Value {
-        self.steps.iter().map(Step::to_json).collect()
+    pub fn to_json(&self, most: usize) -> Value {
+        self.steps.iter().take(most).map(Step::to_json).collect()
     }
 
     /// One line a step: what is done, to which component, the keys that have changed, and why. Ends with a
@@ -140,12 +140,12 @@ restart  web                          it restarts whenever api does
 ";
         assert_eq!(found.to_text(), expected);
         assert_eq!(
-            found.to_json()[0],
+            found.to_json(9)[0],
             json!({"component": "old", "action": "stop", "changed": [], "reason": "it is no longer in the file"})
         );
-        assert_eq!(found.to_json()[2]["changed"].as_array().map(Vec::len), Some(5));
+        assert_eq!(found.to_json(9)[2]["changed"].as_array().map(Vec::len), Some(5));
         assert_eq!(plan(&new, &new).to_text(), "nothing changes\n");
-        assert_eq!(plan(&new, &new).to_json(), json!([]));
+        assert_eq!(plan(&new, &new).to_json(9), json!([]));
     }
 
     #[test]

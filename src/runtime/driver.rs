@@ -238,11 +238,11 @@ impl Driver {
 
     fn reloaded(&mut self, loaded: Option<Box<Loaded>>) {
         let Parts { reloader, inbox, .. } = &mut self.parts;
-        let outcome = match reloader.end(loaded, inbox) {
+        let (read, outcome) = match reloader.end(loaded, inbox) {
             Read::Again => return,
-            Read::Broken => return self.reload_broke(),
-            Read::Known => return self.reload_ended(None),
-            Read::News(outcome) => outcome,
+            Read::Broken(read) => return self.reload_broke(read),
+            Read::Known(read) => return self.reload_ended(read, None),
+            Read::News(read, outcome) => (read, outcome),
         };
         if let Some(message) = &outcome.message {
             self.parts.output.say(message);
@@ -256,7 +256,7 @@ impl Driver {
         }
         self.step(outcome.event);
         self.watch_project();
-        self.reload_ended(errors.as_ref());
+        self.reload_ended(read, errors.as_ref());
     }
 
     pub(crate) fn signalled(&mut self, signal: &Signalled) {
@@ -391,9 +391,15 @@ impl Driver {
 
     /// Reads the file again; another file may have taken its place.
     pub(crate) fn reload(&mut self) {
+        self.read_again();
+    }
+
+    /// The same; gives the number of the read.
+    pub(crate) fn read_again(&mut self) -> u64 {
         let Parts { reloader, inbox, .. } = &mut self.parts;
-        reloader.begin(inbox);
+        let read = reloader.begin(inbox);
         self.relock();
+        read
     }
 
     /// Locks the file that has the YAML file's name now.

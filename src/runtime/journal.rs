@@ -23,6 +23,9 @@ const LONGEST_TAIL: u64 = 1 << 28;
 /// nobody reads past the first few.
 const ERRORS: usize = 100;
 
+/// So many steps of an edit are recorded, and their number.
+const STEPS: usize = 1000;
+
 /// The file, open for appending.
 #[derive(Debug)]
 pub(crate) struct Journal {
@@ -262,7 +265,9 @@ fn details(what: &What) -> Value {
     match what {
         What::ProjectUp => json!({"boot_id": clock::boot_id(), "pid": std::process::id()}),
         What::ProjectDown { code } => json!({"code": code}),
-        What::ConfigReloaded { plan } => json!({"steps": plan.to_json()}),
+        What::ConfigReloaded { plan } => {
+            json!({"steps": plan.to_json(STEPS), "count": plan.steps.len()})
+        }
         What::ConfigRejected { errors } => {
             let first = errors.get(..ERRORS).unwrap_or(errors);
             json!({"errors": render::json(first)["errors"], "count": errors.len()})

@@ -18,6 +18,10 @@ use crate::watch::WatchSpec;
 /// How long a file that is held open must be quiet before it is read again.
 const SETTLE: Duration = Duration::from_millis(50);
 
+/// So many reads in a row are passed over because the file was saved meanwhile, or somebody has asked again. The
+/// next one counts all the same: whoever saves or asks all the time keeps nobody waiting.
+const PASSED_OVER: u32 = 3;
+
 /// What is needed to read the file as `up` read it.
 #[derive(Debug, Clone)]
 pub(crate) struct Reading {
@@ -52,6 +56,10 @@ pub(crate) struct Reloader {
     /// Whether it is being read, and whether it was saved again meanwhile.
     reading: bool,
     again: bool,
+    /// The number of the last read that was begun.
+    reads: u64,
+    /// So many reads in a row were not looked at, for the file was saved again meanwhile.
+    passed_over: u32,
     /// The env files watched now; also those of a version with errors.
     env_files: Vec<PathBuf>,
     /// How the file was when it was read first, until it is watched.
@@ -73,12 +81,12 @@ fn stamp(file: &Path) -> Stamp {
 pub(crate) enum Read {
     /// The file was saved meanwhile, and is being read again.
     Again,
-    /// By a fault.
-    Broken,
+    /// By a fault. Each of these has the number of the read.
+    Broken(u64),
     /// With what is applied already: a request and the watcher may have read one save.
-    Known,
+    Known(u64),
     /// With something else.
-    News(Outcome),
+    News(u64, Outcome),
 }
 
 /// What follows from a read.
@@ -103,6 +111,8 @@ impl Reloader {
             color,
             reading: false,
             again: false,
+            reads: 0,
+            passed_over: 0,
             env_files: Vec::new(),
             applied: None,
         }
@@ -125,17 +135,20 @@ impl Reloader {
         self.unwatched.take().is_some_and(|read| read != stamp(&self.how.file))
     }
 
-    /// Reads the file on a worker thread; one read at a time, the last save counts.
-    pub(crate) fn begin(&mut self, inbox: &Inbox) {
+    /// Reads the file on a worker thread; one read at a time, the last save counts. Gives the number of the read
+    /// that begins now or, where one is under way, after it.
+    pub(crate) fn begin(&mut self, inbox: &Inbox) -> u64 {
         if std::mem::replace(&mut self.reading, true) {
             self.again = true;
-            return;
+            return self.reads + 1;
         }
+        self.reads += 1;
         let (how, inbox) = (self.how.clone(), inbox.clone());
         tokio::spawn(async move {
             let loaded = tokio::task::spawn_blocking(move || Box::new(how.read(None))).await;
             drop(inbox.send(Message::Reloaded(loaded.ok())));
         });
+        self.reads
     }
 
     /// Whether the file is being read.
@@ -162,17 +175,22 @@ impl Reloader {
     /// Takes what was read.
     pub(crate) fn end(&mut self, loaded: Option<Box<Loaded>>, inbox: &Inbox) -> Read {
         self.reading = false;
+        let number = self.reads;
         if std::mem::take(&mut self.again) {
             self.begin(inbox);
-            return Read::Again;
+            self.passed_over += 1;
+            if self.passed_over <= PASSED_OVER {
+                return Read::Again;
+            }
         }
-        let Some(loaded) = loaded else { return Read::Broken };
+        self.passed_over = 0;
+        let Some(loaded) = loaded else { return Read::Broken(number) };
         let loaded = *loaded;
         let texts = texts(&loaded);
         let known = texts.is_some() && self.applied == texts;
         self.applied = texts;
         if known {
-            return Read::Known;
+            return Read::Known(number);
         }
         self.env_files.clone_from(&loaded.env_files);
         let message = render::brief(&loaded.diagnostics, &loaded.sources, self.color);
@@ -184,7 +202,7 @@ impl Reloader {
             }
             None => Event::EditRejected { errors: Arc::new(errors(loaded.diagnostics)) },
         };
-        Read::News(Outcome { event, message })
+        Read::News(number, Outcome { event, message })
     }
 
     /// What is watched for the project itself.

@@ -68,6 +68,7 @@ impl Supervisor {
             }
             Phase::Backoff { .. } | Phase::Completed | Phase::Failed => {
                 (slot.last, slot.meanwhile) = (Some(cause), None);
+                slot.ledger.overtaken();
                 slot.after_dependents = true;
                 self.take_dependents_along(cid, true, Some(cause));
                 self.start_or_settle(cid);

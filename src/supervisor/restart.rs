@@ -19,8 +19,10 @@ pub(crate) struct Ledger {
     row: u32,
     /// When the restarts were that still count against the limit.
     recent: VecDeque<Time>,
-    /// Automatic restarts since `up`.
+    /// Automatic restarts since `up`, of those that came to be.
     pub(crate) total: u32,
+    /// One was decided, and has not begun yet.
+    due: bool,
 }
 
 /// What follows from an end that the policy answers with a restart.
@@ -37,6 +39,17 @@ impl Ledger {
     pub(crate) fn clear(&mut self) {
         self.row = 0;
         self.recent.clear();
+        self.due = false;
+    }
+
+    /// Something else than the restart that was decided has it start.
+    pub(crate) fn overtaken(&mut self) {
+        self.due = false;
+    }
+
+    /// A run begins.
+    pub(crate) fn begun(&mut self) {
+        self.total = self.total.saturating_add(u32::from(std::mem::take(&mut self.due)));
     }
 
     /// Judges an end at `now` of a run that had been ready for `ready`.
@@ -52,14 +65,14 @@ impl Ledger {
         }
         self.recent.push_back(now);
         self.row = self.row.saturating_add(1);
-        self.total = self.total.saturating_add(1);
+        self.due = true;
         Verdict::After(if ready >= SOUND { Duration::ZERO } else { self.wait(rules, rng) })
     }
 
     /// Counts a restart that was not judged.
     pub(crate) fn count(&mut self, now: Time) {
         self.recent.push_back(now);
-        self.total = self.total.saturating_add(1);
+        self.due = true;
     }
 
     /// How it stands at `now`.
@@ -105,6 +118,24 @@ mod tests {
             Verdict::After(Duration::from_millis(3200)),
             "the row goes on, the count does not"
         );
+    }
+
+    #[test]
+    fn what_was_decided_and_never_came_is_no_restart() {
+        let (mut ledger, mut rng) = (Ledger::default(), Rng::new(1));
+        ledger.begun();
+        let mut fail = |ledger: &mut Ledger| ledger.judge(Time(0), Duration::ZERO, &rules(), &mut rng);
+        fail(&mut ledger);
+        assert_eq!(ledger.total, 0, "it waits");
+        ledger.begun();
+        assert_eq!(ledger.total, 1);
+        fail(&mut ledger);
+        ledger.overtaken();
+        ledger.begun();
+        fail(&mut ledger);
+        ledger.clear();
+        ledger.begun();
+        assert_eq!(ledger.total, 1, "a change and a command came first");
     }
 
     #[test]

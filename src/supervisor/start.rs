@@ -168,6 +168,7 @@ impl Supervisor {
         let cause = if waited { latest() } else { slot.meanwhile };
         let Some(slot) = self.slot_mut(cid) else { return };
         slot.incarnation += 1;
+        slot.ledger.begun();
         slot.again = false;
         slot.meanwhile = None;
         slot.after_dependents = false;

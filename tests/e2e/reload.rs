@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Project, address, stays, wait_until, yaml_text};
+use crate::harness::{PATIENCE, Project, address, stays, wait_until, yaml_text};
 
 fn count(project: &Project, event: &str) -> usize {
     project.events().iter().filter(|it| it["event"] == event).count()
@@ -294,4 +294,44 @@ fn a_component_by_another_name_starts_when_the_old_one_is_gone() {
         .position(|it| it["event"] == "component.starting" && it["component"] == "new");
     assert!(last("old") < first.unwrap(), "the new one starts after the last of the old one");
     orch.stop();
+}
+
+/// Whoever has the file read again all the time, and does not wait for what comes of it, keeps no save from being
+/// applied, and nobody else from an answer.
+#[test]
+fn requests_without_end_keep_no_edit_waiting() {
+    let many: String =
+        (0..3000).map(|n| format!("  c{n}: {{ process: ./faulty, autostart: false }}\n")).collect();
+    let yaml = format!("components:\n  a: {{ process: ./faulty }}\n{many}");
+    let project = Project::new(&yaml);
+    let mut orch = project.up();
+    project.wait_ready("a", 1);
+    let client = orch::client::Client::new(&project.path(".orch"));
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let hasty = client.within(Duration::from_millis(5));
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    drop(hasty.post::<serde_json::Value>("/v1/reload", &serde_json::json!({})));
+                }
+            });
+        }
+        let ended = End(&over);
+        project.yaml(&format!("{yaml}  late: {{ process: ./faulty }}\n"));
+        project.wait_ready("late", 1);
+        let answer = client.within(PATIENCE).post::<serde_json::Value>("/v1/reload", &serde_json::json!({}));
+        assert!(answer.is_ok(), "{answer:?}");
+        drop(ended);
+    });
+    orch.stop();
+}
+
+/// Ends the others, also when the test fails.
+struct End<'a>(&'a std::sync::atomic::AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
 }

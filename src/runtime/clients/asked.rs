@@ -146,24 +146,24 @@ impl Driver {
         if self.parts.core.is_ending() {
             return reply.send(Err(Unmet::Ending));
         }
-        self.clients.reloads.retain(|reply| !reply.is_closed());
-        self.clients.reloads.push(reply);
-        self.reload();
+        self.clients.reloads.retain(|(_, reply)| !reply.is_closed());
+        let read = self.read_again();
+        self.clients.reloads.push((read, reply));
     }
 
     /// The file was read, and what followed from it is done: an edit, or nothing, be it with `errors` or since it is
     /// applied already.
-    pub(in crate::runtime) fn reload_ended(&mut self, errors: Option<&Arc<Vec<Diagnostic>>>) {
+    pub(in crate::runtime) fn reload_ended(&mut self, read: u64, errors: Option<&Arc<Vec<Diagnostic>>>) {
         let generation = self.parts.core.generation();
-        self.clients.reloaded(|clients| match errors {
+        self.clients.reloaded(read, |clients| match errors {
             Some(errors) => Reloaded::Rejected(Arc::clone(errors), generation),
             None => Reloaded::Applied(clients.applied.clone().unwrap_or_default(), generation),
         });
     }
 
     /// The file was not read.
-    pub(in crate::runtime) fn reload_broke(&mut self) {
-        self.clients.reloaded(|_| Reloaded::Broken);
+    pub(in crate::runtime) fn reload_broke(&mut self, read: u64) {
+        self.clients.reloaded(read, |_| Reloaded::Broken);
     }
 
     /// What an edit would do, and the number of the declaration that runs.

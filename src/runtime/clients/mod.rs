@@ -217,8 +217,8 @@ pub(crate) struct Clients {
     judged: Time,
     subscribers: Vec<Subscriber>,
     past: VecDeque<Arc<Record>>,
-    /// Who waits for the file to be read again.
-    reloads: Vec<Reply<Result<Reloaded, Unmet>>>,
+    /// Who waits for the file to be read again, each with the number of that read.
+    reloads: Vec<(u64, Reply<Result<Reloaded, Unmet>>)>,
     /// The plan of the last edit, while somebody wants to know it.
     applied: Option<Arc<Plan>>,
     /// Who is to be told if orch does not become another program after all.
@@ -301,9 +301,13 @@ impl Clients {
         over.into_iter().for_each(|wait: Wait| wait.answer(core, &held));
     }
 
-    /// Tells those who wait for a reload; of the same answer, each gets one.
-    fn reloaded(&mut self, outcome: impl Fn(&mut Self) -> Reloaded) {
-        for reply in std::mem::take(&mut self.reloads) {
+    /// Tells those who wait for this read, or an earlier one; of the same answer, each gets one.
+    fn reloaded(&mut self, read: u64, outcome: impl Fn(&mut Self) -> Reloaded) {
+        let (over, waiting) =
+            std::mem::take(&mut self.reloads).into_iter().partition(|(wanted, _)| *wanted <= read);
+        self.reloads = waiting;
+        let over: Vec<(u64, _)> = over;
+        for (_, reply) in over {
             let outcome = outcome(self);
             reply.send(Ok(outcome));
         }
@@ -331,7 +335,7 @@ impl Clients {
     pub(crate) fn end(&mut self, core: &Supervisor) {
         self.judge(core);
         self.waits.drain(..).for_each(Wait::give_up);
-        for reply in self.reloads.drain(..) {
+        for (_, reply) in self.reloads.drain(..) {
             reply.send(Err(Unmet::Ending));
         }
         self.subscribers.clear();

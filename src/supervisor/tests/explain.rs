@@ -91,7 +91,7 @@ fn what_backs_off_fails_and_blocks() {
     let row = "backing off: starts again in 300 ms, after 3 failures in a row; it ended with exit code 1";
     assert_eq!(
         why(&play, "db"),
-        [row, "it was restarted 3 times by itself since `orch up`, 3 of at most 5 within 1m"]
+        [row, "it was restarted 2 times by itself since `orch up`, 3 of at most 5 within 1m"]
     );
 }
 

@@ -74,7 +74,7 @@ pub(super) fn ps(args: &PsArgs) -> Exit {
         Err(exit) => return exit,
     };
     if args.json {
-        return match target.client().get::<serde_json::Value>("/v1/status") {
+        return match target.looking().get::<serde_json::Value>("/v1/status") {
             // As it came: what a newer orch tells beyond what is known here is told, too.
             Ok(status) => print(&pretty(&status)),
             Err(error) => unanswered(&error),
@@ -84,7 +84,7 @@ pub(super) fn ps(args: &PsArgs) -> Exit {
 }
 
 fn look_once(target: &Target) -> Exit {
-    let client = target.client();
+    let client = target.looking();
     match client.get::<Status>("/v1/status") {
         Ok(mut status) => {
             explain(&client, &mut status);

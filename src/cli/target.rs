@@ -11,6 +11,8 @@ use crate::api::Version;
 use crate::client::{Client, ClientError};
 use crate::config::render::harmless;
 
+/// An orch that has not answered a look for so long stands still; it is stopped (SIGSTOP), or its disk is.
+const STILL: Duration = Duration::from_secs(10);
 /// So long it is awaited which file runs.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -78,6 +80,11 @@ impl Target {
     /// The project of the orch that runs this command, inside a component.
     pub(super) fn own() -> Option<Self> {
         own_project().map(|state_dir| Self { file: None, state_dir })
+    }
+
+    /// The same, for a look, which takes milliseconds: an orch that stands still is not waited for without end.
+    pub(super) fn looking(&self) -> Client {
+        self.client().within(STILL)
     }
 
     /// The YAML file; that of a project which is known by its state directory is asked for.

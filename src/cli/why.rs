@@ -40,7 +40,7 @@ pub(super) fn why(args: &WhyArgs) -> Exit {
 fn tell(args: &WhyArgs) -> Result<Exit, Exit> {
     let record = Record::find(&args.target)?;
     let name = args.name.as_str();
-    let live = match record.target.client().get::<Why>(&format!("/v1/why/{name}")) {
+    let live = match record.target.looking().get::<Why>(&format!("/v1/why/{name}")) {
         Ok(live) => Some(live),
         Err(ClientError::NotRunning) => None,
         Err(error) => return Err(unanswered(&error)),
@@ -80,7 +80,7 @@ fn gather(record: &Record, name: &str) -> Result<(Option<Told>, BTreeSet<String>
 
 /// Says so if there is no component of that name, and was none.
 pub(super) fn known(record: &Record, name: &str) -> Result<(), Exit> {
-    if record.target.client().get::<Why>(&format!("/v1/why/{name}")).is_ok() {
+    if record.target.looking().get::<Why>(&format!("/v1/why/{name}")).is_ok() {
         return Ok(());
     }
     match gather(record, name)? {

@@ -56,7 +56,7 @@ impl fmt::Display for ClientError {
             Self::NotRunning => f.write_str("no orch runs this project"),
             Self::Refused(_, refusal) => f.write_str(&refusal.error),
             Self::Ended => f.write_str("orch ended before it answered"),
-            Self::TimedOut => f.write_str("the time limit has passed"),
+            Self::TimedOut => f.write_str("the running orch has not answered in time"),
             Self::Failed(error) => write!(f, "can't ask the running orch: {error}"),
         }
     }

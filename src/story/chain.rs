@@ -182,7 +182,8 @@ impl Chain {
             },
             Kind::State { state: State::Building, .. } => self.until_next("build", at),
             Kind::State { state: State::Backoff, .. } if !last => self.until_next("backoff", at),
-            Kind::State { state: State::Waiting, reason } if last => reason.clone(),
+            // For what it waited at first need not be what it waits for now.
+            Kind::State { state: State::Waiting, .. } if last => "waiting".to_owned(),
             Kind::State { state: State::Waiting, .. } => self.until_next("wait", at),
             Kind::State { state: State::Stopping, reason } if last && !self.asked(at) => reason.clone(),
             Kind::State { state: State::Stopping, .. } => return None,

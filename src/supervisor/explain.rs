@@ -1,5 +1,5 @@
 //! Why a component is in its state, as data: what it does, what it awaits and what that awaits, until when, and
-//! what was met so far. [`sentences`](super::sentences) puts it into words.
+//! what was met so far. `sentences` puts it into words.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -132,7 +132,7 @@ fn meaning(status: u16) -> &'static str {
         403 => "orch is another user's",
         404 => "There is no such component",
         408 => "The request did not come in time",
-        409 => "It can't be done now: the project is being shut down, or it was refused",
+        409 => "It can't be done now: orch is ending or becoming another image, or it was refused",
         413 => "The body of the request is too long",
         431 => "The head of the request is too long",
         500 => "A fault in orch, or of the disk",

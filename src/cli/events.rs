@@ -14,7 +14,8 @@ use crate::config::render::harmless;
 use crate::history::events::{Backward, Cursor, Event, Read, seq};
 use crate::story;
 use crate::types::Name;
-use crate::types::recorded::{Kind, State};
+use crate::types::State;
+use crate::types::recorded::Kind;
 
 pub(super) const AFTER: &str = "\
 Examples:

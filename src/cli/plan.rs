@@ -140,8 +140,7 @@ fn mistakes(target: &Target, report: &PlanReport, against: Option<&Path>) -> Str
     let here = file.map(|file| check::read(&file, Some(target.state_dir.clone())));
     let same = here.filter(|loaded| {
         let here = render::json(&loaded.diagnostics);
-        let here = here["errors"].as_array().map(Vec::len);
-        loaded.project.is_none() && here == Some(report.errors.len())
+        loaded.project.is_none() && here["errors"] == json!(report.errors)
     });
     match same {
         Some(loaded) => render::human(&loaded.diagnostics, &loaded.sources, color),

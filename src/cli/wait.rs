@@ -14,7 +14,7 @@ use crate::api::{Status, WaitReply, WaitRequest};
 use crate::client::{Client, ClientError};
 use crate::config::render::harmless;
 use crate::types::Name;
-use crate::types::recorded::State;
+use crate::types::State;
 
 pub(super) const AFTER: &str = "\
 Examples:

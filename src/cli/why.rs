@@ -13,7 +13,7 @@ use crate::client::ClientError;
 use crate::config::render::harmless;
 use crate::history::events::Backward;
 use crate::story::{Recorded, Told};
-use crate::types::Name;
+use crate::types::{Name, nearest};
 
 pub(super) const AFTER: &str = "\
 Example:
@@ -124,11 +124,8 @@ fn unknown(record: &Record, name: &str, mut known: BTreeSet<String>) -> Exit {
     if nothing && declared.is_none() {
         return record.nothing();
     }
-    let near = known.iter().map(|known| (strsim::osa_distance(name, known), known)).min();
-    let guess = match near.filter(|(distance, near)| *distance <= 1 + near.len() / 3) {
-        Some((_, near)) => format!("; did you mean `{}`?", harmless(near)),
-        None => String::new(),
-    };
+    let guess = nearest(name, known.iter().map(String::as_str));
+    let guess = guess.map(|near| format!("; did you mean `{}`?", harmless(near))).unwrap_or_default();
     complain(&format!("there is no component `{name}`, and nothing is recorded of one{guess}"));
     Exit::Usage
 }

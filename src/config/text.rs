@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::types::nearest;
+
 /// The YAML 1.2 core type of a scalar.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Core {
@@ -102,28 +104,15 @@ impl Suggester {
         written: &str,
         known: impl IntoIterator<Item = &'a str>,
     ) -> Option<&'a str> {
-        const LONGEST: usize = 64;
-        if written.len() > LONGEST {
-            return None;
-        }
-        let limit = (written.chars().count() / 3).clamp(1, 3);
-        let mut best: Option<(usize, &str)> = None;
-        for candidate in known {
-            self.comparisons_left = self.comparisons_left.checked_sub(1)?;
-            if candidate.len().abs_diff(written.len()) > 2 * limit || candidate.len() > LONGEST {
-                continue;
-            }
-            let same = candidate.eq_ignore_ascii_case(written);
-            let distance = if same { 0 } else { strsim::osa_distance(written, candidate) };
-            if distance <= limit && distance < written.len() && best.is_none_or(|(least, _)| distance < least)
-            {
-                best = Some((distance, candidate));
-            }
-        }
-        best.map(|(_, candidate)| candidate)
+        let (mut known, mut compared) = (known.into_iter(), 0);
+        let affordable = known.by_ref().take(self.comparisons_left).inspect(|_| compared += 1);
+        let near = nearest(written, affordable);
+        self.comparisons_left -= compared;
+        // Where some were not looked at, one of those may be nearer.
+        near.filter(|_| known.next().is_none())
     }
 
-    /// `did you mean …?` for [`nearest`](Self::nearest).
+    /// `did you mean …?` for [`Suggester::nearest`].
     pub(crate) fn did_you_mean<'a>(
         &mut self,
         written: &str,

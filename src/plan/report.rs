@@ -2,8 +2,6 @@
 
 use std::fmt::Write;
 
-use serde_json::{Value, json};
-
 use super::steps::{Plan, Step};
 
 /// More changed keys than this are counted, not listed, for people.
@@ -12,12 +10,6 @@ const KEYS_SHOWN: usize = 4;
 const WIDEST_COLUMN: usize = 40;
 
 impl Plan {
-    /// The first `most` of the `steps`, as `orch plan --json` has them (contract, section 6).
-    #[must_use]
-    pub fn to_json(&self, most: usize) -> Value {
-        self.steps.iter().take(most).map(Step::to_json).collect()
-    }
-
     /// One line a step: what is done, to which component, the keys that have changed, and why. Ends with a
     /// line feed.
     #[must_use]
@@ -57,15 +49,6 @@ impl Row<'_> {
 }
 
 impl Step {
-    fn to_json(&self) -> Value {
-        json!({
-            "component": self.component.as_str(),
-            "action": self.action.word(),
-            "changed": self.changed,
-            "reason": self.reason,
-        })
-    }
-
     fn row(&self) -> Row<'_> {
         let (action, component) = (self.action.word(), self.component.as_str());
         Row { action, component, changed: &self.changed, reason: &self.reason }
@@ -112,8 +95,6 @@ fn table(rows: &[[String; 4]]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use crate::plan::plan;
     use crate::plan::testing::{edit, project};
 
@@ -139,13 +120,9 @@ start    worker                       it is new in the file
 restart  web                          it restarts whenever api does
 ";
         assert_eq!(found.to_text(), expected);
-        assert_eq!(
-            found.to_json(9)[0],
-            json!({"component": "old", "action": "stop", "changed": [], "reason": "it is no longer in the file"})
-        );
-        assert_eq!(found.to_json(9)[2]["changed"].as_array().map(Vec::len), Some(5));
+        assert_eq!(found.steps[2].changed.len(), 5, "programs are told all of them");
         assert_eq!(plan(&new, &new).to_text(), "nothing changes\n");
-        assert_eq!(plan(&new, &new).to_json(9), json!([]));
+        assert!(plan(&new, &new).steps.is_empty());
     }
 
     #[test]

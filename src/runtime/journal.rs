@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::clock;
+use super::{clock, shapes};
+use crate::api::Step;
 use crate::config::render;
 use crate::history::events;
 use crate::supervisor::{Record, What};
-use crate::types::{Exit, Time};
+use crate::types::Time;
 
 /// So much of the end is read to find where the numbers go on; more if one event fills it all.
 const TAIL: u64 = 1 << 20;
@@ -266,7 +267,8 @@ fn details(what: &What) -> Value {
         What::ProjectUp => json!({"boot_id": clock::boot_id(), "pid": std::process::id()}),
         What::ProjectDown { code } => json!({"code": code}),
         What::ConfigReloaded { plan } => {
-            json!({"steps": plan.to_json(STEPS), "count": plan.steps.len()})
+            let steps: Vec<Step> = plan.steps.iter().take(STEPS).map(shapes::step).collect();
+            json!({"steps": steps, "count": plan.steps.len()})
         }
         What::ConfigRejected { errors } => {
             let first = errors.get(..ERRORS).unwrap_or(errors);
@@ -276,7 +278,7 @@ fn details(what: &What) -> Value {
             json!({"reason": reason})
         }
         What::Spawned { pid } => json!({"pid": pid}),
-        What::Exited { exit } => exit_json(exit),
+        What::Exited { exit } => json!(shapes::exited(exit)),
         What::ForceKilled { pids } => json!({"pids": pids}),
         What::Changed { paths } => json!({"paths": paths}),
         What::StateSealed { generation, source, bytes } => {
@@ -296,15 +298,6 @@ fn details(what: &What) -> Value {
                 .map(|one| json!({"component": one.component.as_str(), "action": one.effect.word()}));
             json!({"name": name, "args": args, "affects": affects.collect::<Vec<_>>()})
         }
-    }
-}
-
-/// An exit as the contract writes it.
-pub(crate) fn exit_json(exit: &Exit) -> Value {
-    match exit {
-        Exit::Code(code) => json!({"code": code}),
-        Exit::Signal(signal) => json!({"signal": signal.to_string()}),
-        Exit::Panic(message) => json!({"panic": message}),
     }
 }
 

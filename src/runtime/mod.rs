@@ -26,6 +26,7 @@ mod reexec;
 pub mod registry;
 mod reload;
 mod replaced;
+mod shapes;
 mod signals;
 mod spawn;
 pub mod states;

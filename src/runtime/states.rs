@@ -7,7 +7,7 @@ use super::home::{Home, HomeError};
 use super::prepare::why;
 use crate::config::model::{Project, State};
 use crate::state::clear::{OwnFile, clear};
-use crate::types::Name;
+use crate::types::{Name, nearest};
 
 pub use crate::state::clear::Cleared;
 pub use crate::state::inspect::{
@@ -101,7 +101,9 @@ impl SavedStates {
         if names.contains(name) {
             Ok(())
         } else {
-            Err(StatesError::Unknown(name.clone(), nearest(name, names)))
+            let near = nearest(name.as_str(), names.iter().map(Name::as_str));
+            let near = near.and_then(|near| Name::new(near).ok());
+            Err(StatesError::Unknown(name.clone(), near))
         }
     }
 
@@ -192,17 +194,4 @@ fn no_payload(name: &Name, wanted: Option<u64>, none: &NoPayload) -> String {
         }
         (NoPayload::Failed(error), _) => why(error),
     }
-}
-
-/// The name that somebody may have meant.
-fn nearest(name: &Name, known: Vec<Name>) -> Option<Name> {
-    let limit = (name.as_str().len() / 3).clamp(1, 3);
-    let distance = |known: &Name| match known.as_str().eq_ignore_ascii_case(name.as_str()) {
-        true => 0,
-        false => strsim::osa_distance(known.as_str(), name.as_str()),
-    };
-    let near = known.into_iter().map(|known| (distance(&known), known));
-    near.filter(|(distance, _)| *distance <= limit && *distance < name.as_str().len())
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, known)| known)
 }

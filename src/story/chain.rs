@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::words::{Words, duration};
-use crate::types::recorded::{Event, Kind, State, Step};
+use crate::types::State;
+use crate::types::recorded::{Event, Kind, Step};
 
 /// A longer chain is nobody's story.
 const LONGEST: usize = 1000;

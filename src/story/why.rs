@@ -2,7 +2,8 @@
 
 use super::chain::{Chain, Walk};
 use super::words::{Words, counted};
-use crate::types::recorded::{Event, Kind, State};
+use crate::types::State;
+use crate::types::recorded::{Event, Kind};
 
 /// So many events are looked through for failures; the chain is followed as far as it goes.
 const LOOKED: u64 = 50_000;

@@ -5,6 +5,8 @@
 
 use serde_json::{Map, Value};
 
+use super::State;
+
 /// Numbers above are not orch's: it would take ages to get there.
 pub const HIGHEST: u64 = 1 << 53;
 
@@ -135,78 +137,6 @@ pub struct Step {
     pub reason: String,
 }
 
-/// A component's state (contract, section 3), as it was recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
-    /// For a dependency.
-    Waiting,
-    /// Nothing runs yet.
-    Building,
-    /// Running, not ready.
-    Starting,
-    /// Ready.
-    Ready,
-    /// Its health check failed.
-    Unhealthy,
-    /// Being stopped, or ended and not gone yet.
-    Stopping,
-    /// By request.
-    Stopped,
-    /// Ended by itself with a success code.
-    Completed,
-    /// Ended, will be restarted.
-    Backoff,
-    /// Ended, will not be restarted.
-    Failed,
-    /// A dependency failed for good.
-    Blocked,
-    /// Living processes, or a thread, that can't be ended.
-    Stuck,
-}
-
-impl State {
-    /// All of them.
-    pub const ALL: [Self; 12] = [
-        Self::Waiting,
-        Self::Building,
-        Self::Starting,
-        Self::Ready,
-        Self::Unhealthy,
-        Self::Stopping,
-        Self::Stopped,
-        Self::Completed,
-        Self::Backoff,
-        Self::Failed,
-        Self::Blocked,
-        Self::Stuck,
-    ];
-
-    /// The word of the contract.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Building => "building",
-            Self::Starting => "starting",
-            Self::Ready => "ready",
-            Self::Unhealthy => "unhealthy",
-            Self::Stopping => "stopping",
-            Self::Stopped => "stopped",
-            Self::Completed => "completed",
-            Self::Backoff => "backoff",
-            Self::Failed => "failed",
-            Self::Blocked => "blocked",
-            Self::Stuck => "stuck",
-        }
-    }
-
-    /// The state of that word.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.word() == word)
-    }
-}
-
 /// The number of a line that is an event; the rest of it is not kept.
 #[must_use]
 pub fn seq(line: &[u8]) -> Option<u64> {
@@ -267,7 +197,7 @@ fn kind(event: &str, line: &Map<String, Value>) -> Kind {
         "state.rejected" => Kind::Rejected { reason: text(line, "reason") },
         "orch.reexec" => Kind::Reexec { error: line.get("error").and_then(Value::as_str).map(str::to_owned) },
         "command" => Kind::Command { name: text(line, "name"), args: texts(line, "args") },
-        other => match other.strip_prefix("component.").and_then(State::from_word) {
+        other => match other.strip_prefix("component.").and_then(State::of_word) {
             Some(state) => Kind::State { state, reason: text(line, "reason") },
             None => Kind::Other { event: other.to_owned() },
         },

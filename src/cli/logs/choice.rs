@@ -10,7 +10,7 @@ use crate::cli::target::Target;
 use crate::cli::{check, complain};
 use crate::config::render::harmless;
 use crate::history::logs::Log;
-use crate::types::Name;
+use crate::types::{Name, nearest};
 
 /// A running orch that takes longer is not asked which file it runs.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -63,10 +63,8 @@ fn found(state_dir: &Path) -> BTreeMap<String, Log> {
 }
 
 fn unknown<'k>(name: &Name, known: impl Iterator<Item = &'k String>) -> Exit {
-    let distance = |known: &&String| strsim::osa_distance(name.as_str(), known);
-    let near = known.map(|known| (distance(&known), known)).min();
-    let near = near.filter(|(distance, known)| *distance <= 1 + known.len() / 3);
-    let guess = near.map(|(_, near)| format!("; did you mean `{near}`?")).unwrap_or_default();
+    let near = nearest(name.as_str(), known.map(String::as_str));
+    let guess = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     complain(&format!("there is no component `{name}`, and no log of one{guess}"));
     Exit::Usage
 }

@@ -49,9 +49,9 @@ impl Refused {
         Self::new(StatusCode::BAD_REQUEST, error)
     }
 
-    /// The project ends, and with it whoever would answer.
+    /// Whoever would answer is no more: the project has ended, or what was asked fell into a change of images.
     pub(super) fn ending() -> Self {
-        Self::new(StatusCode::CONFLICT, "the project is being shut down")
+        Self::new(StatusCode::CONFLICT, "orch is ending, or becoming another image")
     }
 
     /// A limit is reached.

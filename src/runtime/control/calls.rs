@@ -19,7 +19,7 @@ use crate::api::{
 use crate::runtime::clients::{Commanded, Unmet};
 use crate::runtime::inbox::Message;
 use crate::supervisor::{Command, State};
-use crate::types::Name;
+use crate::types::{Name, nearest};
 
 /// One request, whole.
 #[derive(Debug)]
@@ -165,14 +165,10 @@ async fn unknown_here(text: &str, shared: &Shared) -> Refused {
 
 /// There is no component of this name; one of those may be meant.
 pub(super) fn unknown<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Refused {
-    let (length, most) = (text.chars().count(), |name: &str| 1 + name.len() / 3);
-    // To compare takes as long as one is times the other; whose lengths alone differ by more is not meant.
-    let alike = names.filter(|name| name.len().abs_diff(length) <= most(name));
-    let near = alike.map(|name| (strsim::osa_distance(text, name), name)).min();
-    let near = near.filter(|(distance, name)| *distance <= most(name));
+    let near = nearest(text, names);
     let refused = Refused::new(StatusCode::NOT_FOUND, format!("the project has no component {text:?}"));
     match near {
-        Some((_, name)) => refused.help(format!("did you mean `{name}`?")),
+        Some(name) => refused.help(format!("did you mean `{name}`?")),
         None => refused.help("`orch ps` lists them"),
     }
 }

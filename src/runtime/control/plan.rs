@@ -7,11 +7,12 @@ use hyper::StatusCode;
 
 use super::Shared;
 use super::answer::{Answer, Refused, json};
-use crate::api::{Mistake, PlanReport, Step};
+use crate::api::{Mistake, PlanReport};
 use crate::config::model::Project;
 use crate::plan::Plan;
 use crate::runtime::clients::{Proposal, Reloaded};
 use crate::runtime::inbox::Message;
+use crate::runtime::shapes;
 use crate::types::{Diagnostic, Severity};
 
 /// Reads the file, or another one in its place, and says what that would change.
@@ -56,12 +57,7 @@ fn broken() -> Refused {
 }
 
 fn report(valid: bool, errors: Vec<Mistake>, plan: &Plan, config_generation: u64) -> PlanReport {
-    let steps = plan.steps.iter().map(|step| Step {
-        component: step.component.to_string(),
-        action: step.action.word().to_owned(),
-        changed: step.changed.clone(),
-        reason: step.reason.clone(),
-    });
+    let steps = plan.steps.iter().map(shapes::step);
     PlanReport { valid, errors, steps: steps.collect(), project: plan.project.clone(), config_generation }
 }
 

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hyper::body::Bytes;
 use tokio::sync::oneshot;
 
-use crate::api::{ComponentStatus, Exited, Kind, Status, Why};
+use crate::api::{ComponentStatus, Kind, Status, Why};
 use crate::runtime::clients::{Control, Seen};
 use crate::runtime::clock;
 use crate::runtime::inbox::Message;
+use crate::runtime::shapes::exited;
 use crate::supervisor::{Explanation, View, sentences};
-use crate::types::{Exit, Time};
+use crate::types::Time;
 
 /// Asks the loop on behalf of all who want to know.
 #[derive(Debug, Clone, Default)]
@@ -103,14 +104,6 @@ pub(super) fn why(explanation: &Explanation, wall: i128) -> Why {
         incarnation: explanation.incarnation,
         started: explanation.started,
         last: explanation.last,
-    }
-}
-
-fn exited(exit: &Exit) -> Exited {
-    match exit {
-        Exit::Code(code) => Exited::Code(*code),
-        Exit::Signal(signal) => Exited::Signal(signal.to_string()),
-        Exit::Panic(message) => Exited::Panic(message.clone()),
     }
 }
 

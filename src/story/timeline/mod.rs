@@ -13,7 +13,8 @@ mod text;
 use std::collections::BTreeMap;
 
 use super::words::Words;
-use crate::types::recorded::{Event, Kind, State};
+use crate::types::State;
+use crate::types::recorded::{Event, Kind};
 
 pub use course::{Course, Leg};
 pub use text::Look;

@@ -2,7 +2,7 @@
 
 use super::course::{Course, time};
 use super::{Lane, Span, Timeline};
-use crate::types::recorded::State;
+use crate::types::State;
 
 /// A drawing of its own: the start-up, or one restart.
 pub(super) struct Panel<'a> {

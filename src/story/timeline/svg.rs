@@ -4,8 +4,9 @@ use std::fmt::{self, Write as _};
 
 use super::rows::{Panel, Row};
 use super::{Span, Timeline};
+use crate::paint::Escaped;
 use crate::story::words::{Words, counted, duration};
-use crate::types::recorded::State;
+use crate::types::State;
 
 /// Colours for light and dark surroundings.
 const STYLE: &str = include_str!("style.css");
@@ -251,25 +252,5 @@ impl fmt::Display for Tenths {
             0 => write!(f, "{}", self.0 / 10),
             rest => write!(f, "{}.{rest}", self.0 / 10),
         }
-    }
-}
-
-/// Text for XML: its special characters are escaped, and what XML 1.0 does not admit is replaced.
-struct Escaped<'a>(&'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars() {
-            match character {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '"' => f.write_str("&quot;")?,
-                '\'' => f.write_str("&#39;")?,
-                '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => f.write_char('\u{fffd}')?,
-                other => f.write_char(other)?,
-            }
-        }
-        Ok(())
     }
 }

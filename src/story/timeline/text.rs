@@ -6,7 +6,7 @@ use super::Timeline;
 use super::course::time;
 use super::rows::{Panel, Row, shown};
 use crate::story::words::{Words, counted};
-use crate::types::recorded::State;
+use crate::types::State;
 
 /// More components than this are not listed; the slowest are.
 const ROWS: usize = 30;

@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 
 use super::place::{BOX, INDENT, LABEL, Layout, Line, Rect};
 use crate::config::model::{Component, Kind, Project};
+use crate::paint::Escaped;
 use crate::plan::graph::{condition_word, kind_word};
 use crate::plan::render::counted;
 
@@ -131,26 +132,5 @@ impl fmt::Display for Px {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Adding 0 makes a negative zero positive.
         write!(f, "{}", (self.0 * 10.0).round() / 10.0 + 0.0)
-    }
-}
-
-/// Text for XML: its five special characters are escaped, and what XML 1.0 does not admit is replaced.
-struct Escaped<'a>(&'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars() {
-            match character {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '"' => f.write_str("&quot;")?,
-                '\'' => f.write_str("&#39;")?,
-                '\t' | '\n' => f.write_char(character)?,
-                '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => f.write_char('\u{fffd}')?,
-                other => f.write_char(other)?,
-            }
-        }
-        Ok(())
     }
 }

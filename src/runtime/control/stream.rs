@@ -204,3 +204,49 @@ impl HttpBody for Chunks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Gives these, and counts how often it is asked.
+    struct Script(VecDeque<Result<Told, String>>, Arc<AtomicUsize>);
+
+    impl Cursor for Script {
+        fn read(&mut self, _: usize) -> Result<Told, String> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.pop_front().unwrap_or(Ok(Told::All))
+        }
+    }
+
+    fn told(script: impl IntoIterator<Item = Result<Told, String>>) -> (Body, Arc<AtomicUsize>) {
+        let reads = Arc::new(AtomicUsize::new(0));
+        let script = Script(script.into_iter().collect(), Arc::clone(&reads));
+        (body(script, None, &Turns::default()), reads)
+    }
+
+    fn lines(text: &str) -> Result<Told, String> {
+        Ok(Told::Lines(text.as_bytes().to_vec()))
+    }
+
+    #[tokio::test]
+    async fn what_can_not_go_on_ends_with_why() {
+        let (body, reads) = told([lines("1\n"), Ok(Told::Busy), Err("it is gone".to_owned()), lines("2\n")]);
+        let bytes = body.collect().await.unwrap().to_bytes();
+        assert_eq!(bytes, "1\n{\"error\":\"it is gone\"}\n");
+        assert_eq!(reads.load(Ordering::Relaxed), 3, "nothing is read behind that");
+    }
+
+    #[tokio::test]
+    async fn no_more_is_read_than_is_taken() {
+        let (mut body, reads) = told((0..100).map(|number| lines(&format!("{number}\n"))));
+        for taken in 1..=3 {
+            let frame = body.frame().await.unwrap().unwrap();
+            assert_eq!(frame.into_data().unwrap(), format!("{}\n", taken - 1));
+            assert_eq!(reads.load(Ordering::Relaxed), taken);
+        }
+    }
+}

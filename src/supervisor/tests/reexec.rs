@@ -280,3 +280,14 @@ fn a_file_that_is_replaced_while_its_component_runs_is_sealed_at_once() {
     play.says("api", RunEvent::Replaced);
     assert_eq!(play.took(), "", "it is sealed when it is gone");
 }
+
+/// What gives up a new image, by force, is the second command, and not what the image was for.
+#[test]
+fn an_image_given_up_by_force_has_that_as_its_cause() {
+    let mut play = hung("loop@; clock@; api");
+    assert_eq!(play.took(), "kill loop, stop clock");
+    play.down();
+    let causes = play.causes(Event::Command(Command::Shutdown));
+    assert!(causes.starts_with("command< other<command "), "{causes}");
+    assert!(!play.core.is_replacing(), "nothing comes of it any more");
+}

@@ -103,7 +103,7 @@ impl Supervisor {
     }
 
     /// The named and what runs and needs them, also by way of what does not run; dependents first.
-    fn to_stop(&self, named: &[Cid]) -> Vec<(Cid, Effect)> {
+    pub(super) fn to_stop(&self, named: &[Cid]) -> Vec<(Cid, Effect)> {
         let by_name: BTreeSet<Cid> = named.iter().copied().collect();
         let order = self.stop_order(named);
         let told = order.into_iter().filter_map(|cid| {
@@ -115,7 +115,7 @@ impl Supervisor {
     }
 
     /// Those that a stop of these goes through, dependents first.
-    pub(super) fn stop_order(&self, named: &[Cid]) -> Vec<Cid> {
+    fn stop_order(&self, named: &[Cid]) -> Vec<Cid> {
         let by_name: BTreeSet<Cid> = named.iter().copied().collect();
         let above = |cid: Cid, slot: &Slot| {
             // What has completed holds nobody up.

@@ -25,9 +25,7 @@ impl Supervisor {
             }
             Command::Stop(names) => {
                 let cause = self.commanded("stop", &names, &concerned);
-                for (cid, _) in concerned {
-                    self.unwant(cid, Wanted::Down, "stopped by command", Some(cause));
-                }
+                self.stop_all(concerned, cause);
             }
             Command::Restart(names) => {
                 let cause = self.commanded("restart", &names, &concerned);
@@ -86,13 +84,10 @@ impl Supervisor {
         }
     }
 
-    /// Stops a component, and first what runs and needs it, also by way of what does not run.
-    pub(super) fn stop(&mut self, cid: Cid, cause: u64) {
-        for next in self.stop_order(&[cid]) {
-            let Some(slot) = self.slot(next) else { continue };
-            if next == cid || (slot.phase.state().runs() && slot.wanted == Wanted::Up) {
-                self.unwant(next, Wanted::Down, "stopped by command", Some(cause));
-            }
+    /// Stops what a stop concerns.
+    pub(super) fn stop_all(&mut self, concerned: Vec<(Cid, Effect)>, cause: u64) {
+        for (cid, _) in concerned {
+            self.unwant(cid, Wanted::Down, "stopped by command", Some(cause));
         }
     }
 

@@ -78,12 +78,21 @@ impl Supervisor {
                 None => {}
             }
         }
-        // What is still to be stopped by command may have got dependents that are to be stopped first.
+        self.stop_new_dependents(cause);
+    }
+
+    /// What is still to be stopped by command may have got dependents that are to be stopped first. Those of one
+    /// command are gone through together: each look goes up the whole graph.
+    fn stop_new_dependents(&mut self, edit: u64) {
+        let mut commands: BTreeMap<u64, Vec<Cid>> = BTreeMap::new();
         for cid in self.cids() {
             let down = self.slot(cid).filter(|slot| slot.wanted == Wanted::Down);
             if let Some(wish) = down.and_then(|slot| slot.wish.as_ref()) {
-                self.stop(cid, wish.cause.unwrap_or(cause));
+                commands.entry(wish.cause.unwrap_or(edit)).or_default().push(cid);
             }
+        }
+        for (command, stopping) in commands {
+            self.stop_all(self.to_stop(&stopping), command);
         }
     }
 

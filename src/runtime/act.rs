@@ -39,6 +39,8 @@ impl Driver {
                     self.runner(life.thread).kill(life.unit);
                 }
             }
+            Action::CheckHealth { .. } | Action::RunTask { .. } | Action::EndTask { .. } => {}
+            Action::Release { .. } => {}
             Action::CloseOutput { run } => {
                 if let Some(life) = self.lives.get(&run) {
                     self.parts.output.close(life.unit);

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::record::{End, Record, Source};
 use crate::config::model::Component;
-use crate::types::{Cid, RunId, Scope, Signal};
+use crate::types::{Cid, RunId, Scope, Signal, TaskId, TaskKind};
 
 /// What the core wants done. Actions never fail towards the core: failures come back as events.
 #[derive(Debug, Clone)]
@@ -33,6 +34,40 @@ pub enum Action {
         run: RunId,
         /// As declared.
         spec: Arc<Component>,
+    },
+    /// Ask over and over whether it is healthy, as declared, in place of what was asked before. Answers:
+    /// `Unwell` for each try that fails, `Well` for the first good one after it. Ends with the run, and when it
+    /// is asked to stop.
+    CheckHealth {
+        /// Which run.
+        run: RunId,
+        /// As declared.
+        spec: Arc<Component>,
+    },
+    /// Run a command of this component. Answer: `Event::Task`, when nothing of it is left. A stop task comes in
+    /// place of `Stop`.
+    RunTask {
+        /// Which task.
+        task: TaskId,
+        /// What it is for, and so what is run.
+        kind: TaskKind,
+        /// As declared.
+        spec: Arc<Component>,
+        /// For which run, if it is for one.
+        run: Option<RunId>,
+        /// It is killed with its descendants, and has failed, after so long.
+        timeout: Duration,
+    },
+    /// Kill a task with its descendants. It still answers.
+    EndTask {
+        /// Which.
+        task: TaskId,
+    },
+    /// Nothing of this component runs, nor will by itself: let go of what was held over its restarts, its sockets
+    /// and stored descriptors. Harmless when nothing is.
+    Release {
+        /// Which component.
+        component: Cid,
     },
     /// Ask its unit to stop: a signal, then SIGCONT; a thread is asked by its own means.
     Stop {

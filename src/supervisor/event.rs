@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::{Restored, Sealed};
 use crate::config::model::Project;
-use crate::types::{Cid, Diagnostic, Exit, Name, RunId};
+use crate::types::{Cid, Diagnostic, Exit, Name, Notice, RunId, TaskEnd, TaskId};
 
 /// What the core is told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -19,6 +19,8 @@ pub enum Event {
     Deadline,
     /// An effect answers about a run; an answer about another run than the current one changes nothing.
     Run(RunId, RunEvent),
+    /// A task has ended, and nothing of it is left; an answer about a task that is not awaited changes nothing.
+    Task(TaskId, TaskEnd),
     /// Watched files of a component have other bytes than before.
     Changed {
         /// Whose files.
@@ -128,6 +130,15 @@ pub enum RunEvent {
     Replaced,
     /// The answer to a snapshot.
     Snapshot(Sealed),
+    /// A try of its health check failed.
+    Unwell {
+        /// What the check met.
+        error: String,
+    },
+    /// A try of its health check was good again, after one that failed.
+    Well,
+    /// It says something on its notify socket.
+    Notice(Notice),
 }
 
 /// What somebody commands.

@@ -217,6 +217,7 @@ impl Supervisor {
             Event::Up => self.bring_up(),
             Event::Deadline => {}
             Event::Run(run, event) => self.answer(run, event),
+            Event::Task(..) => {}
             Event::Changed { component, paths } => self.changed(component, paths),
             Event::Busy { component } => self.touched(component),
             Event::Sifted { component } => self.sifted(component),
@@ -280,6 +281,7 @@ impl Supervisor {
             RunEvent::Sealed(outcome) => self.sealed(cid, &outcome),
             RunEvent::Replaced => self.replaced(cid),
             RunEvent::Snapshot(outcome) => self.note_sealed(cid, &outcome),
+            RunEvent::Unwell { .. } | RunEvent::Well | RunEvent::Notice(_) => {}
         }
     }
 

@@ -161,7 +161,7 @@ impl Facts {
                     life.hear(event);
                 }
             }
-            Event::Up | Event::Deadline | Event::Changed { .. } | Event::Busy { .. } => {}
+            Event::Task(..) | Event::Up | Event::Deadline | Event::Changed { .. } | Event::Busy { .. } => {}
             Event::Sifted { .. } | Event::EditRejected { .. } | Event::Command(_) => {}
             Event::ReexecFailed { .. } => {}
         }

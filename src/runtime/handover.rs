@@ -26,7 +26,7 @@ pub(crate) const VARIABLE: &str = "ORCH_HANDOVER";
 
 /// The form of the document, and of what the keeper is told. Whoever changes one of them raises this, as
 /// `tests/tidy` demands; then an orch refuses to become one that reads another form, and nothing has happened.
-pub(crate) const FORM: u32 = 3;
+pub(crate) const FORM: u32 = 4;
 
 /// The document.
 #[derive(Debug, Serialize, Deserialize)]

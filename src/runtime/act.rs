@@ -12,7 +12,7 @@ use super::helpers::Helpers;
 use super::inbox::Message;
 use super::prepare;
 use super::spawn::{self, Facts, Invocation};
-use crate::config::model::{Command, Component, Kind, Probe, Project, Stdin};
+use crate::config::model::{Command, Component, Kind, Probe, Project, Stdin, Terminal};
 use crate::output::{LogSpec, StreamSpec};
 use crate::probe::{self, Baseline};
 use crate::runner::keeper::ProcessSpec;
@@ -244,10 +244,14 @@ impl Driver {
             matcher: pattern,
             show: true,
         };
-        self.parts
-            .output
-            .open(unit, stream)
-            .map_err(|error| format!("can't make the pipe for its output: {error}"))
+        // What a thread of orch's own writes is coloured by nobody's `isatty`.
+        let drawn = spec.logs.terminal == Terminal::Pty && matches!(spec.kind, Kind::Process(_));
+        let (made, what) = if drawn {
+            (self.parts.output.open_terminal(unit, stream), "terminal")
+        } else {
+            (self.parts.output.open(unit, stream), "pipe")
+        };
+        made.map_err(|error| format!("can't make the {what} for its output: {error}"))
     }
 
     fn log(&self, spec: &Component) -> LogSpec {

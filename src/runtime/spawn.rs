@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::config::model::{Command, Component};
+use crate::config::model::{Command, Component, Terminal};
 
 /// Never handed on from orch's own environment: they speak of orch, or of what it was started by.
 const OWN: [&str; 16] = [
@@ -27,6 +27,9 @@ const OWN: [&str; 16] = [
     "ORCH_STATE_DIR",
     super::recorder::VARIABLE,
 ];
+
+/// What a component with a terminal of its own is told of it where orch itself has none, or a poor one.
+const USUAL_TERM: &str = "xterm-256color";
 
 /// An environment, in the order of the names.
 pub(crate) type Environment = BTreeMap<OsString, OsString>;
@@ -55,6 +58,9 @@ pub(crate) fn environment(base: &Environment, spec: &Component, facts: &Facts<'_
     for name in OWN {
         env.remove(OsStr::new(name));
     }
+    if spec.logs.terminal == Terminal::Pty && env.get(OsStr::new("TERM")).is_none_or(|term| is_poor(term)) {
+        env.insert("TERM".into(), USUAL_TERM.into());
+    }
     for (name, value) in spec.env.project.iter().chain(&*spec.env.files).chain(&spec.env.own) {
         match value {
             Some(value) => env.insert(name.into(), value.into()),
@@ -73,6 +79,11 @@ pub(crate) fn environment(base: &Environment, spec: &Component, facts: &Facts<'_
         set("ORCH_RESTORED", source.into());
     }
     env
+}
+
+/// Whether a program would show no colours on that terminal.
+fn is_poor(term: &OsStr) -> bool {
+    term.is_empty() || term == "dumb"
 }
 
 /// How a command is run in a component's folder and environment; `more` is appended to its words.

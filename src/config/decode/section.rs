@@ -16,7 +16,6 @@ pub(crate) const LATER: &[&str] = &[
     "ready.notify of a process",
     "stop.command",
     "watch.action run",
-    "logs.terminal pty",
 ];
 
 /// Keys of other tools, and what to do instead.

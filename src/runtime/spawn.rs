@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -41,6 +42,25 @@ pub(crate) struct Invocation {
     pub(crate) argv: Vec<OsString>,
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) cwd: PathBuf,
+}
+
+impl Invocation {
+    /// Has it know of descriptors that it gets by sd_listen_fds(3), each by its name; gives them as they come, from
+    /// 3 up. The keeper puts in whose they are.
+    pub(crate) fn pass(&mut self, named: Vec<(String, OwnedFd)>) -> Vec<OwnedFd> {
+        if named.is_empty() {
+            return Vec::new();
+        }
+        let (names, fds): (Vec<String>, Vec<OwnedFd>) = named.into_iter().unzip();
+        self.env.retain(|(name, _)| !name.as_encoded_bytes().starts_with(b"LISTEN_"));
+        let variables = [
+            ("LISTEN_FDS", fds.len().to_string()),
+            ("LISTEN_PID", String::new()),
+            ("LISTEN_FDNAMES", names.join(":")),
+        ];
+        self.env.extend(variables.map(|(name, value)| (name.into(), value.into())));
+        fds
+    }
 }
 
 /// What of section 4 a run sees.

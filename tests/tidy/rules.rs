@@ -18,6 +18,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("watch", HAND),
     ("state", HAND),
     ("probe", HAND),
+    ("listen", HAND),
     (
         "runtime",
         &[
@@ -32,6 +33,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "watch",
             "state",
             "probe",
+            "listen",
             "history",
             "story",
         ],

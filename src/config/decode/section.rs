@@ -12,7 +12,6 @@ use crate::config::tree::{NodeId, Shape};
 pub(crate) const LATER: &[&str] = &[
     "component.build",
     "component.health",
-    "component.sockets",
     "ready.notify of a process",
     "stop.command",
     "watch.action run",

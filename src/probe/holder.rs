@@ -60,13 +60,16 @@ fn serves(bound: SocketAddr, asked: SocketAddr) -> bool {
 /// Who listens at a TCP address of this machine, or at one that takes it in: `python3 (pid 123)`, and what more is
 /// known. `None`: nobody, or somebody whose descriptors are not ours to see.
 pub async fn holder_of_port(address: SocketAddr) -> Option<String> {
-    look_up(move || {
-        let tables =
-            ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
-        let lines = tables.iter().flat_map(|table| table.lines()).filter_map(listener);
-        holder(&lines.filter(|(bound, _)| serves(*bound, address)).map(|(_, inode)| inode).collect())
-    })
-    .await
+    look_up(move || holder(address)).await
+}
+
+/// The same, for a thread that may wait: it reads the tables of all processes, which takes some milliseconds.
+#[must_use]
+pub fn holder(address: SocketAddr) -> Option<String> {
+    let tables =
+        ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
+    let lines = tables.iter().flat_map(|table| table.lines()).filter_map(listener);
+    owner(&lines.filter(|(bound, _)| serves(*bound, address)).map(|(_, inode)| inode).collect())
 }
 
 /// The same of a Unix socket, by its path.
@@ -76,7 +79,7 @@ pub async fn holder_of_path(path: &Path) -> Option<String> {
         let table = fs::read("/proc/net/unix").unwrap_or_default();
         let lines = table.split(|byte| *byte == b'\n').filter_map(unix_listener);
         let named = |name: &[u8]| name == path.as_os_str().as_bytes();
-        holder(&lines.filter(|(name, _)| named(name)).map(|(_, inode)| inode).collect())
+        owner(&lines.filter(|(name, _)| named(name)).map(|(_, inode)| inode).collect())
     })
     .await
 }
@@ -93,7 +96,7 @@ async fn look_up(look: impl FnOnce() -> Option<String> + Send + 'static) -> Opti
 }
 
 /// Which process has one of these sockets open.
-fn holder(inodes: &BTreeSet<u64>) -> Option<String> {
+fn owner(inodes: &BTreeSet<u64>) -> Option<String> {
     if inodes.is_empty() {
         return None;
     }

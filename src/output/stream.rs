@@ -9,6 +9,7 @@ use rustix::io::{Errno, read};
 use serde::{Deserialize, Serialize};
 
 use super::StreamSpec;
+use super::digest::Digest;
 use super::handover::{Fds, Taken};
 use super::matcher::{Matcher, MatcherState};
 use crate::types::{UnitId, escaped};
@@ -33,6 +34,8 @@ pub(super) struct Stream {
     pub(super) log: Option<PathBuf>,
     pub(super) matcher: Option<Matcher>,
     pub(super) show: bool,
+    /// What is to be remembered of it, if that was asked for.
+    pub(super) digest: Option<Digest>,
     /// Read, but not in the log yet: the disk does not take it. Nothing more is read until it does.
     pub(super) pending: Vec<u8>,
 }
@@ -48,6 +51,7 @@ pub(super) struct StreamState {
     /// `None` also if it has matched.
     matcher: Option<MatcherState>,
     show: bool,
+    digest: Option<Digest>,
     #[serde(with = "escaped")]
     pending: Vec<u8>,
 }
@@ -61,8 +65,8 @@ impl Stream {
         let missing = || io::Error::new(io::ErrorKind::InvalidData, "a stream's log was not handed over");
         let log = state.log.map(|at| logs.get(at).cloned().ok_or_else(missing)).transpose()?;
         let matcher = state.matcher.map(Matcher::adopt).transpose().map_err(io::Error::other)?;
-        let (label, show, pending) = (state.label, state.show, state.pending);
-        Ok(Self { fd: fds.take(state.fd)?, label, log, matcher, show, pending })
+        let (label, show, digest, pending) = (state.label, state.show, state.digest, state.pending);
+        Ok(Self { fd: fds.take(state.fd)?, label, log, matcher, show, digest, pending })
     }
 
     /// Leaves the stream to another image, together with the logs at `logs`.
@@ -74,6 +78,7 @@ impl Stream {
             log: self.log.and_then(|log| logs.binary_search(&log).ok()),
             matcher: self.matcher.map(Matcher::leave),
             show: self.show,
+            digest: self.digest,
             pending: self.pending,
         }
     }
@@ -85,6 +90,7 @@ impl Stream {
             log: spec.log.map(|log| log.path),
             matcher: spec.matcher.map(Matcher::new),
             show: spec.show,
+            digest: spec.remember.then(Digest::default),
             pending: Vec::new(),
         }
     }

@@ -30,6 +30,7 @@ mod shapes;
 mod signals;
 mod spawn;
 pub mod states;
+mod tasks;
 mod up;
 mod upgrade;
 

@@ -5,6 +5,7 @@
 pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("paint", &[]),
+    ("blame", &[]),
     ("api", &[]),
     ("client", &["api"]),
     ("graph", &["types"]),
@@ -13,7 +14,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("plan", &["types", "paint", "graph", "config::model"]),
     ("supervisor", &["types", "config::model", "plan"]),
     ("runner", HAND),
-    ("output", &["types", "config::model", "paint"]),
+    ("output", &["types", "config::model", "paint", "blame"]),
     ("history", &["types", "config::model", "paint"]),
     ("watch", HAND),
     ("state", HAND),
@@ -58,7 +59,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
 const HAND: &[&str] = &["types", "config::model"];
 
 /// The layers that decide and calculate: the same input gives the same output, whenever and wherever.
-pub(crate) const PURE: &[&str] = &["types", "paint", "graph", "story", "plan", "supervisor"];
+pub(crate) const PURE: &[&str] = &["types", "paint", "blame", "graph", "story", "plan", "supervisor"];
 
 /// What the pure layers never name: clocks, files, threads, and maps whose order is random.
 pub(crate) const IMPURE: &[&str] = &[
@@ -105,6 +106,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
             "src/supervisor/",
             "src/probe/",
             "src/runner/thread/",
+            "src/runtime/tasks.rs",
         ],
     ),
     (

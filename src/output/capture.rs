@@ -14,6 +14,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::{Errno, read};
 use rustix::termios::Winsize;
 
+use super::digest::Digest;
 use super::handover::{CaptureState, Fds, Taken};
 use super::lend::Request;
 use super::log::Logs;
@@ -237,6 +238,9 @@ impl Capture {
             stream.matcher = None;
             (self.sink)(OutputReport::Matched { unit });
         }
+        if let Some(digest) = &mut stream.digest {
+            digest.feed(bytes);
+        }
         if done < count {
             stream.pending.extend_from_slice(&bytes[done..]);
             // No events at all: a hang-up would wake the thread again and again.
@@ -251,6 +255,9 @@ impl Capture {
         let Some(mut stream) = self.remove(unit) else { return };
         if stream.matcher.as_mut().is_some_and(Matcher::finish) {
             (self.sink)(OutputReport::Matched { unit });
+        }
+        if let Some((place, tail)) = stream.digest.take().map(Digest::finish) {
+            (self.sink)(OutputReport::Remembered { unit, place, tail });
         }
         // Who hears of the end may rely on the descriptor being closed.
         drop(stream);

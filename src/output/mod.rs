@@ -5,6 +5,7 @@
 //! terminal that takes no bytes holds up nothing. `docs/design/output.md` tells why it is as it is.
 
 mod capture;
+mod digest;
 mod gap;
 mod handover;
 mod lend;
@@ -89,6 +90,8 @@ pub struct StreamSpec {
     pub matcher: Option<regex::bytes::Regex>,
     /// Whether it is shown on the terminal.
     pub show: bool,
+    /// Whether its end is told with [`OutputReport::Remembered`].
+    pub remember: bool,
 }
 
 /// A log file. Streams that name the same path share it; the newest spec holds.
@@ -111,6 +114,15 @@ pub enum OutputReport {
     Matched {
         /// Whose.
         unit: UnitId,
+    },
+    /// What is remembered of an output that has ended; told before its end, where that was asked for.
+    Remembered {
+        /// Whose.
+        unit: UnitId,
+        /// The place that it names as the first that is at fault: `src/main.rs:3:5`.
+        place: Option<String>,
+        /// Its last lines, without colours and control characters: 20 of them, or 16 KiB.
+        tail: Vec<String>,
     },
     /// The output has ended, or was closed on request, and all that was read is in the log file.
     Ended {

@@ -8,6 +8,7 @@ use rustix::io::{Errno, read};
 use serde::{Deserialize, Serialize};
 
 use super::StreamSpec;
+use super::digest::Digest;
 use super::handover::{Fds, Taken};
 use super::matcher::{Matcher, MatcherState};
 use super::pty;
@@ -35,6 +36,8 @@ pub(super) struct Stream {
     pub(super) show: bool,
     /// It is a pseudo-terminal.
     pub(super) terminal: bool,
+    /// What is to be remembered of it, if that was asked for.
+    pub(super) digest: Option<Digest>,
     /// Read, but not in the log yet: the disk does not take it. Nothing more is read until it does.
     pub(super) pending: Vec<u8>,
 }
@@ -50,6 +53,7 @@ pub(super) struct StreamState {
     /// `None` also if it has matched.
     matcher: Option<MatcherState>,
     show: bool,
+    digest: Option<Digest>,
     #[serde(with = "escaped")]
     pending: Vec<u8>,
 }
@@ -63,10 +67,10 @@ impl Stream {
         let missing = || io::Error::new(io::ErrorKind::InvalidData, "a stream's log was not handed over");
         let log = state.log.map(|at| logs.get(at).cloned().ok_or_else(missing)).transpose()?;
         let matcher = state.matcher.map(Matcher::adopt).transpose().map_err(io::Error::other)?;
-        let (label, show, pending) = (state.label, state.show, state.pending);
+        let (label, show, digest, pending) = (state.label, state.show, state.digest, state.pending);
         let fd = fds.take(state.fd)?;
         let terminal = pty::is_one(&fd);
-        Ok(Self { fd, label, log, matcher, show, terminal, pending })
+        Ok(Self { fd, label, log, matcher, show, terminal, digest, pending })
     }
 
     /// Leaves the stream to another image, together with the logs at `logs`.
@@ -78,6 +82,7 @@ impl Stream {
             log: self.log.and_then(|log| logs.binary_search(&log).ok()),
             matcher: self.matcher.map(Matcher::leave),
             show: self.show,
+            digest: self.digest,
             pending: self.pending,
         }
     }
@@ -91,6 +96,7 @@ impl Stream {
             matcher: spec.matcher.map(Matcher::new),
             show: spec.show,
             terminal,
+            digest: spec.remember.then(Digest::default),
             pending: Vec::new(),
         }
     }

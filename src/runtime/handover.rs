@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::exec;
+use super::tasks::Task;
 use super::up::UpOptions;
 use crate::config::model::Component;
 use crate::listen::SocketsHandover;
@@ -19,7 +20,7 @@ use crate::runner::RunnerReport;
 use crate::runner::keeper;
 use crate::state::StoreHandover;
 use crate::supervisor::{Command, RunEvent, Supervisor};
-use crate::types::{Cid, RunId, Time, UnitId};
+use crate::types::{Cid, RunId, TaskEnd, TaskId, Time, UnitId};
 use crate::watch::{WatchHandover, WatchReport};
 
 /// Where the environment says that there is one, and in which descriptor.
@@ -47,6 +48,8 @@ pub(crate) struct Handover {
     /// The units that are not gone: runs and helpers.
     pub(crate) runs: Vec<Running>,
     pub(crate) helpers: Vec<(u64, UnitId)>,
+    /// The tasks that are not answered: they run on.
+    pub(crate) tasks: Vec<(TaskId, Task)>,
     pub(crate) next_unit: u32,
     pub(crate) next_ticket: u64,
     /// How many images there were before the one that it is for, in this process.
@@ -75,12 +78,15 @@ pub(crate) struct Running {
     pub(crate) probing: bool,
     /// The other end of its standard input: its place among [`Descriptors::stdins`].
     pub(crate) stdin: Option<usize>,
+    /// Whether the last try of its health check failed.
+    pub(crate) unwell: bool,
 }
 
 /// A message that is carried over.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Heard {
     Run(RunId, RunEvent),
+    Task(TaskId, TaskEnd),
     Command(Command),
     Shutdown { force: bool },
     Runner(RunnerReport),

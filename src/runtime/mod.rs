@@ -32,6 +32,7 @@ mod shapes;
 mod signals;
 mod spawn;
 pub mod states;
+mod tasks;
 mod up;
 mod upgrade;
 

@@ -67,7 +67,8 @@ impl Invocation {
 #[derive(Debug, Clone)]
 pub(crate) struct Facts<'a> {
     pub(crate) project: &'a str,
-    pub(crate) incarnation: u64,
+    /// `None`: what is started is for no run.
+    pub(crate) incarnation: Option<u64>,
     pub(crate) restored: Option<&'static str>,
     pub(crate) control: &'a Path,
 }
@@ -90,10 +91,12 @@ pub(crate) fn environment(base: &Environment, spec: &Component, facts: &Facts<'_
     let mut set = |name: &str, value: OsString| env.insert(name.into(), value);
     set("ORCH_PROJECT", facts.project.into());
     set("ORCH_COMPONENT", spec.name.as_str().into());
-    set("ORCH_INCARNATION", facts.incarnation.to_string().into());
     set("ORCH_CONTROL", facts.control.into());
     if let Some(state) = &spec.state {
         set("ORCH_STATE_FILE", state.file.clone().into());
+    }
+    if let Some(incarnation) = facts.incarnation {
+        set("ORCH_INCARNATION", incarnation.to_string().into());
     }
     if let Some(source) = facts.restored {
         set("ORCH_RESTORED", source.into());

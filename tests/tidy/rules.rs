@@ -5,6 +5,7 @@
 pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("paint", &[]),
+    ("blame", &[]),
     ("api", &[]),
     ("client", &["api"]),
     ("graph", &["types"]),
@@ -13,7 +14,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("plan", &["types", "paint", "graph", "config::model"]),
     ("supervisor", &["types", "config::model", "plan"]),
     ("runner", HAND),
-    ("output", &["types", "config::model", "paint"]),
+    ("output", &["types", "config::model", "paint", "blame"]),
     ("history", &["types", "config::model", "paint"]),
     ("watch", HAND),
     ("state", HAND),
@@ -62,7 +63,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
 const HAND: &[&str] = &["types", "config::model"];
 
 /// The layers that decide and calculate: the same input gives the same output, whenever and wherever.
-pub(crate) const PURE: &[&str] = &["types", "paint", "graph", "story", "plan", "supervisor"];
+pub(crate) const PURE: &[&str] = &["types", "paint", "blame", "graph", "story", "plan", "supervisor"];
 
 /// What the pure layers never name: clocks, files, threads, and maps whose order is random.
 pub(crate) const IMPURE: &[&str] = &[
@@ -109,6 +110,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
             "src/supervisor/",
             "src/probe/",
             "src/runner/thread/",
+            "src/runtime/tasks.rs",
         ],
     ),
     (
@@ -134,8 +136,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
 /// The places where `unsafe` stands: the spawn that shares memory, what must be said to the kernel for it, the
 /// signal mask, the exec of a new image with what it inherits, the fork into the background, and what comes beside
 /// a datagram.
-pub(crate) const UNSAFE: &[&str] =
-    &[
+pub(crate) const UNSAFE: &[&str] = &[
     "src/runner/keeper/",
     "src/runtime/detach.rs",
     "src/runtime/exec.rs",

@@ -68,7 +68,10 @@ async fn look_up(address: SocketAddr) -> Option<String> {
     timeout(LOOK, answered).await.ok()?.ok()?
 }
 
-fn holder(address: SocketAddr) -> Option<String> {
+/// Who listens at an address of this machine, in words: `python3 (pid 123)`. It reads the tables of all processes,
+/// which takes some milliseconds.
+#[must_use]
+pub fn holder(address: SocketAddr) -> Option<String> {
     let tables =
         ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
     let lines = tables.iter().flat_map(|table| table.lines());

@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 pub use file::Baseline;
-pub use holder::occupied;
+pub use holder::{holder, occupied};
 
 use crate::config::model::{Command, HealthCheck, HostPort, HttpUrl, Probe};
 use crate::types::{Exit, UnitId};

@@ -40,7 +40,7 @@ impl Driver {
                 }
             }
             Action::CheckHealth { .. } | Action::RunTask { .. } | Action::EndTask { .. } => {}
-            Action::Release { .. } => {}
+            Action::Release { component } => self.darken(component),
             Action::CloseOutput { run } => {
                 if let Some(life) = self.lives.get(&run) {
                     self.parts.output.close(life.unit);
@@ -68,6 +68,7 @@ impl Driver {
             },
             Action::Forget { component } => self.forget(component),
             Action::Record(record) => {
+                self.shine(&record);
                 if let Some(line) = self.parts.announcer.line(&record) {
                     self.parts.output.say(&line);
                 }
@@ -228,6 +229,7 @@ impl Driver {
                 max_size: state.max_size,
                 restored,
             }),
+            around: self.around(spec),
         };
         self.parts.threads.spawn(unit, thread);
         Ok(life)

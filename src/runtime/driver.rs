@@ -17,6 +17,7 @@ use super::control;
 use super::home::Home;
 use super::inbox::{Inbox, Message};
 use super::journal::Journal;
+use super::lights::Lights;
 use super::prepare::States;
 use super::recorder::Recorder;
 use super::reexec::{Messages, Turn};
@@ -71,6 +72,7 @@ pub(crate) struct Driver {
     pub(crate) excluded: Vec<PathBuf>,
     pub(crate) excluded_for: Option<Arc<Project>>,
     pub(crate) clients: Clients,
+    pub(crate) lights: Lights,
     /// Where what the core is told is written down, if somebody wants that.
     recorder: Option<Recorder>,
     /// How many images this one has replaced.
@@ -119,6 +121,7 @@ impl Driver {
             excluded: Vec::new(),
             excluded_for: None,
             clients: Clients::default(),
+            lights: Lights::default(),
             recorder: Recorder::wanted(),
             images: 0,
             exit: None,
@@ -191,6 +194,7 @@ impl Driver {
         }
         let actions = self.parts.core.step(now, event);
         self.exclude();
+        self.relight();
         for action in actions {
             self.act(action);
         }

@@ -19,6 +19,7 @@ mod helpers;
 mod home;
 mod inbox;
 mod journal;
+mod lights;
 mod logbook;
 mod prepare;
 mod recorder;

@@ -92,7 +92,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("clap_complete", &["src/cli/"]),
     ("clap_mangen", &["src/cli/"]),
     ("tracing_subscriber", &["src/cli/"]),
-    ("hyper", &["src/client/", "src/probe/http.rs", "src/runtime/control/"]),
+    ("hyper", &["src/client/", "src/probe/http.rs", "src/runner/thread/proxy/", "src/runtime/control/"]),
     ("schemars", &["src/api/"]),
     ("strsim", &["src/types/near.rs", "src/runner/thread/registry.rs"]),
     ("tokio", &["src/client/", "src/cli/interrupts.rs", "src/runtime/", "src/probe/", "src/runner/thread/"]),

@@ -12,6 +12,7 @@ mod log;
 mod logfile;
 mod matcher;
 mod paint;
+mod pty;
 mod queue;
 mod screen;
 mod sink;
@@ -35,6 +36,7 @@ use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use crate::config::model::Overflow;
 use crate::types::UnitId;
 use capture::Command;
+use pty::Room;
 use queue::Source;
 use screen::Screen;
 
@@ -133,6 +135,8 @@ pub struct Output {
     /// Closed when the reader has ended.
     reader: Mutex<Receiver<()>>,
     open_streams: Arc<AtomicUsize>,
+    /// How large pseudo-terminals are.
+    room: Room,
 }
 
 impl Output {
@@ -157,6 +161,24 @@ impl Output {
         }
         self.attach(unit, spec, read_end)?;
         Ok(write_end)
+    }
+
+    /// Makes a pseudo-terminal for a unit's output, and gives the end to write to, which closes on exec and is
+    /// nobody's controlling terminal. It is as large as what orch's own terminal has beside the labels, or
+    /// 80 by 24, and what is written to it comes out unchanged. All else is as with [`Output::open`].
+    ///
+    /// # Errors
+    /// When there is no descriptor or no pseudo-terminal left; nothing is reported then.
+    pub fn open_terminal(&self, unit: UnitId, spec: StreamSpec) -> io::Result<OwnedFd> {
+        self.room.beside(spec.label.chars().count());
+        let (master, slave) = pty::make(self.room.size())?;
+        self.attach(unit, spec, master)?;
+        Ok(slave)
+    }
+
+    /// Gives all pseudo-terminals the size that orch's own has now; those who write to them are not told.
+    pub fn resize(&self) {
+        self.tell(Command::Resize(self.room.size()));
     }
 
     /// Takes over a descriptor to read a unit's output from: a pseudo-terminal's, or what another

@@ -12,7 +12,7 @@ use super::helpers::Helpers;
 use super::inbox::Message;
 use super::prepare;
 use super::spawn::{self, Facts, Invocation};
-use crate::config::model::{Command, Component, Kind, Probe, Project, Stdin};
+use crate::config::model::{Command, Component, Kind, Probe, Project, Stdin, Terminal};
 use crate::output::{LogSpec, StreamSpec};
 use crate::probe::{self, Baseline};
 use crate::runner::keeper::ProcessSpec;
@@ -40,7 +40,10 @@ impl Driver {
                 }
             }
             Action::CheckHealth { .. } | Action::RunTask { .. } | Action::EndTask { .. } => {}
-            Action::Release { component } => self.darken(component),
+            Action::Release { component } => {
+                self.release(component);
+                self.darken(component);
+            }
             Action::CloseOutput { run } => {
                 if let Some(life) = self.lives.get(&run) {
                     self.parts.output.close(life.unit);
@@ -80,8 +83,8 @@ impl Driver {
     }
 
     pub(super) fn prepare(&self, run: RunId, spec: &Arc<Component>) {
-        let parts = &self.parts;
-        prepare::prepare(&parts.inbox, &parts.states, run, spec, parts.options.restore);
+        let (parts, sockets) = (&self.parts, self.bind(run, spec));
+        prepare::prepare(&parts.inbox, &parts.states, run, spec, (sockets, parts.options.restore));
     }
 
     fn runner(&self, thread: bool) -> &dyn Runner {
@@ -172,7 +175,8 @@ impl Driver {
             (Some(state), Some(_)) => state.restart_args.as_slice(),
             (Some(_) | None, Some(_) | None) => &[],
         };
-        let invocation = self.invocation(run, spec, command, more, restored)?;
+        let mut invocation = self.invocation(run, spec, command, more, restored)?;
+        let extra = invocation.pass(self.descriptors(spec)?);
         let (stdin, rest) = match spec.stdin {
             Stdin::Null => (None, None),
             Stdin::Open => {
@@ -185,7 +189,7 @@ impl Driver {
         let mut life = Life::new(unit, false, spec);
         life.stdin = rest;
         let output = self.open_output(unit, spec, true)?;
-        self.parts.keeper.spawn(unit, process(invocation, stdin, output));
+        self.parts.keeper.spawn(unit, ProcessSpec { extra, ..process(invocation, stdin, output) });
         Ok(life)
     }
 
@@ -246,10 +250,14 @@ impl Driver {
             matcher: pattern,
             show: true,
         };
-        self.parts
-            .output
-            .open(unit, stream)
-            .map_err(|error| format!("can't make the pipe for its output: {error}"))
+        // What a thread of orch's own writes is coloured by nobody's `isatty`.
+        let drawn = spec.logs.terminal == Terminal::Pty && matches!(spec.kind, Kind::Process(_));
+        let (made, what) = if drawn {
+            (self.parts.output.open_terminal(unit, stream), "terminal")
+        } else {
+            (self.parts.output.open(unit, stream), "pipe")
+        };
+        made.map_err(|error| format!("can't make the {what} for its output: {error}"))
     }
 
     fn log(&self, spec: &Component) -> LogSpec {
@@ -392,6 +400,7 @@ impl Driver {
         }
         let name: Name = spec.name.clone();
         self.retire(component);
+        self.release(component);
         self.parts.states.forget(&name);
         self.say(Paint::Plain, &format!("{name}: removed"));
     }

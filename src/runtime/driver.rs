@@ -18,6 +18,7 @@ use super::home::Home;
 use super::inbox::{Inbox, Message};
 use super::journal::Journal;
 use super::lights::Lights;
+use super::listening::Listening;
 use super::prepare::States;
 use super::recorder::Recorder;
 use super::reexec::{Messages, Turn};
@@ -45,6 +46,7 @@ pub(crate) struct Parts {
     pub(crate) output: Output,
     pub(crate) journal: Journal,
     pub(crate) states: States,
+    pub(crate) listening: Listening,
     pub(crate) watcher: Option<Watcher>,
     pub(crate) announcer: Announcer,
     pub(crate) reloader: Reloader,
@@ -158,7 +160,8 @@ impl Driver {
 
     /// After the loop: everything that is left is ended, and what is to be said is said.
     pub(crate) fn finish(self, patience: Duration) {
-        let Parts { keeper, threads, output, states, home, announcer, watcher, control, .. } = self.parts;
+        let Parts { keeper, threads, output, states, listening, .. } = self.parts;
+        let Parts { home, announcer, watcher, control, .. } = self.parts;
         if control.is_some() {
             control::remove(home.dir());
         }
@@ -166,6 +169,7 @@ impl Driver {
             watcher.let_go();
         }
         let left = keeper.shutdown(patience);
+        listening.close();
         if !left.killed.is_empty() {
             let list: Vec<String> =
                 left.killed.iter().map(|one| format!("{} ({})", one.pid, one.command)).collect();
@@ -194,6 +198,7 @@ impl Driver {
         }
         let actions = self.parts.core.step(now, event);
         self.exclude();
+        self.settle_sockets();
         self.relight();
         for action in actions {
             self.act(action);

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::exec;
 use super::up::UpOptions;
 use crate::config::model::Component;
+use crate::listen::SocketsHandover;
 use crate::output::{OutputHandover, OutputReport};
 use crate::probe::Baseline;
 use crate::runner::RunnerReport;
@@ -41,6 +42,7 @@ pub(crate) struct Handover {
     pub(crate) keeper: keeper::Handover,
     pub(crate) output: OutputHandover,
     pub(crate) store: StoreHandover,
+    pub(crate) sockets: SocketsHandover,
     pub(crate) watch: Option<WatchHandover>,
     /// The units that are not gone: runs and helpers.
     pub(crate) runs: Vec<Running>,
@@ -94,6 +96,7 @@ pub(crate) struct Descriptors {
     pub(crate) home: Vec<OwnedFd>,
     pub(crate) output: Vec<OwnedFd>,
     pub(crate) store: Vec<OwnedFd>,
+    pub(crate) sockets: Vec<OwnedFd>,
     pub(crate) stdins: Vec<OwnedFd>,
     /// The control socket, or nothing.
     pub(crate) control: Vec<OwnedFd>,
@@ -108,6 +111,7 @@ pub(crate) struct Places {
     home: Vec<RawFd>,
     output: Vec<RawFd>,
     store: Vec<RawFd>,
+    sockets: Vec<RawFd>,
     stdins: Vec<RawFd>,
     control: Vec<RawFd>,
     signals: Vec<RawFd>,
@@ -120,6 +124,7 @@ impl Descriptors {
             home: exec::numbers(&self.home),
             output: exec::numbers(&self.output),
             store: exec::numbers(&self.store),
+            sockets: exec::numbers(&self.sockets),
             stdins: exec::numbers(&self.stdins),
             control: exec::numbers(&self.control),
             signals: exec::numbers(&self.signals),
@@ -129,7 +134,7 @@ impl Descriptors {
     /// All of them.
     pub(crate) fn all(&self) -> Vec<BorrowedFd<'_>> {
         let [home, output, store] = [&self.home, &self.output, &self.store];
-        let lists = [home, output, store, &self.stdins, &self.control, &self.signals];
+        let lists = [home, output, store, &self.sockets, &self.stdins, &self.control, &self.signals];
         std::iter::once(&self.keeper).chain(lists.into_iter().flatten()).map(|fd| fd.as_fd()).collect()
     }
 
@@ -140,6 +145,7 @@ impl Descriptors {
             home: exec::inherited(&places.home)?,
             output: exec::inherited(&places.output)?,
             store: exec::inherited(&places.store)?,
+            sockets: exec::inherited(&places.sockets)?,
             stdins: exec::inherited(&places.stdins)?,
             control: exec::inherited(&places.control)?,
             signals: exec::inherited(&places.signals)?,

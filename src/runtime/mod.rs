@@ -20,6 +20,7 @@ mod home;
 mod inbox;
 mod journal;
 mod lights;
+mod listening;
 mod logbook;
 mod prepare;
 mod recorder;

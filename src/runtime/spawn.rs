@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::config::model::{Command, Component};
+use crate::config::model::{Command, Component, Terminal};
 
 /// Never handed on from orch's own environment: they speak of orch, or of what it was started by.
 const OWN: [&str; 16] = [
@@ -28,6 +29,9 @@ const OWN: [&str; 16] = [
     super::recorder::VARIABLE,
 ];
 
+/// What a component with a terminal of its own is told of it where orch itself has none, or a poor one.
+const USUAL_TERM: &str = "xterm-256color";
+
 /// An environment, in the order of the names.
 pub(crate) type Environment = BTreeMap<OsString, OsString>;
 
@@ -38,6 +42,25 @@ pub(crate) struct Invocation {
     pub(crate) argv: Vec<OsString>,
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) cwd: PathBuf,
+}
+
+impl Invocation {
+    /// Has it know of descriptors that it gets by sd_listen_fds(3), each by its name; gives them as they come, from
+    /// 3 up. The keeper puts in whose they are.
+    pub(crate) fn pass(&mut self, named: Vec<(String, OwnedFd)>) -> Vec<OwnedFd> {
+        if named.is_empty() {
+            return Vec::new();
+        }
+        let (names, fds): (Vec<String>, Vec<OwnedFd>) = named.into_iter().unzip();
+        self.env.retain(|(name, _)| !name.as_encoded_bytes().starts_with(b"LISTEN_"));
+        let variables = [
+            ("LISTEN_FDS", fds.len().to_string()),
+            ("LISTEN_PID", String::new()),
+            ("LISTEN_FDNAMES", names.join(":")),
+        ];
+        self.env.extend(variables.map(|(name, value)| (name.into(), value.into())));
+        fds
+    }
 }
 
 /// What of section 4 a run sees.
@@ -54,6 +77,9 @@ pub(crate) fn environment(base: &Environment, spec: &Component, facts: &Facts<'_
     let mut env = base.clone();
     for name in OWN {
         env.remove(OsStr::new(name));
+    }
+    if spec.logs.terminal == Terminal::Pty && env.get(OsStr::new("TERM")).is_none_or(|term| is_poor(term)) {
+        env.insert("TERM".into(), USUAL_TERM.into());
     }
     for (name, value) in spec.env.project.iter().chain(&*spec.env.files).chain(&spec.env.own) {
         match value {
@@ -73,6 +99,11 @@ pub(crate) fn environment(base: &Environment, spec: &Component, facts: &Facts<'_
         set("ORCH_RESTORED", source.into());
     }
     env
+}
+
+/// Whether a program would show no colours on that terminal.
+fn is_poor(term: &OsStr) -> bool {
+    term.is_empty() || term == "dumb"
 }
 
 /// How a command is run in a component's folder and environment; `more` is appended to its words.

@@ -18,6 +18,7 @@ use crate::types::{Signal, UnitId};
 use super::super::{ReportSink, Runner, RunnerReport, Scope};
 use super::cgroup::{Cgroups, Tree};
 use super::ledger::{Ledger, Phase, Standing};
+use super::membership::Membership;
 use super::protocol::{Launch, Leftover, Request};
 use super::reader::{self, Reading};
 use super::spawn::reason;
@@ -168,6 +169,12 @@ impl Keeper {
     #[must_use]
     pub fn survey(&self) -> Survey {
         Survey { mark: self.mark.clone(), keeper: self.pid, ledger: Arc::clone(&self.ledger) }
+    }
+
+    /// A way to find out whose a process is.
+    #[must_use]
+    pub fn membership(&self) -> Membership {
+        Membership { mark: self.mark.clone(), keeper: self.pid, ledger: Arc::clone(&self.ledger) }
     }
 
     /// Lets the keeper go on if somebody has stopped it (SIGSTOP): what it was asked for is done then.

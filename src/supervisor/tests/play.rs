@@ -269,6 +269,8 @@ impl Play {
                 return;
             }
             Action::Probe { .. } | Action::Observe { .. } | Action::Forget { .. } => return,
+            Action::CheckHealth { .. } | Action::RunTask { .. } | Action::EndTask { .. } => return,
+            Action::Release { .. } => return,
         };
         self.trace.push(line);
     }

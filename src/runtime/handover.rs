@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::exec;
 use super::up::UpOptions;
 use crate::config::model::Component;
+use super::notices::Talk;
+use crate::notice::{NoticeHandover, NoticeReport};
 use crate::output::{OutputHandover, OutputReport};
 use crate::probe::Baseline;
 use crate::runner::RunnerReport;
@@ -41,6 +43,8 @@ pub(crate) struct Handover {
     pub(crate) keeper: keeper::Handover,
     pub(crate) output: OutputHandover,
     pub(crate) store: StoreHandover,
+    pub(crate) notices: NoticeHandover,
+    pub(crate) talks: Vec<(UnitId, Talk)>,
     pub(crate) watch: Option<WatchHandover>,
     /// The units that are not gone: runs and helpers.
     pub(crate) runs: Vec<Running>,
@@ -84,6 +88,7 @@ pub(crate) enum Heard {
     Runner(RunnerReport),
     Output(OutputReport),
     Watch(WatchReport),
+    Notice(NoticeReport),
 }
 
 /// The descriptors, by their owners.
@@ -94,6 +99,7 @@ pub(crate) struct Descriptors {
     pub(crate) home: Vec<OwnedFd>,
     pub(crate) output: Vec<OwnedFd>,
     pub(crate) store: Vec<OwnedFd>,
+    pub(crate) notices: Vec<OwnedFd>,
     pub(crate) stdins: Vec<OwnedFd>,
     /// The control socket, or nothing.
     pub(crate) control: Vec<OwnedFd>,
@@ -108,6 +114,7 @@ pub(crate) struct Places {
     home: Vec<RawFd>,
     output: Vec<RawFd>,
     store: Vec<RawFd>,
+    notices: Vec<RawFd>,
     stdins: Vec<RawFd>,
     control: Vec<RawFd>,
     signals: Vec<RawFd>,
@@ -120,6 +127,7 @@ impl Descriptors {
             home: exec::numbers(&self.home),
             output: exec::numbers(&self.output),
             store: exec::numbers(&self.store),
+            notices: exec::numbers(&self.notices),
             stdins: exec::numbers(&self.stdins),
             control: exec::numbers(&self.control),
             signals: exec::numbers(&self.signals),
@@ -129,7 +137,7 @@ impl Descriptors {
     /// All of them.
     pub(crate) fn all(&self) -> Vec<BorrowedFd<'_>> {
         let [home, output, store] = [&self.home, &self.output, &self.store];
-        let lists = [home, output, store, &self.stdins, &self.control, &self.signals];
+        let lists = [home, output, store, &self.notices, &self.stdins, &self.control, &self.signals];
         std::iter::once(&self.keeper).chain(lists.into_iter().flatten()).map(|fd| fd.as_fd()).collect()
     }
 
@@ -140,6 +148,7 @@ impl Descriptors {
             home: exec::inherited(&places.home)?,
             output: exec::inherited(&places.output)?,
             store: exec::inherited(&places.store)?,
+            notices: exec::inherited(&places.notices)?,
             stdins: exec::inherited(&places.stdins)?,
             control: exec::inherited(&places.control)?,
             signals: exec::inherited(&places.signals)?,

@@ -20,6 +20,7 @@ mod home;
 mod inbox;
 mod journal;
 mod logbook;
+mod notices;
 mod prepare;
 mod recorder;
 mod reexec;

@@ -13,7 +13,6 @@ pub(crate) const LATER: &[&str] = &[
     "component.build",
     "component.health",
     "component.sockets",
-    "ready.notify of a process",
     "stop.command",
     "watch.action run",
     "logs.terminal pty",

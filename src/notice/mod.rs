@@ -224,7 +224,11 @@ impl Notices {
         for (component, name, watched) in handover.stored {
             let fd = fds.next().ok_or_else(missing)?;
             notices.started()?;
-            lock(&notices.store).0.entry(component).or_default().push(Stored { name, fd: Arc::new(fd), watched });
+            lock(&notices.store).0.entry(component).or_default().push(Stored {
+                name,
+                fd: Arc::new(fd),
+                watched,
+            });
         }
         Ok(notices)
     }
@@ -233,7 +237,8 @@ impl Notices {
         let reader = match self.reader.take() {
             Some(reader) => reader,
             None => {
-                let bell = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+                let bell =
+                    Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
                 let (orders, heard) = channel();
                 let judge = Arc::clone(&self.judge);
                 let judge: Judge = Arc::new(move |unit, pid| {

@@ -32,7 +32,8 @@ impl Place {
         let last = PathBuf::from(format!("/tmp/orch-notify-{user}-{number:016x}"));
         let inside = state_dir.join("notify");
         let session = session.map(|folder| folder.join(format!("orch-notify-{number:016x}")));
-        let fits = |folder: &PathBuf| Self(folder.clone()).socket(UnitId(u32::MAX)).as_os_str().len() <= LONGEST;
+        let fits =
+            |folder: &PathBuf| Self(folder.clone()).socket(UnitId(u32::MAX)).as_os_str().len() <= LONGEST;
         Self([Some(inside), session].into_iter().flatten().find(fits).unwrap_or(last))
     }
 
@@ -72,7 +73,9 @@ impl Place {
 /// A number that is the same for the same bytes (FNV-1a). Nothing is lost if two have the same: the folder
 /// would be refused, or shared by two projects of one user, of which one would have no sockets.
 fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 #[cfg(test)]

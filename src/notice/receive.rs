@@ -66,10 +66,7 @@ pub(super) fn bind(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Takes the next datagram, without waiting; `None` when there is none.
-pub(super) fn receive(
-    socket: BorrowedFd<'_>,
-    buffer: &mut [u8; LONGEST],
-) -> io::Result<Option<Datagram>> {
+pub(super) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8; LONGEST]) -> io::Result<Option<Datagram>> {
     let mut room = [0_u64; ROOM];
     let mut parts = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: a msghdr is plain data, for which zeroes are a value.
@@ -151,7 +148,9 @@ pub(super) fn same_file(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {
         order if order > 0 => false,
         // Not every kernel has it. A socket or a pipe is known by its number; others share theirs.
         _ => {
-            let (Ok(one), Ok(other)) = (rustix::fs::fstat(one), rustix::fs::fstat(other)) else { return false };
+            let (Ok(one), Ok(other)) = (rustix::fs::fstat(one), rustix::fs::fstat(other)) else {
+                return false;
+            };
             let kind = one.st_mode & libc::S_IFMT;
             let own_number = kind == libc::S_IFSOCK || kind == libc::S_IFIFO;
             own_number && (one.st_dev, one.st_ino, one.st_mode) == (other.st_dev, other.st_ino, other.st_mode)

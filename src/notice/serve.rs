@@ -65,12 +65,7 @@ pub(super) struct Written {
 }
 
 impl Talker {
-    pub(super) fn new(
-        socket: OwnedFd,
-        path: PathBuf,
-        component: Name,
-        watchdog: Option<Duration>,
-    ) -> Self {
+    pub(super) fn new(socket: OwnedFd, path: PathBuf, component: Name, watchdog: Option<Duration>) -> Self {
         let gate = Gate::new(Instant::now(), watchdog);
         let (senders, pending) = (HashMap::new(), Pending::default());
         Self { socket, path, component, leader: None, senders, pending, gate, complained: false }
@@ -215,7 +210,8 @@ impl Server {
             match receive::receive(talker.socket.as_fd(), &mut buffer) {
                 Ok(Some(datagram)) => {
                     let complaint = talker.take(unit, datagram, &buffer, judge, store);
-                    if let Some(text) = complaint.filter(|_| !std::mem::replace(&mut talker.complained, true)) {
+                    if let Some(text) = complaint.filter(|_| !std::mem::replace(&mut talker.complained, true))
+                    {
                         sink(NoticeReport::Ignored { unit, text });
                     }
                 }

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::exec;
+use super::notices::Talk;
 use super::up::UpOptions;
 use crate::config::model::Component;
-use super::notices::Talk;
 use crate::notice::{NoticeHandover, NoticeReport};
 use crate::output::{OutputHandover, OutputReport};
 use crate::probe::Baseline;

@@ -16,6 +16,7 @@ mod ends;
 mod guardian;
 mod hostile;
 mod logs;
+mod notice;
 mod output;
 mod ready;
 mod reexec;

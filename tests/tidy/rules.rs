@@ -132,8 +132,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
 /// The places where `unsafe` stands: the spawn that shares memory, what must be said to the kernel for it, the
 /// signal mask, the exec of a new image with what it inherits, the fork into the background, and what comes beside
 /// a datagram.
-pub(crate) const UNSAFE: &[&str] =
-    &[
+pub(crate) const UNSAFE: &[&str] = &[
     "src/runner/keeper/",
     "src/runtime/detach.rs",
     "src/runtime/exec.rs",

@@ -130,7 +130,8 @@ impl Server {
     /// Looks which heirs have ended whose parents live; the others are waited for as all children are.
     pub(super) fn look_at_heirs(&mut self) {
         let Some(all) = self.heirs.shown_by() else { return };
-        let mut ended = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 64];
+        let mut ended =
+            [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 64];
         let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
         let _ = epoll::wait(all, ended.as_mut_slice(), Some(&now));
         for (unit, exit) in self.units.ended_heirs() {

@@ -32,7 +32,9 @@ impl Server {
             }
             Some(it) if scope == Scope::Leader && it.reaped.is_some() => {}
             Some(it) if scope == Scope::Leader => drop(proc::signal_child(it.leader, signal)),
-            Some(it) if scope == Scope::Group && it.reaped.is_none() && it.heir.is_none() => signal_group(it.leader, signal),
+            Some(it) if scope == Scope::Group && it.reaped.is_none() && it.heir.is_none() => {
+                signal_group(it.leader, signal)
+            }
             Some(_) => self.errands.push(Errand::Signal { unit, signal, scope }),
         }
     }

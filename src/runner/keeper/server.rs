@@ -93,11 +93,8 @@ impl Server {
         let wanted = if self.outbox.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
         // Where there are no heirs, the signals stand in for them.
         let heirs = self.heirs.shown_by().unwrap_or(&self.signals).as_fd();
-        let ready = [
-            (self.socket.as_fd(), wanted),
-            (self.signals.as_fd(), PollFlags::IN),
-            (heirs, PollFlags::IN),
-        ];
+        let ready =
+            [(self.socket.as_fd(), wanted), (self.signals.as_fd(), PollFlags::IN), (heirs, PollFlags::IN)];
         let [socket, signals, heirs] = socket::poll(ready, None)?;
         if hung_up(socket) {
             return Ok(Some(End::Orphaned));

@@ -85,7 +85,8 @@ impl Units {
         let Leader { pid: leader, in_cgroup } = leader;
         self.leaders.insert(leader, unit);
         self.groups.insert(leader, unit);
-        self.units.insert(unit, Unit { leader, reaped: None, condemned: false, in_cgroup, output, heir: None });
+        self.units
+            .insert(unit, Unit { leader, reaped: None, condemned: false, in_cgroup, output, heir: None });
     }
 
     /// A unit's own cgroup: the hierarchy that it is in.

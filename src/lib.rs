@@ -74,6 +74,8 @@ pub mod graph;
 #[doc(hidden)]
 pub mod history;
 #[doc(hidden)]
+pub mod listen;
+#[doc(hidden)]
 pub mod notice;
 #[doc(hidden)]
 pub mod output;

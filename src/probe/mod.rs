@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 pub use file::Baseline;
-pub use holder::occupied;
+pub use holder::{holder_of_path, holder_of_port, occupied};
 
 use crate::config::model::{Command, HealthCheck, HostPort, HttpUrl, Probe};
 use crate::types::{Exit, UnitId};

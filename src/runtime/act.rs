@@ -40,7 +40,7 @@ impl Driver {
                 }
             }
             Action::CheckHealth { .. } | Action::RunTask { .. } | Action::EndTask { .. } => {}
-            Action::Release { component } => self.release_stored(component),
+            Action::Release { component } => self.release(component),
             Action::CloseOutput { run } => {
                 if let Some(life) = self.lives.get(&run) {
                     self.parts.output.close(life.unit);
@@ -79,8 +79,8 @@ impl Driver {
     }
 
     pub(super) fn prepare(&self, run: RunId, spec: &Arc<Component>) {
-        let parts = &self.parts;
-        prepare::prepare(&parts.inbox, &parts.states, run, spec, parts.options.restore);
+        let (parts, sockets) = (&self.parts, self.bind(run, spec));
+        prepare::prepare(&parts.inbox, &parts.states, run, spec, (sockets, parts.options.restore));
     }
 
     fn runner(&self, thread: bool) -> &dyn Runner {
@@ -174,6 +174,7 @@ impl Driver {
         };
         let mut invocation = self.invocation(run, spec, command, more, restored)?;
         self.open_notices(unit, spec, &mut invocation.env)?;
+        let extra = invocation.pass(self.descriptors(spec)?);
         let (stdin, rest) = match spec.stdin {
             Stdin::Null => (None, None),
             Stdin::Open => {
@@ -186,7 +187,7 @@ impl Driver {
         let mut life = Life::new(unit, false, spec);
         life.stdin = rest;
         let output = self.open_output(unit, spec, true)?;
-        self.parts.keeper.spawn(unit, process(invocation, stdin, output));
+        self.parts.keeper.spawn(unit, ProcessSpec { extra, ..process(invocation, stdin, output) });
         Ok(life)
     }
 
@@ -389,8 +390,9 @@ impl Driver {
             watcher.remove(WatchKey::Component(component));
         }
         let name: Name = spec.name.clone();
-        self.parts.notices.release(&name);
         self.retire(component);
+        self.release(component);
+        self.parts.notices.release(&name);
         self.parts.states.forget(&name);
         self.say(Paint::Plain, &format!("{name}: removed"));
     }

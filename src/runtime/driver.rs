@@ -17,6 +17,7 @@ use super::control;
 use super::home::Home;
 use super::inbox::{Inbox, Message};
 use super::journal::Journal;
+use super::listening::Listening;
 use super::notices::Talks;
 use super::prepare::States;
 use super::recorder::Recorder;
@@ -46,6 +47,7 @@ pub(crate) struct Parts {
     pub(crate) output: Output,
     pub(crate) journal: Journal,
     pub(crate) states: States,
+    pub(crate) listening: Listening,
     pub(crate) watcher: Option<Watcher>,
     pub(crate) notices: Notices,
     pub(crate) announcer: Announcer,
@@ -161,7 +163,8 @@ impl Driver {
 
     /// After the loop: everything that is left is ended, and what is to be said is said.
     pub(crate) fn finish(self, patience: Duration) {
-        let Parts { keeper, threads, output, states, home, announcer, watcher, control, .. } = self.parts;
+        let Parts { keeper, threads, output, states, listening, .. } = self.parts;
+        let Parts { home, announcer, watcher, control, .. } = self.parts;
         if control.is_some() {
             control::remove(home.dir());
         }
@@ -169,6 +172,7 @@ impl Driver {
             watcher.let_go();
         }
         let left = keeper.shutdown(patience);
+        listening.close();
         if !left.killed.is_empty() {
             let list: Vec<String> =
                 left.killed.iter().map(|one| format!("{} ({})", one.pid, one.command)).collect();
@@ -197,6 +201,7 @@ impl Driver {
         }
         let actions = self.parts.core.step(now, event);
         self.exclude();
+        self.settle_sockets();
         for action in actions {
             self.act(action);
         }

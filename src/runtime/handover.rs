@@ -13,6 +13,7 @@ use super::exec;
 use super::notices::Talk;
 use super::up::UpOptions;
 use crate::config::model::Component;
+use crate::listen::SocketsHandover;
 use crate::notice::{NoticeHandover, NoticeReport};
 use crate::output::{OutputHandover, OutputReport};
 use crate::probe::Baseline;
@@ -43,6 +44,7 @@ pub(crate) struct Handover {
     pub(crate) keeper: keeper::Handover,
     pub(crate) output: OutputHandover,
     pub(crate) store: StoreHandover,
+    pub(crate) sockets: SocketsHandover,
     pub(crate) notices: NoticeHandover,
     pub(crate) talks: Vec<(UnitId, Talk)>,
     pub(crate) watch: Option<WatchHandover>,
@@ -99,6 +101,7 @@ pub(crate) struct Descriptors {
     pub(crate) home: Vec<OwnedFd>,
     pub(crate) output: Vec<OwnedFd>,
     pub(crate) store: Vec<OwnedFd>,
+    pub(crate) sockets: Vec<OwnedFd>,
     pub(crate) notices: Vec<OwnedFd>,
     pub(crate) stdins: Vec<OwnedFd>,
     /// The control socket, or nothing.
@@ -114,6 +117,7 @@ pub(crate) struct Places {
     home: Vec<RawFd>,
     output: Vec<RawFd>,
     store: Vec<RawFd>,
+    sockets: Vec<RawFd>,
     notices: Vec<RawFd>,
     stdins: Vec<RawFd>,
     control: Vec<RawFd>,
@@ -127,6 +131,7 @@ impl Descriptors {
             home: exec::numbers(&self.home),
             output: exec::numbers(&self.output),
             store: exec::numbers(&self.store),
+            sockets: exec::numbers(&self.sockets),
             notices: exec::numbers(&self.notices),
             stdins: exec::numbers(&self.stdins),
             control: exec::numbers(&self.control),
@@ -137,7 +142,8 @@ impl Descriptors {
     /// All of them.
     pub(crate) fn all(&self) -> Vec<BorrowedFd<'_>> {
         let [home, output, store] = [&self.home, &self.output, &self.store];
-        let lists = [home, output, store, &self.notices, &self.stdins, &self.control, &self.signals];
+        let [sockets, notices] = [&self.sockets, &self.notices];
+        let lists = [home, output, store, sockets, notices, &self.stdins, &self.control, &self.signals];
         std::iter::once(&self.keeper).chain(lists.into_iter().flatten()).map(|fd| fd.as_fd()).collect()
     }
 
@@ -148,6 +154,7 @@ impl Descriptors {
             home: exec::inherited(&places.home)?,
             output: exec::inherited(&places.output)?,
             store: exec::inherited(&places.store)?,
+            sockets: exec::inherited(&places.sockets)?,
             notices: exec::inherited(&places.notices)?,
             stdins: exec::inherited(&places.stdins)?,
             control: exec::inherited(&places.control)?,

@@ -19,6 +19,7 @@ mod helpers;
 mod home;
 mod inbox;
 mod journal;
+mod listening;
 mod logbook;
 mod notices;
 mod prepare;

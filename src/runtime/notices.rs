@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -79,6 +80,8 @@ impl Driver {
             _ => None,
         });
         if !asked && watchdog.is_none() {
+            // An edit may have taken away by what an earlier run has stored something.
+            self.parts.notices.release(&spec.name);
             return Ok(());
         }
         let path = self.parts.notices.open(unit, &spec.name, watchdog)?;
@@ -186,20 +189,8 @@ impl Driver {
     fn noticed(&mut self, unit: UnitId, notice: Notice) {
         let Some(Purpose::Run(run)) = self.units.get(&unit) else { return };
         let run = *run;
-        // Until the core acts on notices, by the words that it has for threads.
-        let asked = self.lives.get(&run).is_some_and(|life| {
-            life.probing && life.spec.ready.as_ref().is_some_and(|ready| ready.probe == Probe::Notify)
-        });
-        let known = match &notice {
-            Notice::Ready if asked => Some(RunEvent::Ready),
-            Notice::Status(text) => Some(RunEvent::Status { text: text.clone() }),
-            _ => None,
-        };
         let ready = notice == Notice::Ready;
         self.step(Event::Run(run, RunEvent::Notice(notice)));
-        if let Some(known) = known {
-            self.step(Event::Run(run, known));
-        }
         if ready {
             self.talks.entry(unit).and_modify(|talk| talk.unready = false);
             self.let_end(unit);
@@ -222,6 +213,15 @@ impl Driver {
             self.say(Paint::Warn, &text);
         }
         self.let_end(unit);
+    }
+
+    /// What earlier runs of a component have stored.
+    ///
+    /// # Errors
+    /// Descriptors are used up; as a fragment of a sentence.
+    pub(super) fn stored(&self, spec: &Component) -> Result<Vec<(String, OwnedFd)>, String> {
+        let stored = self.parts.notices.stored(&spec.name);
+        stored.map_err(|error| format!("can't hand it the descriptors that it has stored: {error}"))
     }
 
     /// Lets go of the descriptors that a component has stored.

@@ -24,6 +24,7 @@ use super::handover::{self, Descriptors, FORM, Handover, Heard, Places, Running,
 use super::home::Home;
 use super::inbox::{Inbox, Message};
 use super::journal::Journal;
+use super::listening::Listening;
 use super::notices::{self, Talks};
 use super::prepare::{States, why};
 use super::reload::Reloader;
@@ -31,6 +32,7 @@ use super::signals::{self, Diverted, Signals};
 use super::spawn::Environment;
 use super::up::{UpOptions, output_config, replaced, terminal};
 use crate::config::model::{Component, Project};
+use crate::listen::SocketsHandover;
 use crate::notice::Notices;
 use crate::output::{Output, OutputHandover};
 use crate::runner::keeper::{self, Keeper};
@@ -79,6 +81,9 @@ pub(crate) async fn replace(
     if !driver.parts.states.idle(STORE).await {
         return Ok((driver, "the state store is still at work".to_owned()));
     }
+    let Some(_still) = driver.parts.listening.still(STORE).await else {
+        return Ok((driver, "the file of a socket is still being made".to_owned()));
+    };
     let diverted = match divert(&driver) {
         Ok(diverted) => diverted,
         Err(error) => return Ok((driver, format!("signals could be lost: {error}"))),
@@ -145,6 +150,7 @@ pub(crate) struct Rest {
     pub(crate) environment: Environment,
     pub(crate) inbox: Inbox,
     pub(crate) clients: Clients,
+    pub(crate) listening: Listening,
     /// What was heard and not taken, whole; `None` in a new image, which has the handover's.
     pub(crate) messages: Option<Vec<Message>>,
 }
@@ -163,6 +169,7 @@ struct Given {
     output: (OutputHandover, Vec<OwnedFd>),
     keeper: (keeper::Handover, OwnedFd),
     home: Vec<OwnedFd>,
+    sockets: (SocketsHandover, Vec<OwnedFd>),
     control: Vec<OwnedFd>,
 }
 
@@ -175,6 +182,10 @@ fn give_hands(mut driver: Driver) -> Result<(Shell, Given), Failed> {
     let locks = match driver.parts.home.duplicates() {
         Ok(locks) => locks,
         Err(error) => return as_before(driver, format!("can't keep the project's locks: {error}")),
+    };
+    let sockets = match driver.parts.listening.hand_over() {
+        Ok(sockets) => sockets,
+        Err(error) => return as_before(driver, format!("can't keep the sockets: {error}")),
     };
     let watch = match driver.parts.watcher.take().map(|it| it.hand_over(WATCHER)).transpose() {
         Ok(watch) => watch,
@@ -207,15 +218,26 @@ fn give_hands(mut driver: Driver) -> Result<(Shell, Given), Failed> {
     };
     let Parts { core, options, states, threads, journal, announcer, reloader, notices, .. } = driver.parts;
     let Driver { lives, helping, tickets, next_unit, observed, clients, images, talks, .. } = driver;
-    let Parts { home: locked, control, environment, inbox, .. } = driver.parts;
+    let Parts { home: locked, listening, control, environment, inbox, .. } = driver.parts;
     let home = locked;
     let messages = None;
-    let rest = Rest { threads, journal, announcer, reloader, home, environment, inbox, clients, messages };
+    let rest = Rest {
+        threads,
+        journal,
+        announcer,
+        reloader,
+        home,
+        environment,
+        inbox,
+        clients,
+        listening,
+        messages,
+    };
     let talking = (notices, talks);
     let shell =
         Shell { core, options, states, lives, helping, tickets, next_unit, observed, images, talking, rest };
     let control = control.into_iter().collect();
-    Ok((shell, Given { watch, output, keeper, home: locks, control }))
+    Ok((shell, Given { watch, output, keeper, home: locks, sockets, control }))
 }
 
 /// What is left of a driver whose hands are given away.
@@ -252,6 +274,7 @@ fn take_apart(
         messages.iter().any(|message| matches!(message, Message::Reloaded(_) | Message::Reload { .. }));
     let (output, output_fds) = given.output;
     let (keeper, socket) = given.keeper;
+    let (sockets, socket_fds) = given.sockets;
     let handover = Handover {
         form: FORM,
         pid: std::process::id(),
@@ -262,6 +285,7 @@ fn take_apart(
         keeper,
         output,
         store,
+        sockets,
         notices,
         talks: talking.1.into_iter().collect(),
         runs,
@@ -282,6 +306,7 @@ fn take_apart(
         home,
         output: output_fds,
         store: store_fds,
+        sockets: socket_fds,
         notices: notice_fds,
         stdins,
         control,
@@ -296,8 +321,8 @@ fn take_apart(
 /// # Errors
 /// A hand can't go on: the system has no thread or descriptor left, or two things don't belong together.
 pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> Result<Driver, String> {
-    let Rest { threads, journal, announcer, mut reloader, home, environment, inbox, clients, messages } =
-        rest;
+    let Rest { threads, journal, announcer, mut reloader, home, environment, inbox, .. } = rest;
+    let Rest { clients, listening, messages, .. } = rest;
     let from_before = || handover.messages.into_iter().map(Message::from).collect();
     let same_image = messages.is_some();
     for message in messages.unwrap_or_else(from_before) {
@@ -317,6 +342,8 @@ pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> 
         .map_err(|error| format!("can't go on reading notify sockets: {error}"))?;
     // In the same image, whoever reads the file still tells.
     if !same_image {
+        let adopted = listening.adopt(handover.sockets, fds.sockets);
+        adopted.map_err(|error| format!("can't go on with the sockets: {error}"))?;
         reloader.watched_already(handover.env_files);
         if handover.reload {
             reloader.begin_again();
@@ -331,6 +358,7 @@ pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> 
         output,
         journal,
         states,
+        listening,
         watcher,
         notices,
         announcer,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,25 @@ pub(crate) struct Invocation {
     pub(crate) argv: Vec<OsString>,
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) cwd: PathBuf,
+}
+
+impl Invocation {
+    /// Has it know of descriptors that it gets by sd_listen_fds(3), each by its name; gives them as they come, from
+    /// 3 up. The keeper puts in whose they are.
+    pub(crate) fn pass(&mut self, named: Vec<(String, OwnedFd)>) -> Vec<OwnedFd> {
+        if named.is_empty() {
+            return Vec::new();
+        }
+        let (names, fds): (Vec<String>, Vec<OwnedFd>) = named.into_iter().unzip();
+        self.env.retain(|(name, _)| !name.as_encoded_bytes().starts_with(b"LISTEN_"));
+        let variables = [
+            ("LISTEN_FDS", fds.len().to_string()),
+            ("LISTEN_PID", String::new()),
+            ("LISTEN_FDNAMES", names.join(":")),
+        ];
+        self.env.extend(variables.map(|(name, value)| (name.into(), value.into())));
+        fds
+    }
 }
 
 /// What of section 4 a run sees.
@@ -115,7 +135,25 @@ fn find(word: &OsStr, cwd: &Path, path: Option<&OsString>) -> Result<PathBuf, St
 
 #[cfg(test)]
 mod tests {
-    use super::{OsString, Path, find};
+    use super::{Invocation, OsString, Path, find};
+
+    #[test]
+    fn descriptors_are_told_in_their_order_and_nobody_else_is_believed() {
+        let pair = |name: &str, value: &str| (OsString::from(name), OsString::from(value));
+        let env = vec![pair("A", "1"), pair("LISTEN_FDS", "9"), pair("LISTEN_PIDFDID", "7")];
+        let mut invocation =
+            Invocation { program: "/bin/true".into(), argv: Vec::new(), env: env.clone(), cwd: "/".into() };
+        assert!(invocation.pass(Vec::new()).is_empty());
+        assert_eq!(invocation.env, env);
+        let null = || std::os::fd::OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let (one, two) = (null(), null());
+        let numbers = [&one, &two].map(std::os::fd::AsRawFd::as_raw_fd);
+        let passed = invocation.pass(vec![("http".to_owned(), one), ("stored".to_owned(), two)]);
+        assert_eq!(passed.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect::<Vec<_>>(), numbers);
+        let expected =
+            [("A", "1"), ("LISTEN_FDS", "2"), ("LISTEN_PID", ""), ("LISTEN_FDNAMES", "http:stored")];
+        assert_eq!(invocation.env, expected.map(|(name, value)| pair(name, value)));
+    }
 
     #[test]
     fn a_slash_means_a_path_and_none_means_the_path_variable() {

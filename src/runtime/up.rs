@@ -20,6 +20,7 @@ use super::handover::{Descriptors, Handover};
 use super::home::{Home, HomeError};
 use super::inbox::{Inbox, Message};
 use super::journal::Journal;
+use super::listening::Listening;
 use super::notices;
 use super::prepare::{States, why};
 use super::recorder::Recorder;
@@ -201,6 +202,7 @@ fn take_over(
         environment: std::env::vars_os().collect(),
         inbox: inbox.clone(),
         clients: Clients::default(),
+        listening: Listening::default(),
         messages: None,
     };
     let before = Some(Before { had_terminal: handover.had_terminal, notes: fds.signals.pop() });
@@ -262,6 +264,7 @@ fn begin(
         output,
         journal,
         states: States::new(store),
+        listening: Listening::default(),
         watcher,
         notices,
         announcer: Announcer::new(color, &project.dir),

@@ -22,6 +22,7 @@ mod ready;
 mod reexec;
 mod reload;
 mod socket;
+mod sockets;
 mod state;
 mod state_command;
 mod stop;

@@ -18,6 +18,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("watch", HAND),
     ("state", HAND),
     ("probe", HAND),
+    ("listen", HAND),
     ("notice", HAND),
     (
         "runtime",
@@ -33,6 +34,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "watch",
             "state",
             "probe",
+            "listen",
             "notice",
             "history",
             "story",

@@ -116,7 +116,8 @@ impl Driver {
     pub(in crate::runtime) fn show(&self, reply: Reply<Seen>) {
         let project = Arc::clone(self.parts.core.project());
         let (views, wall) = (self.shown(), self.parts.journal.wall());
-        reply.send(Seen { project, generation: self.parts.core.generation(), views, wall });
+        let (sockets, generation) = (self.parts.listening.shown(&project), self.parts.core.generation());
+        reply.send(Seen { project, generation, views, sockets, wall });
     }
 
     pub(in crate::runtime) fn declared(&self, reply: Reply<Arc<Project>>) {

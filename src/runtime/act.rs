@@ -93,6 +93,7 @@ impl Driver {
         life.probe = None;
         let (unit, thread) = (life.unit, life.thread);
         self.runner(thread).stop(unit, signal, scope);
+        self.awaited_no_more(unit);
     }
 
     /// Sends a signal that means what `watch.action` makes of it.

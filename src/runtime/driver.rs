@@ -164,7 +164,7 @@ impl Driver {
     /// After the loop: everything that is left is ended, and what is to be said is said.
     pub(crate) fn finish(self, patience: Duration) {
         let Parts { keeper, threads, output, states, listening, .. } = self.parts;
-        let Parts { home, announcer, watcher, control, .. } = self.parts;
+        let Parts { home, announcer, watcher, notices, control, .. } = self.parts;
         if control.is_some() {
             control::remove(home.dir());
         }
@@ -173,6 +173,7 @@ impl Driver {
         }
         let left = keeper.shutdown(patience);
         listening.close();
+        drop(notices);
         if !left.killed.is_empty() {
             let list: Vec<String> =
                 left.killed.iter().map(|one| format!("{} ({})", one.pid, one.command)).collect();

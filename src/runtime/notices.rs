@@ -94,6 +94,15 @@ impl Driver {
         Ok(())
     }
 
+    /// The unit is asked to stop: whether it would have been ready counts no more. What was held for that goes by
+    /// way of the queue, as an action's answer does.
+    pub(super) fn awaited_no_more(&mut self, unit: UnitId) {
+        if let Some(talk) = self.talks.get_mut(&unit).filter(|talk| talk.unready) {
+            talk.unready = false;
+            talk.flushing += u32::from(self.parts.notices.flush(unit));
+        }
+    }
+
     /// The unit is gone, or was never started.
     pub(super) fn close_notices(&mut self, unit: UnitId) {
         if self.talks.remove(&unit).is_some() {

@@ -76,6 +76,8 @@ pub mod history;
 #[doc(hidden)]
 pub mod listen;
 #[doc(hidden)]
+pub mod notice;
+#[doc(hidden)]
 pub mod output;
 #[doc(hidden)]
 pub mod paint;

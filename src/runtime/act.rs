@@ -40,7 +40,10 @@ impl Driver {
                 }
             }
             Action::CheckHealth { .. } | Action::RunTask { .. } | Action::EndTask { .. } => {}
-            Action::Release { component } => self.release(component),
+            Action::Release { component } => {
+                self.release(component);
+                self.release_stored(component);
+            }
             Action::CloseOutput { run } => {
                 if let Some(life) = self.lives.get(&run) {
                     self.parts.output.close(life.unit);
@@ -137,6 +140,7 @@ impl Driver {
             }
             Err(error) => {
                 self.units.remove(&unit);
+                self.close_notices(unit);
                 self.answer(run, RunEvent::SpawnFailed { error });
             }
         }
@@ -173,6 +177,7 @@ impl Driver {
         };
         let mut invocation = self.invocation(run, spec, command, more, restored)?;
         let extra = invocation.pass(self.descriptors(spec)?);
+        self.open_notices(unit, spec, &mut invocation.env)?;
         let (stdin, rest) = match spec.stdin {
             Stdin::Null => (None, None),
             Stdin::Open => {
@@ -266,9 +271,7 @@ impl Driver {
         let inbox = self.parts.inbox.clone();
         let Some(life) = self.lives.get_mut(&run) else { return };
         life.probing = true;
-        // sd_notify is not spoken yet, and the file's warning says that the key is ignored.
-        let deaf = ready.probe == Probe::Notify && !life.thread;
-        if life.matched || deaf {
+        if life.matched {
             return self.answer(run, RunEvent::Ready);
         }
         let helpers = Arc::new(Helpers::new(inbox.clone(), run, Arc::clone(&self.tickets)));
@@ -390,6 +393,7 @@ impl Driver {
             watcher.remove(WatchKey::Component(component));
         }
         let name: Name = spec.name.clone();
+        self.parts.notices.release(&name);
         self.retire(component);
         self.release(component);
         self.parts.states.forget(&name);

@@ -18,6 +18,7 @@ use super::home::Home;
 use super::inbox::{Inbox, Message};
 use super::journal::Journal;
 use super::listening::Listening;
+use super::notices::Talks;
 use super::prepare::States;
 use super::recorder::Recorder;
 use super::reexec::{Messages, Turn};
@@ -28,6 +29,7 @@ use super::spawn::Environment;
 use super::up::{self, UpOptions};
 use crate::config::Loaded;
 use crate::config::model::{Component, Project};
+use crate::notice::Notices;
 use crate::output::{Output, OutputReport};
 use crate::probe::{Baseline, ProbeHandle, ProbeReport};
 use crate::runner::keeper::Keeper;
@@ -47,6 +49,7 @@ pub(crate) struct Parts {
     pub(crate) states: States,
     pub(crate) listening: Listening,
     pub(crate) watcher: Option<Watcher>,
+    pub(crate) notices: Notices,
     pub(crate) announcer: Announcer,
     pub(crate) reloader: Reloader,
     pub(crate) home: Home,
@@ -69,6 +72,8 @@ pub(crate) struct Driver {
     /// What each slot was observed as last.
     pub(crate) observed: BTreeMap<Cid, Arc<Component>>,
     pub(crate) baselines: Baselines,
+    /// The units that have a notify socket.
+    pub(crate) talks: Talks,
     /// What is never watched, as of the project that is declared.
     pub(crate) excluded: Vec<PathBuf>,
     pub(crate) excluded_for: Option<Arc<Project>>,
@@ -118,6 +123,7 @@ impl Driver {
             next_unit: 1,
             observed: BTreeMap::new(),
             baselines: Baselines::default(),
+            talks: Talks::new(),
             excluded: Vec::new(),
             excluded_for: None,
             clients: Clients::default(),
@@ -218,7 +224,8 @@ impl Driver {
                 }
                 self.step(event);
             }
-            Message::Runner(report) => self.runner_reports(report),
+            Message::Runner(report) => self.runner_heard(report),
+            Message::Notice(report) => self.notice_reports(report),
             Message::Output(report) => self.output_reports(report),
             Message::Watch(report) => self.watcher_reports(report),
             Message::Replaced { name, incarnation } => self.replaced(&name, incarnation),
@@ -276,13 +283,14 @@ impl Driver {
         }
     }
 
-    fn runner_reports(&mut self, report: RunnerReport) {
+    pub(super) fn runner_reports(&mut self, report: RunnerReport) {
         use RunnerReport as Report;
         match report {
             Report::Spawned { unit, pid } => self.tell(unit, RunEvent::Spawned { pid }),
             Report::SpawnFailed { unit, error } => self.spawn_failed(unit, error),
             Report::Exited { unit, exit } => self.exited(unit, exit),
             Report::Gone { unit } => self.gone(unit),
+            Report::Main { unit, pid, accepted } => self.main_named(unit, pid, accepted),
             Report::Killed { unit, pids } => self.tell(unit, RunEvent::Killed { pids }),
             Report::Unkillable { unit } => self.tell(unit, RunEvent::Unkillable),
             Report::Ready { unit } => self.tell(unit, RunEvent::Ready),

@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::exec;
+use super::notices::Talk;
 use super::up::UpOptions;
 use crate::config::model::Component;
 use crate::listen::SocketsHandover;
+use crate::notice::{NoticeHandover, NoticeReport};
 use crate::output::{OutputHandover, OutputReport};
 use crate::probe::Baseline;
 use crate::runner::RunnerReport;
@@ -43,6 +45,8 @@ pub(crate) struct Handover {
     pub(crate) output: OutputHandover,
     pub(crate) store: StoreHandover,
     pub(crate) sockets: SocketsHandover,
+    pub(crate) notices: NoticeHandover,
+    pub(crate) talks: Vec<(UnitId, Talk)>,
     pub(crate) watch: Option<WatchHandover>,
     /// The units that are not gone: runs and helpers.
     pub(crate) runs: Vec<Running>,
@@ -86,6 +90,7 @@ pub(crate) enum Heard {
     Runner(RunnerReport),
     Output(OutputReport),
     Watch(WatchReport),
+    Notice(NoticeReport),
 }
 
 /// The descriptors, by their owners.
@@ -97,6 +102,7 @@ pub(crate) struct Descriptors {
     pub(crate) output: Vec<OwnedFd>,
     pub(crate) store: Vec<OwnedFd>,
     pub(crate) sockets: Vec<OwnedFd>,
+    pub(crate) notices: Vec<OwnedFd>,
     pub(crate) stdins: Vec<OwnedFd>,
     /// The control socket, or nothing.
     pub(crate) control: Vec<OwnedFd>,
@@ -112,6 +118,7 @@ pub(crate) struct Places {
     output: Vec<RawFd>,
     store: Vec<RawFd>,
     sockets: Vec<RawFd>,
+    notices: Vec<RawFd>,
     stdins: Vec<RawFd>,
     control: Vec<RawFd>,
     signals: Vec<RawFd>,
@@ -125,6 +132,7 @@ impl Descriptors {
             output: exec::numbers(&self.output),
             store: exec::numbers(&self.store),
             sockets: exec::numbers(&self.sockets),
+            notices: exec::numbers(&self.notices),
             stdins: exec::numbers(&self.stdins),
             control: exec::numbers(&self.control),
             signals: exec::numbers(&self.signals),
@@ -134,7 +142,8 @@ impl Descriptors {
     /// All of them.
     pub(crate) fn all(&self) -> Vec<BorrowedFd<'_>> {
         let [home, output, store] = [&self.home, &self.output, &self.store];
-        let lists = [home, output, store, &self.sockets, &self.stdins, &self.control, &self.signals];
+        let [notices, sockets, stdins] = [&self.notices, &self.sockets, &self.stdins];
+        let lists = [home, output, store, notices, sockets, stdins, &self.control, &self.signals];
         std::iter::once(&self.keeper).chain(lists.into_iter().flatten()).map(|fd| fd.as_fd()).collect()
     }
 
@@ -146,6 +155,7 @@ impl Descriptors {
             output: exec::inherited(&places.output)?,
             store: exec::inherited(&places.store)?,
             sockets: exec::inherited(&places.sockets)?,
+            notices: exec::inherited(&places.notices)?,
             stdins: exec::inherited(&places.stdins)?,
             control: exec::inherited(&places.control)?,
             signals: exec::inherited(&places.signals)?,

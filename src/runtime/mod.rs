@@ -21,6 +21,7 @@ mod inbox;
 mod journal;
 mod listening;
 mod logbook;
+mod notices;
 mod prepare;
 mod recorder;
 mod reexec;

@@ -19,6 +19,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("state", HAND),
     ("probe", HAND),
     ("listen", HAND),
+    ("notice", HAND),
     (
         "runtime",
         &[
@@ -34,6 +35,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "state",
             "probe",
             "listen",
+            "notice",
             "history",
             "story",
         ],
@@ -130,9 +132,15 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
 ];
 
 /// The places where `unsafe` stands: the spawn that shares memory, what must be said to the kernel for it, the
-/// signal mask, the exec of a new image with what it inherits, and the fork into the background.
-pub(crate) const UNSAFE: &[&str] =
-    &["src/runner/keeper/", "src/runtime/detach.rs", "src/runtime/exec.rs", "src/runtime/signals.rs"];
+/// signal mask, the exec of a new image with what it inherits, the fork into the background, and what comes beside
+/// a datagram.
+pub(crate) const UNSAFE: &[&str] = &[
+    "src/runner/keeper/",
+    "src/runtime/detach.rs",
+    "src/runtime/exec.rs",
+    "src/runtime/signals.rs",
+    "src/notice/receive.rs",
+];
 
 /// The form of what one image of orch hands over to the next, and the digest of its shape: see `shape`.
 pub(crate) const SHAPE: (u32, u64) = (4, 0x1753f71b3a2f1382);

@@ -39,9 +39,8 @@ impl Lowering<'_> {
         let stop = self.stop(&keys);
         let watch = self.watch(&keys);
         let logs = self.logs(&keys, index);
-        let is_thread = keys.thread.is_some();
         let ready = on(keys.ready.as_ref()).zip(keys.ready.as_ref());
-        let ready = ready.and_then(|(ready, at)| self.ready(ready, at.node, is_thread));
+        let ready = ready.and_then(|(ready, at)| self.ready(ready, at.node));
         let health = on(keys.health.as_ref()).zip(keys.health.as_ref());
         let health = health.and_then(|(health, at)| self.health(health, at.node));
         let sockets = self.sockets(&keys, index);

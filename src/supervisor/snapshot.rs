@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::slot::{Phase, Slot};
+use super::phase::Phase;
+use super::slot::Slot;
 use super::{Action, Supervisor};
 use crate::config::model::Component;
 use crate::types::{Cid, Time};

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::phase::{Ended, Phase, Probed, Run};
 use super::record::{End, Restored, Sealed, State, What};
-use super::slot::{Edge, Ended, Phase, Probed, Run, Slot, Wanted, Why};
+use super::slot::{Edge, Slot, Wanted, Why};
 use super::{Action, Supervisor};
 use crate::config::model::{Component, Condition};
 use crate::types::{Cid, RunId, Time};
@@ -25,7 +26,7 @@ impl Supervisor {
     /// Starts a component if its files are quiet and its dependencies meet their conditions; else it waits.
     pub(super) fn start_or_settle(&mut self, cid: Cid) {
         let Some(slot) = self.slot(cid) else { return };
-        if slot.quiet.stirred() && !self.unwanted(slot) {
+        if slot.quiet.stirred() && !self.unwanted(slot) && !slot.build_due() {
             self.settle_files(cid);
         } else {
             self.try_start(cid);
@@ -33,7 +34,7 @@ impl Supervisor {
     }
 
     /// Has the watcher tell of everything; gives the time until which it is waited for.
-    fn sift(&mut self, cid: Cid) -> Time {
+    pub(super) fn sift(&mut self, cid: Cid) -> Time {
         self.out.push(Action::Sift { component: cid });
         self.now + SIFTING
     }
@@ -49,6 +50,7 @@ impl Supervisor {
 
     /// The watcher has told of everything: the files are quiet, or they are not after all.
     pub(super) fn sifted(&mut self, cid: Cid) {
+        self.tasks_sifted(cid);
         if matches!(self.slot(cid).map(|slot| &slot.phase), Some(Phase::Settling { asked: Some(_), .. })) {
             self.try_start(cid);
         }
@@ -67,6 +69,9 @@ impl Supervisor {
         }
         match self.start_gate(slot) {
             Gate::Open if self.holds_back(slot) => self.hold_back(cid),
+            // The build is on its way, and comes back here.
+            Gate::Open if slot.build_due() && matches!(slot.phase, Phase::Building(_)) => {}
+            Gate::Open if slot.build_due() => self.build_before_start(cid),
             Gate::Open if slot.quiet.is(self.now) => self.begin(cid),
             Gate::Open => self.settle_files(cid),
             Gate::Shut(reason) => {
@@ -82,6 +87,8 @@ impl Supervisor {
         match &slot.phase {
             // What blocked it is up again.
             Phase::Blocked => State::Waiting,
+            // It is built.
+            Phase::Building(_) => State::Starting,
             phase => phase.state(),
         }
     }
@@ -173,6 +180,8 @@ impl Supervisor {
         slot.meanwhile = None;
         slot.after_dependents = false;
         slot.quiet.started();
+        // What may start was built, or needs no build.
+        (slot.build.done, slot.build.good, slot.build.then) = (true, true, None);
         slot.status = None;
         let (id, spec) = (RunId { component: cid, incarnation: slot.incarnation }, Arc::clone(&slot.spec));
         let run = Run {
@@ -201,7 +210,7 @@ impl Supervisor {
         let mut run = run.clone();
         self.note_found(cid, rejected, sealed);
         let Some(slot) = self.slot(cid) else { return };
-        let current = same_start(&run.spec, &slot.spec) && slot.quiet.is(self.now);
+        let current = same_start(&run.spec, &slot.spec) && slot.quiet.is(self.now) && !slot.build_due();
         let open = matches!(self.start_gate(slot), Gate::Open) && !self.holds_back(slot);
         if self.unwanted(slot) || !current || !open {
             run.restored = restored;
@@ -337,7 +346,7 @@ pub(super) fn satisfied(dependency: &Slot, edge: Edge) -> bool {
         Phase::Ready(_) => matches!(edge.condition, Condition::Started | Condition::Ready),
         Phase::Starting(_) => edge.condition == Condition::Started,
         Phase::Preparing(_) | Phase::Spawning(_) | Phase::Ending(_) | Phase::Sealing(_) => false,
-        Phase::Stopped | Phase::Waiting | Phase::Blocked => false,
+        Phase::Stopped | Phase::Waiting | Phase::Blocked | Phase::Building(_) => false,
         Phase::Settling { .. } | Phase::Held { .. } => false,
         Phase::Backoff { .. } | Phase::Failed => false,
     };

@@ -2,6 +2,7 @@
 //! events that nobody thought of; these say what is to happen in those that somebody did.
 
 mod affected;
+mod builds;
 mod changes;
 mod commands;
 mod edits;

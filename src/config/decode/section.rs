@@ -10,12 +10,9 @@ use crate::config::tree::{NodeId, Shape};
 
 /// What is read and checked, but not acted on in this version. Taking a line out puts the key in effect.
 pub(crate) const LATER: &[&str] = &[
-    "component.build",
-    "component.health",
     "component.sockets",
+    "health.watchdog",
     "ready.notify of a process",
-    "stop.command",
-    "watch.action run",
     "logs.terminal pty",
 ];
 

@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -121,8 +121,9 @@ fn what_runs_goes_on_until_a_good_build_is_there() {
         assert!(failed["reason"].as_str().unwrap().contains("exit code 7"), "{failed}");
         assert_eq!(failed["place"], "src/main.rs:3:5");
         let tail: Vec<&str> = failed["tail"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        let building = format!("building {bad}");
         let whole = [
-            &format!("building {bad}"),
+            building.as_str(),
             "error: no",
             "  --> src/main.rs:3:5",
             "remark 1",

@@ -122,14 +122,8 @@ fn what_runs_goes_on_until_a_good_build_is_there() {
         assert_eq!(failed["place"], "src/main.rs:3:5");
         let tail: Vec<&str> = failed["tail"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
         let building = format!("building {bad}");
-        let whole = [
-            building.as_str(),
-            "error: no",
-            "  --> src/main.rs:3:5",
-            "remark 1",
-            "remark 2",
-            "remark 3",
-        ];
+        let whole =
+            [building.as_str(), "error: no", "  --> src/main.rs:3:5", "remark 1", "remark 2", "remark 3"];
         assert_eq!(tail, whole);
     }
     assert!(alive(pid) && project.state_of("api") == ("ready".to_owned(), 1));

@@ -9,12 +9,8 @@ use crate::config::text::{Core, shown};
 use crate::config::tree::{NodeId, Shape};
 
 /// What is read and checked, but not acted on in this version. Taking a line out puts the key in effect.
-pub(crate) const LATER: &[&str] = &[
-    "component.sockets",
-    "health.watchdog",
-    "ready.notify of a process",
-    "logs.terminal pty",
-];
+pub(crate) const LATER: &[&str] =
+    &["component.sockets", "health.watchdog", "ready.notify of a process", "logs.terminal pty"];
 
 /// Keys of other tools, and what to do instead.
 const REFUSED: &[&str] = &["include", "extends", "replicas", "schedule", "user", "limits"];

@@ -5,6 +5,7 @@
 //! terminal that takes no bytes holds up nothing. `docs/design/output.md` tells why it is as it is.
 
 mod capture;
+mod drawing;
 mod gap;
 mod handover;
 mod lend;

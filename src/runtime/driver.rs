@@ -221,6 +221,7 @@ impl Driver {
             Message::Output(report) => self.output_reports(report),
             Message::Watch(report) => self.watcher_reports(report),
             Message::Replaced { name, incarnation } => self.replaced(&name, incarnation),
+            Message::Drained { run } => self.drained(run),
             Message::Probe(report) => self.probe_reports(report),
             Message::Help { ticket, run, command, reply } => self.help(ticket, run, &command, reply),
             Message::EndHelp { ticket } => self.end_help(ticket),
@@ -443,6 +444,7 @@ impl Driver {
 
     /// Ends what asks for others, and is asked again by the next image.
     pub(crate) fn let_go_of_helpers(&mut self) {
+        self.drained_all();
         for life in self.lives.values_mut() {
             life.probe = None;
         }

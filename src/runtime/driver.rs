@@ -253,6 +253,7 @@ impl Driver {
             Message::Output(report) => self.output_reports(report),
             Message::Watch(report) => self.watcher_reports(report),
             Message::Replaced { name, incarnation } => self.replaced(&name, incarnation),
+            Message::Drained { run } => self.drained(run),
             Message::Probe(report) => self.probe_reports(report),
             Message::Help { ticket, run, command, reply } => self.help(ticket, run, &command, reply),
             Message::EndHelp { ticket } => self.end_help(ticket),

@@ -129,6 +129,7 @@ impl Driver {
 
     /// Ends what asks for others, and is asked again by the next image.
     pub(crate) fn let_go_of_helpers(&mut self) {
+        self.drained_all();
         self.lives.values_mut().for_each(Life::asked_to_stop);
         for unit in self.helping.values() {
             self.parts.keeper.kill(*unit);

@@ -20,6 +20,7 @@ mod hostile;
 mod logs;
 mod notice;
 mod output;
+mod proxy;
 mod ready;
 mod reexec;
 mod reload;

@@ -9,7 +9,7 @@ const server = createServer((request, response) => {
   if (request.url !== "/health") visits += 1;
   response.end(`${greeting}, visit ${visits}\n`);
 });
-server.listen(Number(process.env.PORT), "127.0.0.1");
+server.listen(process.env.LISTEN_FDS ? { fd: 3 } : 3000);  // with `sockets`: the first of them
 
 process.on("SIGTERM", () => {
   server.close(() => {                                    // takes no more; ends what it has begun

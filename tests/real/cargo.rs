@@ -1,6 +1,6 @@
 //! `docs/guides/cargo.md`.
 
-use crate::harness::{Guide, wait_until};
+use crate::harness::Guide;
 use crate::net::get;
 
 #[test]
@@ -14,10 +14,10 @@ fn what_runs_is_replaced_only_by_what_compiles() {
     assert_eq!(get(port, "/").unwrap(), "hello\n");
 
     guide.change("src/main.rs", "\"hello\"", "hello");
-    wait_until("the build has failed", || {
-        guide.read(".orch/logs/app.log").contains("cannot find value `hello` in this scope")
-            && guide.read("stderr").contains("src/main.rs:5:24")
-    });
+    guide.wait_failed_build("app");
+    let told = guide.read("stderr");
+    assert!(told.contains("see src/main.rs:5:24"), "{told}");
+    assert!(guide.read(".orch/logs/app.log").contains("cannot find value `hello` in this scope"));
     assert_eq!(get(port, "/").unwrap(), "hello\n");
     guide.wait_ready("app", 1);
 

@@ -1,6 +1,6 @@
 //! `docs/guides/node.md`.
 
-use crate::harness::{Guide, find, skipped, wait_until};
+use crate::harness::{Guide, find, skipped};
 use crate::load::Load;
 use crate::net::get;
 
@@ -17,7 +17,7 @@ fn a_saved_module_restarts_the_server_which_goes_on_counting() {
 
     let load = Load::begin(port, "/health");
     load.goes_on();
-    guide.change("lib/greeting.js", "hello", "good morning");
+    guide.change("app.js", "hello", "good morning");
     guide.wait_ready("web", 2);
     load.goes_on();
     // What Node has accepted but not read, it may close when it is told to stop.
@@ -26,13 +26,15 @@ fn a_saved_module_restarts_the_server_which_goes_on_counting() {
     assert!(failed.len() <= 4, "one a client, at the very most: {failed:#?}");
     assert_eq!(get(port, "/").unwrap(), "good morning, visit 2\n");
 
-    let sound = guide.read("server.js");
-    guide.save("server.js", "this is no JavaScript\n");
-    wait_until("it fails", || guide.place("web", 3, "component.exited").is_some());
-    // Whoever comes now waits for the next one that serves.
-    let waits = std::thread::spawn(move || get(port, "/"));
-    guide.save("server.js", &sound);
-    // With what count depends on how often it failed before: a state that two runs failed with is set aside.
-    assert!(waits.join().unwrap().unwrap().starts_with("good morning, visit "));
+    guide.change("app.js", "export", "this is no JavaScript: export");
+    guide.wait_failed_build("web");
+    assert_eq!(get(port, "/").unwrap(), "good morning, visit 3\n");
+    guide.change("app.js", "this is no JavaScript: export", "export /* sound */");
+    guide.wait_ready("web", 3);
+    assert_eq!(get(port, "/").unwrap(), "good morning, visit 4\n");
+
+    guide.crash("web");
+    assert!(get(port, "/").unwrap().starts_with("good morning, visit "), "it waited for the next run");
+    guide.wait_ready("web", 4);
     guide.stop();
 }

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
-use crate::harness::{Guide, root, skipped};
+use crate::harness::{Guide, root, skipped, source};
 use crate::load::Load;
 use crate::net::get;
 
@@ -41,9 +41,15 @@ fn gunicorn_fails_no_request_while_it_restarts() {
     load.goes_on();
     assert_eq!(load.end(), [""; 0]);
 
-    guide.crash("web");
-    assert_eq!(get(port, "/").unwrap(), "run 11 from /\n", "it waited for the next run");
+    guide.save("app.py", "import nothing_of_that_name\n");
+    guide.wait_failed_build("web");
+    assert_eq!(get(port, "/").unwrap(), "run 11 from /\n", "what ran goes on");
+    guide.save("app.py", &std::fs::read_to_string(source("gunicorn").join("app.py")).unwrap());
     guide.wait_ready("web", 12);
+
+    guide.crash("web");
+    assert_eq!(get(port, "/").unwrap(), "hello from /\n", "it waited for the next run");
+    guide.wait_ready("web", 13);
     guide.stop();
     assert!(get(port, "/").unwrap_err().starts_with("connect:"));
 }

@@ -104,12 +104,12 @@ fn owner(inodes: &BTreeSet<u64>) -> Option<String> {
     // A server and its workers share the socket; the server is the oldest.
     holders.sort_unstable();
     let own = std::process::id();
-    match holders.iter().find(|pid| **pid != own) {
-        Some(pid) => {
-            let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            let of = component(&environ).map(|of| format!(", {of}")).unwrap_or_default();
-            Some(format!("{} (pid {pid}){of}", command(*pid)))
-        }
+    let others = holders.iter().filter(|pid| **pid != own);
+    let of = |pid: &u32| component(&fs::read(format!("/proc/{pid}/environ")).unwrap_or_default());
+    // What another orch has bound, it has, too; the component says more.
+    let other = others.clone().find_map(|pid| Some((pid, of(pid)?)));
+    match other.map(|(pid, of)| (pid, format!(", {of}"))).or_else(|| Some((others.min()?, String::new()))) {
+        Some((pid, of)) => Some(format!("{} (pid {pid}){of}", command(*pid))),
         None => holders.first().map(|pid| format!("orch itself (pid {pid})")),
     }
 }

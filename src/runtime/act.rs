@@ -74,7 +74,7 @@ impl Driver {
             Action::Forget { component } => self.forget(component),
             Action::Record(record) => {
                 self.shine(&record);
-                if let Some(line) = self.parts.announcer.line(&record) {
+                if let Some(line) = self.parts.announcer.line(&record, self.stays(&record)) {
                     self.parts.output.say(&line);
                 }
                 self.parts.journal.add(&record);
@@ -99,6 +99,7 @@ impl Driver {
         life.asked_to_stop();
         let (unit, thread) = (life.unit, life.thread);
         self.runner(thread).stop(unit, signal, scope);
+        self.awaited_no_more(unit);
     }
 
     /// Sends a signal that means what `watch.action` makes of it.
@@ -143,6 +144,7 @@ impl Driver {
             }
             Err(error) => {
                 self.units.remove(&unit);
+                self.close_notices(unit);
                 self.answer(run, RunEvent::SpawnFailed { error });
             }
         }
@@ -178,6 +180,7 @@ impl Driver {
             (Some(_) | None, Some(_) | None) => &[],
         };
         let mut invocation = self.invocation(run, spec, command, more, restored)?;
+        self.open_notices(unit, spec, &mut invocation.env)?;
         let extra = invocation.pass(self.descriptors(spec)?);
         let (stdin, rest) = match spec.stdin {
             Stdin::Null => (None, None),
@@ -283,9 +286,7 @@ impl Driver {
         let inbox = self.parts.inbox.clone();
         let Some(life) = self.lives.get_mut(&run) else { return };
         life.probing = true;
-        // sd_notify is not spoken yet, and the file's warning says that the key is ignored.
-        let deaf = ready.probe == Probe::Notify && !life.thread;
-        if life.matched || deaf {
+        if life.matched {
             return self.answer(run, RunEvent::Ready);
         }
         let helpers = Arc::new(Helpers::new(inbox.clone(), run, Arc::clone(&self.tickets)));
@@ -365,6 +366,7 @@ impl Driver {
         let name: Name = spec.name.clone();
         self.retire(component);
         self.release(component);
+        self.parts.notices.release(&name);
         self.parts.states.forget(&name);
         self.say(Paint::Plain, &format!("{name}: removed"));
     }

@@ -19,6 +19,7 @@ use super::inbox::{Inbox, Message};
 use super::journal::Journal;
 use super::lights::Lights;
 use super::listening::Listening;
+use super::notices::Talks;
 use super::prepare::States;
 use super::recorder::Recorder;
 use super::reexec::{Messages, Turn};
@@ -30,6 +31,7 @@ use super::tasks::{self, Tasks};
 use super::up::{self, UpOptions};
 use crate::config::Loaded;
 use crate::config::model::{Component, Project};
+use crate::notice::Notices;
 use crate::output::{Output, OutputReport};
 use crate::probe::{Baseline, HealthHandle, ProbeHandle};
 use crate::runner::keeper::Keeper;
@@ -49,6 +51,7 @@ pub(crate) struct Parts {
     pub(crate) states: States,
     pub(crate) listening: Listening,
     pub(crate) watcher: Option<Watcher>,
+    pub(crate) notices: Notices,
     pub(crate) announcer: Announcer,
     pub(crate) reloader: Reloader,
     pub(crate) home: Home,
@@ -72,6 +75,8 @@ pub(crate) struct Driver {
     /// What each slot was observed as last.
     pub(crate) observed: BTreeMap<Cid, Arc<Component>>,
     pub(crate) baselines: Baselines,
+    /// The units that have a notify socket.
+    pub(crate) talks: Talks,
     /// What is never watched, as of the project that is declared.
     pub(crate) excluded: Vec<PathBuf>,
     pub(crate) excluded_for: Option<Arc<Project>>,
@@ -135,6 +140,7 @@ impl Driver {
             next_unit: 1,
             observed: BTreeMap::new(),
             baselines: Baselines::default(),
+            talks: Talks::new(),
             excluded: Vec::new(),
             excluded_for: None,
             clients: Clients::default(),
@@ -180,7 +186,7 @@ impl Driver {
     /// After the loop: everything that is left is ended, and what is to be said is said.
     pub(crate) fn finish(self, patience: Duration) {
         let Parts { keeper, threads, output, states, listening, .. } = self.parts;
-        let Parts { home, announcer, watcher, control, .. } = self.parts;
+        let Parts { home, announcer, watcher, notices, control, .. } = self.parts;
         if control.is_some() {
             control::remove(home.dir());
         }
@@ -189,6 +195,7 @@ impl Driver {
         }
         let left = keeper.shutdown(patience);
         listening.close();
+        drop(notices);
         if !left.killed.is_empty() {
             let list: Vec<String> =
                 left.killed.iter().map(|one| format!("{} ({})", one.pid, one.command)).collect();
@@ -241,7 +248,8 @@ impl Driver {
                 }
                 self.step(event);
             }
-            Message::Runner(report) => self.runner_reports(report),
+            Message::Runner(report) => self.runner_heard(report),
+            Message::Notice(report) => self.notice_reports(report),
             Message::Output(report) => self.output_reports(report),
             Message::Watch(report) => self.watcher_reports(report),
             Message::Replaced { name, incarnation } => self.replaced(&name, incarnation),
@@ -299,13 +307,14 @@ impl Driver {
         }
     }
 
-    fn runner_reports(&mut self, report: RunnerReport) {
+    pub(super) fn runner_reports(&mut self, report: RunnerReport) {
         use RunnerReport as Report;
         match report {
             Report::Spawned { unit, pid } => self.tell(unit, RunEvent::Spawned { pid }),
             Report::SpawnFailed { unit, error } => self.spawn_failed(unit, error),
             Report::Exited { unit, exit } => self.exited(unit, exit),
             Report::Gone { unit } => self.gone(unit),
+            Report::Main { unit, pid, accepted } => self.main_named(unit, pid, accepted),
             Report::Killed { unit, pids } => self.tell(unit, RunEvent::Killed { pids }),
             Report::Unkillable { unit } => self.tell(unit, RunEvent::Unkillable),
             Report::Ready { unit } => self.tell(unit, RunEvent::Ready),

@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::exec;
+use super::notices::Talk;
 use super::tasks::Task;
 use super::up::UpOptions;
 use crate::config::model::Component;
 use crate::listen::SocketsHandover;
+use crate::notice::{NoticeHandover, NoticeReport};
 use crate::output::{OutputHandover, OutputReport};
 use crate::probe::Baseline;
 use crate::runner::RunnerReport;
@@ -44,6 +46,8 @@ pub(crate) struct Handover {
     pub(crate) output: OutputHandover,
     pub(crate) store: StoreHandover,
     pub(crate) sockets: SocketsHandover,
+    pub(crate) notices: NoticeHandover,
+    pub(crate) talks: Vec<(UnitId, Talk)>,
     pub(crate) watch: Option<WatchHandover>,
     /// The units that are not gone: runs and helpers.
     pub(crate) runs: Vec<Running>,
@@ -92,6 +96,7 @@ pub(crate) enum Heard {
     Runner(RunnerReport),
     Output(OutputReport),
     Watch(WatchReport),
+    Notice(NoticeReport),
 }
 
 /// The descriptors, by their owners.
@@ -103,6 +108,7 @@ pub(crate) struct Descriptors {
     pub(crate) output: Vec<OwnedFd>,
     pub(crate) store: Vec<OwnedFd>,
     pub(crate) sockets: Vec<OwnedFd>,
+    pub(crate) notices: Vec<OwnedFd>,
     pub(crate) stdins: Vec<OwnedFd>,
     /// The control socket, or nothing.
     pub(crate) control: Vec<OwnedFd>,
@@ -118,6 +124,7 @@ pub(crate) struct Places {
     output: Vec<RawFd>,
     store: Vec<RawFd>,
     sockets: Vec<RawFd>,
+    notices: Vec<RawFd>,
     stdins: Vec<RawFd>,
     control: Vec<RawFd>,
     signals: Vec<RawFd>,
@@ -131,6 +138,7 @@ impl Descriptors {
             output: exec::numbers(&self.output),
             store: exec::numbers(&self.store),
             sockets: exec::numbers(&self.sockets),
+            notices: exec::numbers(&self.notices),
             stdins: exec::numbers(&self.stdins),
             control: exec::numbers(&self.control),
             signals: exec::numbers(&self.signals),
@@ -140,7 +148,8 @@ impl Descriptors {
     /// All of them.
     pub(crate) fn all(&self) -> Vec<BorrowedFd<'_>> {
         let [home, output, store] = [&self.home, &self.output, &self.store];
-        let lists = [home, output, store, &self.sockets, &self.stdins, &self.control, &self.signals];
+        let [sockets, notices] = [&self.sockets, &self.notices];
+        let lists = [home, output, store, sockets, notices, &self.stdins, &self.control, &self.signals];
         std::iter::once(&self.keeper).chain(lists.into_iter().flatten()).map(|fd| fd.as_fd()).collect()
     }
 
@@ -152,6 +161,7 @@ impl Descriptors {
             output: exec::inherited(&places.output)?,
             store: exec::inherited(&places.store)?,
             sockets: exec::inherited(&places.sockets)?,
+            notices: exec::inherited(&places.notices)?,
             stdins: exec::inherited(&places.stdins)?,
             control: exec::inherited(&places.control)?,
             signals: exec::inherited(&places.signals)?,

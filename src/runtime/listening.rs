@@ -34,6 +34,20 @@ struct Held {
     settled_for: Option<Arc<Project>>,
 }
 
+impl Held {
+    fn since(&self, owner: Cid) -> Since {
+        let declared = self.settled_for.as_ref().map(|project| Arc::as_ptr(project).addr());
+        Since { released: self.released.get(&owner).copied(), declared }
+    }
+}
+
+/// When something was begun for a component: after how many releases, and under which declaration.
+#[derive(Debug, Clone, Copy)]
+struct Since {
+    released: Option<u64>,
+    declared: Option<usize>,
+}
+
 /// The sockets of a run that is being prepared: the TCP addresses that are bound for it, or why one is not.
 pub(crate) enum Binding {
     /// They are bound.
@@ -56,9 +70,14 @@ impl Binding {
 struct Failure {
     name: String,
     key: Key,
-    why: Why,
-    /// The component of this project that has the address.
-    by: Option<Cid>,
+    by: By,
+}
+
+/// By whom that was.
+enum By {
+    /// By another component of this project; its name, as in a message.
+    Ours(String),
+    Theirs(Why),
 }
 
 impl Listening {
@@ -68,39 +87,38 @@ impl Listening {
 
     /// Binds what the component has not bound yet. `named` gives the name of another one, for a message.
     fn bind(&self, owner: Cid, spec: &Component, named: impl Fn(Cid) -> Option<Name>) -> Binding {
+        let ours =
+            |by: Cid| By::Ours(named(by).map_or_else(|| "orch".to_owned(), |name| format!("`{name}`")));
         let mut held = self.held();
         let (mut failed, mut files) = (None, Vec::new());
         for (name, key) in Key::of(spec) {
-            let by = held.sockets.owner(&key);
-            if by.is_some_and(|by| by != owner) {
-                let why = Why::Other(String::new());
-                failed.get_or_insert(Failure { name: name.to_owned(), key, why, by });
-            } else if let Key::Unix(_) = key {
-                files.push((name.to_owned(), key));
-            } else if by.is_none() {
-                match listen::bind(&key) {
-                    Ok(bound) => held.sockets.add(key, owner, bound),
-                    Err(why) => {
-                        let by = if let Why::InUse(at) = why { held.sockets.at(at) } else { None };
-                        failed.get_or_insert(Failure { name: name.to_owned(), key, why, by });
-                    }
+            let by = match held.sockets.owner(&key) {
+                Some(by) if by != owner => ours(by),
+                _ if matches!(key, Key::Unix(_)) => {
+                    files.push((name.to_owned(), key));
+                    continue;
                 }
-            }
+                Some(_) => continue,
+                None => match listen::bind(&key) {
+                    Ok(bound) => {
+                        held.sockets.add(key, owner, bound);
+                        continue;
+                    }
+                    Err(Why::InUse(at)) => held.sockets.at(at).map_or(By::Theirs(Why::InUse(at)), ours),
+                    Err(why) => By::Theirs(why),
+                },
+            };
+            failed.get_or_insert(Failure { name: name.to_owned(), key, by });
         }
         if failed.is_none() && files.is_empty() {
             return Binding::Done(held.sockets.addresses(owner));
         }
-        let since = held.released.get(&owner).copied();
-        let failed = failed.map(|failure| {
-            let by =
-                failure.by.map(|by| named(by).map_or_else(|| "orch".to_owned(), |name| format!("`{name}`")));
-            (failure, by)
-        });
+        let since = held.since(owner);
         drop(held);
         let this = self.clone();
         Binding::Later(Box::pin(async move {
-            if let Some((failure, by)) = failed {
-                return Err(failure.explained(by).await);
+            if let Some(failure) = failed {
+                return Err(failure.explained().await);
             }
             for (name, key) in files {
                 this.bind_file(owner, since, name, key).await?;
@@ -111,7 +129,7 @@ impl Listening {
 
     /// Binds to a path, if that is not done; also where somebody has taken the file away, for nobody would find
     /// that socket any more.
-    async fn bind_file(&self, owner: Cid, since: Option<u64>, name: String, key: Key) -> Result<(), String> {
+    async fn bind_file(&self, owner: Cid, since: Since, name: String, key: Key) -> Result<(), String> {
         let _turn = self.turn.lock().await;
         let (this, at) = (self.clone(), key.clone());
         let bound = tokio::task::spawn_blocking(move || {
@@ -121,14 +139,19 @@ impl Listening {
             let known = this.held().sockets.take(&at).filter(Bound::is_reachable);
             let bound = known.map_or_else(|| listen::bind(&at), Ok)?;
             let mut held = this.held();
-            if held.released.get(&owner).copied() == since {
+            let now = held.since(owner);
+            if now.released == since.released {
                 held.sockets.add(at, owner, bound);
+            }
+            if now.declared != since.declared {
+                // It may be another's by now.
+                held.settled_for = None;
             }
             Ok(())
         });
         match bound.await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(why)) => Err(Failure { name, key, why, by: None }.explained(None).await),
+            Ok(Err(why)) => Err(Failure { name, key, by: By::Theirs(why) }.explained().await),
             Err(error) => Err(format!("a fault in orch's binding of {key}: {error}")),
         }
     }
@@ -196,22 +219,21 @@ impl Listening {
 }
 
 impl Failure {
-    /// In words; `by` is who of this project has the address. Else it is looked who has it.
-    async fn explained(self, by: Option<String>) -> String {
-        let Self { name, key, why, .. } = self;
-        let (thing, by) = match (&why, by) {
-            (Why::InUse(address), None) => {
-                (format!("port {}", address.port()), probe::holder_of_port(*address).await)
-            }
-            (Why::Answers(path), None) => (path.display().to_string(), probe::holder_of_path(path).await),
-            (Why::Other(why), None) => return format!("can't bind its socket `{name}` to {key}: {why}"),
-            (_, by) => match key {
-                Key::Tcp(address) | Key::Any(address, ..) => (format!("port {}", address.port()), by),
-                Key::Unix(path) => (path.display().to_string(), by),
-            },
+    /// In words, with the name of who has the address.
+    async fn explained(self) -> String {
+        let Self { name, key, by } = self;
+        let by = match by {
+            By::Ours(by) => Some(by),
+            By::Theirs(Why::InUse(address)) => probe::holder_of_port(address).await,
+            By::Theirs(Why::Answers(path)) => probe::holder_of_path(&path).await,
+            By::Theirs(Why::Other(why)) => return format!("can't bind its socket `{name}` to {key}: {why}"),
         };
         let by = by.unwrap_or_else(|| "a process that can't be named, most likely another user's".to_owned());
-        format!("{thing} is in use by {by}; stop it, or give the socket `{name}` another address")
+        let what = match key {
+            Key::Tcp(address) | Key::Any(address, ..) => format!("port {}", address.port()),
+            Key::Unix(path) => path.display().to_string(),
+        };
+        format!("{what} is in use by {by}; stop it, or give the socket `{name}` another address")
     }
 }
 
@@ -231,6 +253,7 @@ impl Driver {
     /// A component has come to rest, or is no more.
     pub(super) fn release(&self, component: Cid) {
         self.parts.listening.release(component);
+        self.release_stored(component);
     }
 
     /// After an edit: what it gives to another component changes hands, and what nobody has any more is closed.
@@ -279,12 +302,14 @@ impl Driver {
         }
     }
 
-    /// What a run gets beyond its standard descriptors, each with its name: its sockets, in the order of the file.
+    /// What a run gets beyond its standard descriptors, each with its name: its sockets, in the order of the file, then
+    /// what earlier runs have stored.
     ///
     /// # Errors
     /// One is not there, or descriptors are used up; as a fragment of a sentence.
     pub(super) fn descriptors(&self, spec: &Component) -> Result<Vec<(String, OwnedFd)>, String> {
-        self.parts.listening.held().sockets.for_a_run(spec)
+        let own = self.parts.listening.held().sockets.for_a_run(spec)?;
+        Ok(own.into_iter().chain(self.stored(spec)?).collect())
     }
 }
 

@@ -22,6 +22,7 @@ mod journal;
 mod lights;
 mod listening;
 mod logbook;
+mod notices;
 mod prepare;
 mod recorder;
 mod reexec;

@@ -25,6 +25,7 @@ use super::home::Home;
 use super::inbox::{Inbox, Message};
 use super::journal::Journal;
 use super::listening::Listening;
+use super::notices::{self, Talks};
 use super::prepare::{States, why};
 use super::reload::Reloader;
 use super::signals::{self, Diverted, Signals};
@@ -33,6 +34,7 @@ use super::tasks::Tasks;
 use super::up::{UpOptions, output_config, replaced, terminal};
 use crate::config::model::{Component, Project};
 use crate::listen::SocketsHandover;
+use crate::notice::Notices;
 use crate::output::{Output, OutputHandover};
 use crate::runner::keeper::{self, Keeper};
 use crate::runner::thread::ThreadRunner;
@@ -215,8 +217,8 @@ fn give_hands(mut driver: Driver) -> Result<(Shell, Given), Failed> {
             return as_before(driver, format!("can't let go of the keeper of the processes: {error}"));
         }
     };
-    let Parts { core, options, states, threads, journal, announcer, reloader, .. } = driver.parts;
-    let Driver { lives, helping, tickets, tasks, next_unit, observed, clients, images, .. } = driver;
+    let Parts { core, options, states, threads, journal, announcer, reloader, notices, .. } = driver.parts;
+    let Driver { lives, helping, tickets, tasks, next_unit, observed, clients, images, talks, .. } = driver;
     let Parts { home: locked, listening, control, environment, inbox, .. } = driver.parts;
     let home = locked;
     let messages = None;
@@ -232,8 +234,21 @@ fn give_hands(mut driver: Driver) -> Result<(Shell, Given), Failed> {
         listening,
         messages,
     };
-    let shell =
-        Shell { core, options, states, lives, helping, tickets, tasks, next_unit, observed, images, rest };
+    let talking = (notices, talks);
+    let shell = Shell {
+        core,
+        options,
+        states,
+        lives,
+        helping,
+        tickets,
+        tasks,
+        next_unit,
+        observed,
+        images,
+        talking,
+        rest,
+    };
     let control = control.into_iter().collect();
     Ok((shell, Given { watch, output, keeper, home: locks, sockets, control }))
 }
@@ -250,6 +265,7 @@ struct Shell {
     next_unit: u32,
     observed: BTreeMap<Cid, Arc<Component>>,
     images: u64,
+    talking: (Notices, Talks),
     rest: Rest,
 }
 
@@ -259,12 +275,25 @@ fn take_apart(
     had_terminal: bool,
 ) -> Result<(Handover, Descriptors, Rest), Failed> {
     let (shell, given) = give_hands(driver)?;
-    let Shell { core, options, states, lives, helping, tickets, tasks, next_unit, observed, images, rest } =
-        shell;
+    let Shell {
+        core,
+        options,
+        states,
+        lives,
+        helping,
+        tickets,
+        tasks,
+        next_unit,
+        observed,
+        images,
+        talking,
+        rest,
+    } = shell;
     // Nobody has begun anything since it was found to be free.
     let store = states.into_store().map_err(|_| Failed::Lost("the state store is at work".to_owned()))?;
     let (store, store_fds) = store.hand_over();
     let (runs, stdins) = leave_runs(lives);
+    let (notices, notice_fds) = talking.0.hand_over();
     // Last, for until here the hands may have reported.
     let messages = drain(messages);
     let reloaded =
@@ -283,6 +312,8 @@ fn take_apart(
         output,
         store,
         sockets,
+        notices,
+        talks: talking.1.into_iter().collect(),
         runs,
         helpers: helping.into_iter().collect(),
         tasks: tasks.into_iter().collect(),
@@ -303,6 +334,7 @@ fn take_apart(
         output: output_fds,
         store: store_fds,
         sockets: socket_fds,
+        notices: notice_fds,
         stdins,
         control,
         signals: Vec::new(),
@@ -332,6 +364,9 @@ pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> 
     let store = Store::adopt(&project.state_dir, replaced(&inbox), handover.store, fds.store);
     let states = States::new(store.map_err(|error| why(&error))?);
     let watcher = adopt_watcher(&inbox, handover.watch)?;
+    let (judge, sink) = (notices::judge(&keeper), notices::sink(&inbox));
+    let notices = Notices::adopt(&project.state_dir, judge, sink, handover.notices, fds.notices)
+        .map_err(|error| format!("can't go on reading notify sockets: {error}"))?;
     // In the same image, whoever reads the file still tells.
     if !same_image {
         let adopted = listening.adopt(handover.sockets, fds.sockets);
@@ -352,6 +387,7 @@ pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> 
         states,
         listening,
         watcher,
+        notices,
         announcer,
         reloader,
         home,
@@ -368,6 +404,7 @@ pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> 
     driver.tickets = Arc::new(AtomicU64::new(handover.next_ticket));
     driver.next_unit = handover.next_unit;
     driver.observed = handover.observed.into_iter().collect();
+    driver.talks = handover.talks.into_iter().collect();
     driver.clients = clients;
     driver.declare_logs();
     driver.images = handover.images - u64::from(same_image);
@@ -448,6 +485,7 @@ fn heard(message: &Message) -> Option<Heard> {
         Message::Runner(report) => Some(Heard::Runner(report.clone())),
         Message::Output(report) => Some(Heard::Output(report.clone())),
         Message::Watch(report) => Some(Heard::Watch(report.clone())),
+        Message::Notice(report) => Some(Heard::Notice(report.clone())),
         // Asked for again by the core, told again by the store, or for nobody who is there any more.
         Message::Core(_) | Message::Probe(_) | Message::Help { .. } | Message::EndHelp { .. } => None,
         Message::Replaced { .. } | Message::Reloaded(_) => None,
@@ -469,6 +507,7 @@ impl From<Heard> for Message {
             Heard::Runner(report) => Self::Runner(report),
             Heard::Output(report) => Self::Output(report),
             Heard::Watch(report) => Self::Watch(report),
+            Heard::Notice(report) => Self::Notice(report),
         }
     }
 }

@@ -149,7 +149,25 @@ fn find(word: &OsStr, cwd: &Path, path: Option<&OsString>) -> Result<PathBuf, St
 
 #[cfg(test)]
 mod tests {
-    use super::{OsString, Path, find};
+    use super::{Invocation, OsString, Path, find};
+
+    #[test]
+    fn descriptors_are_told_in_their_order_and_nobody_else_is_believed() {
+        let pair = |name: &str, value: &str| (OsString::from(name), OsString::from(value));
+        let env = vec![pair("A", "1"), pair("LISTEN_FDS", "9"), pair("LISTEN_PIDFDID", "7")];
+        let mut invocation =
+            Invocation { program: "/bin/true".into(), argv: Vec::new(), env: env.clone(), cwd: "/".into() };
+        assert!(invocation.pass(Vec::new()).is_empty());
+        assert_eq!(invocation.env, env);
+        let null = || std::os::fd::OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let (one, two) = (null(), null());
+        let numbers = [&one, &two].map(std::os::fd::AsRawFd::as_raw_fd);
+        let passed = invocation.pass(vec![("http".to_owned(), one), ("stored".to_owned(), two)]);
+        assert_eq!(passed.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect::<Vec<_>>(), numbers);
+        let expected =
+            [("A", "1"), ("LISTEN_FDS", "2"), ("LISTEN_PID", ""), ("LISTEN_FDNAMES", "http:stored")];
+        assert_eq!(invocation.env, expected.map(|(name, value)| pair(name, value)));
+    }
 
     #[test]
     fn a_slash_means_a_path_and_none_means_the_path_variable() {

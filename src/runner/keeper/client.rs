@@ -212,6 +212,12 @@ impl Keeper {
         }
     }
 
+    /// Has a process of a unit be its main process: its end is then the unit's. The answer is a report,
+    /// [`RunnerReport::Main`]; there is none when the keeper is gone.
+    pub fn main(&self, unit: UnitId, pid: u32) {
+        let _ = self.send(&Request::Main { unit, pid }, &[]);
+    }
+
     /// Ends everything that is left, strays included, and waits for the keeper's end, so long at the most.
     /// Past that, the keeper goes on by itself, and still holds what it was told to hold.
     pub fn shutdown(mut self, limit: Duration) -> ShutDown {

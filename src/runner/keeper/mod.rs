@@ -20,7 +20,7 @@
 //!
 //! # Layout
 //!
-//! orch's side: `client`, `ledger`, `reader`, `hunt`, `survey`, `membership`. The keeper's: `launch`, `server`, `spawn` over `clone`, `reach`,
+//! orch's side: `client`, `ledger`, `reader`, `hunt`, `survey`, `membership`. The keeper's: `launch`, `server`, `spawn` over `clone`, `reach`, `heir`,
 //! `drain`, with its knowledge in `units`, `census` and `cgroup`. Between them: `protocol`, over `wire` and `socket`.
 
 mod census;
@@ -28,6 +28,7 @@ mod cgroup;
 mod client;
 mod clone;
 mod drain;
+mod heir;
 mod hunt;
 mod launch;
 mod ledger;

@@ -33,7 +33,7 @@ use crate::runner::keeper::Keeper;
 use crate::runner::thread::ThreadRunner;
 use crate::runner::{Runner, RunnerReport};
 use crate::supervisor::{Command, Event, RunEvent, Supervisor};
-use crate::types::{Cid, Exit, Name, RunId, Time, UnitId};
+use crate::types::{Cid, Exit, Name, RunId, Scope, Signal, Time, UnitId};
 use crate::watch::{WatchKey, WatchReport, Watcher};
 
 /// What the driver is made from.
@@ -268,6 +268,7 @@ impl Driver {
                 self.step(Event::Command(Command::Shutdown));
             }
             Signalled::Reload => self.reload(),
+            Signalled::Resized => self.parts.output.resize(),
         }
     }
 
@@ -358,6 +359,9 @@ impl Driver {
             }
             OutputReport::Ended { unit } => {
                 self.tell(unit, RunEvent::OutputEnded);
+            }
+            OutputReport::Resized { unit } => {
+                self.parts.keeper.signal(unit, Signal::WINCH, Scope::Group);
             }
             OutputReport::Problem { message, .. } => self.say(Paint::Warn, &message),
         }

@@ -17,6 +17,7 @@ mod guardian;
 mod hostile;
 mod logs;
 mod output;
+mod polling;
 mod pty;
 mod ready;
 mod reexec;

@@ -328,8 +328,10 @@ impl Capture {
     }
 
     fn resize(&self, size: Winsize) {
-        for stream in self.streams.values().filter(|stream| stream.terminal) {
-            pty::resize(&stream.fd, size);
+        for (unit, stream) in self.streams.iter().filter(|(_, stream)| stream.terminal) {
+            if pty::resize(&stream.fd, size) {
+                (self.sink)(OutputReport::Resized { unit: *unit });
+            }
         }
     }
 

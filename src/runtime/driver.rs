@@ -38,7 +38,7 @@ use crate::runner::keeper::Keeper;
 use crate::runner::thread::ThreadRunner;
 use crate::runner::{Runner, RunnerReport};
 use crate::supervisor::{Command, Event, RunEvent, Supervisor};
-use crate::types::{Cid, Exit, Name, RunId, TaskId, Time, UnitId};
+use crate::types::{Cid, Exit, Name, RunId, Scope, Signal, TaskId, Time, UnitId};
 use crate::watch::{WatchKey, WatchReport, Watcher};
 
 /// What the driver is made from.
@@ -305,6 +305,7 @@ impl Driver {
                 self.step(Event::Command(Command::Shutdown));
             }
             Signalled::Reload => self.reload(),
+            Signalled::Resized => self.parts.output.resize(),
         }
     }
 
@@ -410,6 +411,9 @@ impl Driver {
                 Some(Purpose::Task(task)) => self.task_read(*task),
                 _ => self.tell(unit, RunEvent::OutputEnded),
             },
+            OutputReport::Resized { unit } => {
+                self.parts.keeper.signal(unit, Signal::WINCH, Scope::Group);
+            }
             OutputReport::Problem { message, .. } => self.say(Paint::Warn, &message),
         }
     }

@@ -20,6 +20,8 @@ mod hostile;
 mod logs;
 mod notice;
 mod output;
+mod polling;
+mod pty;
 mod proxy;
 mod ready;
 mod reexec;

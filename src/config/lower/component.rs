@@ -10,7 +10,7 @@ use crate::config::code;
 use crate::config::decode::{At, Dependencies, PathText, Section, SocketText, Step, Text, Value};
 use crate::config::keys::ComponentKeys;
 use crate::config::model::{
-    Build, Command, Component, Dependency, Env, EnvOverlay, Kind, Logs, Restart, RestartPolicy, Socket,
+    Build, Command, Component, Dependency, Env, EnvOverlay, Kind, Logs, Restart, Socket,
     SocketAddress, State, Stop, Watch,
 };
 use crate::config::report::Mistake;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Folder, codes, component, project_in, project_of, render};
-use crate::config::model::{RestartPolicy, State};
+use crate::config::model::State;
 use crate::config::{LoadOptions, Loaded, Threads, load};
 
 fn load_of(yaml: &str) -> Loaded {

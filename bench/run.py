@@ -2,7 +2,7 @@
 """Measures orch, with the release binary, from the components' side where that is possible.
 
     cargo build --release && python3 bench/run.py [restart] [burst] [thousand] [validate] [idle] [killed] [log]
-                                                   [upgrade] [cycle] [edit] [hostile] [logs]
+                                                   [upgrade] [cycle] [edit] [hostile] [logs] [sockets]
 
 Without names, everything: about two minutes. Nothing else should run meanwhile. Each measurement works in a
 folder of its own below the temporary folder, and ends what it started.
@@ -13,11 +13,14 @@ import os
 import pathlib
 import resource
 import signal
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+
+from clients import HEAD, Clients
 
 HERE = pathlib.Path(__file__).resolve().parent
 ORCH = os.environ.get("ORCH_BIN", str(HERE.parent / "target/release/orch"))
@@ -310,7 +313,6 @@ def edit(folder):
 
 def hostile(folder):
     """orch ps beside 300 connections that say nothing, half a request, garbage, or never read."""
-    import socket
     lines = [f"  c{number}: {{ process: sleep 1000 }}" for number in range(100)]
     with Up(folder, "version: 1\ncomponents:\n" + "\n".join(lines) + "\n") as up:
         until("all are ready", lambda: up.count("component.ready") == 100)
@@ -357,8 +359,37 @@ def logs(folder):
         show("  its last ten lines", three([ask("logs", "-n", "10", "a", folder=folder)[0] for _ in range(20)]))
 
 
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def under_restarts(folder, yaml, port, times=100):
+    """Restarts `api` by saves of `source`, under clients without pause, and gives what these saw."""
+    trace, source = pathlib.Path(folder) / "trace", pathlib.Path(folder) / "source"
+    trace.unlink(missing_ok=True)
+    source.write_text("0")
+    with Up(folder, yaml) as up:
+        until("the first start", up.stamps)
+        with Clients("127.0.0.1", port) as clients:
+            for number in range(1, times + 1):
+                source.write_text(str(number))
+                until("a restart", lambda: len(up.stamps()) > number)
+        return clients
+
+
+def sockets(folder):
+    """What clients notice of 100 restarts: with `sockets`, and of a server that binds its port itself."""
+    show("100 restarts under 4 clients", HEAD)
+    for what, held in [("  with `sockets`", True), ("  the same server with a port of its own", False)]:
+        port = free_port()
+        api = f"process: [{sys.executable}, -S, {HERE / 'serve.py'}, '{port}'], watch: [source]"
+        api += f", sockets: {{ http: '127.0.0.1:{port}' }}" if held else ""
+        show(what, under_restarts(folder, f"version: 1\ncomponents:\n  api: {{ {api} }}\n", port).line())
+
+
 def main():
-    everything = [restart, burst, thousand, validate, idle, killed, log, upgrade, cycle, edit, hostile, logs]
+    everything = [restart, burst, thousand, validate, idle, killed, log, upgrade, cycle, edit, hostile, logs, sockets]
     wanted = sys.argv[1:] or [one.__name__ for one in everything]
     for one in everything:
         if one.__name__ in wanted:

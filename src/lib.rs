@@ -63,6 +63,8 @@ struct EmbeddingPage;
 #[doc(hidden)]
 pub mod api;
 #[doc(hidden)]
+pub mod blame;
+#[doc(hidden)]
 pub mod cli;
 #[doc(hidden)]
 pub mod client;
@@ -73,6 +75,10 @@ mod embed;
 pub mod graph;
 #[doc(hidden)]
 pub mod history;
+#[doc(hidden)]
+pub mod listen;
+#[doc(hidden)]
+pub mod notice;
 #[doc(hidden)]
 pub mod output;
 #[doc(hidden)]

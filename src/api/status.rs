@@ -44,8 +44,8 @@ pub struct ComponentStatus {
     pub restored: Option<String>,
     /// Why it is in its state, as a fragment of a sentence.
     pub reason: Option<String>,
-    /// The addresses of its sockets, by name.
-    pub sockets: Option<BTreeMap<String, String>>,
+    /// The addresses of its sockets, by name; null where the system is yet to choose the port.
+    pub sockets: Option<BTreeMap<String, Option<String>>>,
 }
 
 /// What a component is.

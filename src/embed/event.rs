@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::runtime::{Control, wall};
 use crate::supervisor::{Record, State, What};
-use crate::types::{Exit, Source};
+use crate::types::{Exit, Source, TaskFailure};
 
 /// So many events wait for a listener; it misses those that come while there is no place.
 const WAITING: usize = 4096;
@@ -81,6 +81,34 @@ pub enum EventKind {
     ForceKilled {
         /// Which.
         pids: Vec<u32>,
+    },
+    /// A command of it runs.
+    #[non_exhaustive]
+    TaskStarted {
+        /// What it is for: `build`, `run` (what a change runs) or `stop_command`.
+        what: &'static str,
+    },
+    /// A command of it has succeeded.
+    #[non_exhaustive]
+    TaskSucceeded {
+        /// What it was for, as in `TaskStarted`.
+        what: &'static str,
+        /// So long it ran.
+        took: Duration,
+    },
+    /// A command of it has failed.
+    #[non_exhaustive]
+    TaskFailed {
+        /// What it was for, as in `TaskStarted`.
+        what: &'static str,
+        /// So long it ran.
+        took: Duration,
+        /// How, as a fragment of a sentence.
+        reason: String,
+        /// The place that its output names as the first that is at fault.
+        place: Option<String>,
+        /// The last lines of its output.
+        tail: Vec<String>,
     },
     /// Its watched files have changed.
     #[non_exhaustive]
@@ -156,6 +184,12 @@ fn kind(what: &What) -> EventKind {
         What::Exited { exit } => EventKind::Exited { exit: exit.clone() },
         What::StopRequested { reason } => EventKind::StopRequested { reason: reason.clone() },
         What::ForceKilled { pids } => EventKind::ForceKilled { pids: pids.clone() },
+        What::TaskStarted { kind } => EventKind::TaskStarted { what: kind.word() },
+        What::TaskSucceeded { kind, took } => EventKind::TaskSucceeded { what: kind.word(), took: *took },
+        What::TaskFailed { kind, took, failure } => {
+            let TaskFailure { reason, place, tail } = failure.clone();
+            EventKind::TaskFailed { what: kind.word(), took: *took, reason, place, tail }
+        }
         What::Changed { paths } => EventKind::Changed { paths: paths.clone() },
         What::StateSealed { generation, source, bytes } => {
             EventKind::StateSealed { generation: *generation, source: *source, bytes: *bytes }

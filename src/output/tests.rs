@@ -108,11 +108,11 @@ impl Rig {
 }
 
 fn spec(log: Option<LogSpec>) -> StreamSpec {
-    StreamSpec { label: "a".to_owned(), log, matcher: None, show: false }
+    StreamSpec { label: "a".to_owned(), log, matcher: None, show: false, remember: false }
 }
 
 fn shown(label: &str) -> StreamSpec {
-    StreamSpec { label: label.to_owned(), log: None, matcher: None, show: true }
+    StreamSpec { label: label.to_owned(), log: None, matcher: None, show: true, remember: false }
 }
 
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {

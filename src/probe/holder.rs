@@ -38,7 +38,7 @@ pub async fn occupied(probe: &Probe, own: &[SocketAddr]) -> Option<String> {
         // Far away, or a listener whose backlog is full; the second can be found below.
         Err(_) => None,
     };
-    let who = look_up(answered.or_else(|| asked.first().copied())?).await;
+    let who = holder_of_port(answered.or_else(|| asked.first().copied())?).await;
     let is_in_use = match (who, answered) {
         (Some(who), _) => format!("port {} is in use by {who}", at.port),
         (None, Some(_)) => format!("something that can't be named already answers at {}", net::shown(at)),
@@ -57,42 +57,59 @@ fn serves(bound: SocketAddr, asked: SocketAddr) -> bool {
     bound.port() == asked.port() && (anywhere || there.is_unspecified() || here == there)
 }
 
+/// Who listens at a TCP address of this machine, or at one that takes it in: `python3 (pid 123)`, and what more is
+/// known. `None`: nobody, or somebody whose descriptors are not ours to see.
+pub async fn holder_of_port(address: SocketAddr) -> Option<String> {
+    look_up(move || holder(address)).await
+}
+
+/// The same, for a thread that may wait: it reads the tables of all processes, which takes some milliseconds.
+#[must_use]
+pub fn holder(address: SocketAddr) -> Option<String> {
+    let tables =
+        ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
+    let lines = tables.iter().flat_map(|table| table.lines()).filter_map(listener);
+    owner(&lines.filter(|(bound, _)| serves(*bound, address)).map(|(_, inode)| inode).collect())
+}
+
+/// The same of a Unix socket, by its path.
+pub async fn holder_of_path(path: &Path) -> Option<String> {
+    let path = path.to_path_buf();
+    look_up(move || {
+        let table = fs::read("/proc/net/unix").unwrap_or_default();
+        let lines = table.split(|byte| *byte == b'\n').filter_map(unix_listener);
+        let named = |name: &[u8]| name == path.as_os_str().as_bytes();
+        owner(&lines.filter(|(name, _)| named(name)).map(|(_, inode)| inode).collect())
+    })
+    .await
+}
+
 /// The holder's name, found on a thread of its own: there may be many processes to look through.
-async fn look_up(address: SocketAddr) -> Option<String> {
+async fn look_up(look: impl FnOnce() -> Option<String> + Send + 'static) -> Option<String> {
     let (answer, answered) = oneshot::channel();
     let looking = Builder::new().name("orch-holder".to_owned()).spawn(move || {
         // The asker may have given up.
-        let _ = answer.send(holder(address));
+        let _ = answer.send(look());
     });
     looking.ok()?;
     timeout(LOOK, answered).await.ok()?.ok()?
 }
 
-/// Who listens at an address of this machine, in words: `python3 (pid 123)`. It reads the tables of all processes,
-/// which takes some milliseconds.
-#[must_use]
-pub fn holder(address: SocketAddr) -> Option<String> {
-    let tables =
-        ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
-    let lines = tables.iter().flat_map(|table| table.lines());
-    let inodes: BTreeSet<u64> = lines
-        .filter_map(listener)
-        .filter(|(bound, _)| serves(*bound, address))
-        .map(|(_, inode)| inode)
-        .collect();
+/// Which process has one of these sockets open.
+fn owner(inodes: &BTreeSet<u64>) -> Option<String> {
     if inodes.is_empty() {
         return None;
     }
-    let mut holders: Vec<u32> = processes().filter(|pid| holds(*pid, &inodes)).collect();
+    let mut holders: Vec<u32> = processes().filter(|pid| holds(*pid, inodes)).collect();
     // A server and its workers share the socket; the server is the oldest.
     holders.sort_unstable();
     let own = std::process::id();
-    match holders.iter().find(|pid| **pid != own) {
-        Some(pid) => {
-            let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            let of = component(&environ).map(|of| format!(", {of}")).unwrap_or_default();
-            Some(format!("{} (pid {pid}){of}", command(*pid)))
-        }
+    let others = holders.iter().filter(|pid| **pid != own);
+    let of = |pid: &u32| component(&fs::read(format!("/proc/{pid}/environ")).unwrap_or_default());
+    // What another orch has bound, it has, too; the component says more.
+    let other = others.clone().find_map(|pid| Some((pid, of(pid)?)));
+    match other.map(|(pid, of)| (pid, format!(", {of}"))).or_else(|| Some((others.min()?, String::new()))) {
+        Some((pid, of)) => Some(format!("{} (pid {pid}){of}", command(*pid))),
         None => holders.first().map(|pid| format!("orch itself (pid {pid})")),
     }
 }
@@ -147,6 +164,18 @@ fn listener(line: &str) -> Option<(SocketAddr, u64)> {
     Some((address, fields.nth(5)?.parse().ok()?))
 }
 
+/// The path and the inode of a listening Unix socket, from a line of `/proc/net/unix`.
+fn unix_listener(line: &[u8]) -> Option<(&[u8], u64)> {
+    /// What the kernel shows for a socket that listens (`__SO_ACCEPTCON`).
+    const LISTENS: &[u8] = b"00010000";
+    // Num, RefCount, Protocol, Flags, Type, St, Inode (padded), Path.
+    let mut fields = line.splitn(7, |byte| *byte == b' ');
+    let (flags, rest) = (fields.nth(3)?, fields.nth(2)?.trim_ascii_start());
+    let (inode, path) = rest.split_at(rest.iter().position(|byte| *byte == b' ')?);
+    let inode = std::str::from_utf8(inode).ok()?.parse().ok()?;
+    (flags == LISTENS).then_some((path.get(1..)?, inode))
+}
+
 /// An address as the kernel prints it: each four bytes as one number of the machine's byte order.
 fn address(hex: &str) -> Option<IpAddr> {
     let word = |at: usize| u32::from_str_radix(hex.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
@@ -165,7 +194,7 @@ fn address(hex: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::{component, listener, serves};
+    use super::{component, listener, serves, unix_listener};
 
     #[test]
     fn a_component_of_another_project_is_named() {
@@ -191,6 +220,22 @@ mod tests {
         assert_eq!(listener(&v4.replace(" 0A ", " 01 ")), None, "a connection is no listener");
         for broken in ["", "sl local_address", "0: X:Y 0 0A", "0: é0007F:1F90 0 0A 0 0 0 0 0 1"] {
             assert_eq!(listener(broken), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_the_kernels_table_of_unix_sockets() {
+        let line = b"000000005d4b4a6e: 00000002 00000000 00010000 0001 01  1056 /tmp/a b.sock";
+        assert_eq!(unix_listener(line), Some((&b"/tmp/a b.sock"[..], 1056)));
+        let line = b"000000005d4b4a6e: 00000002 00000000 00010000 0001 01 4138672 @abstract";
+        assert_eq!(unix_listener(line), Some((&b"@abstract"[..], 4_138_672)));
+        for other in [
+            &b"000000005d4b4a6e: 00000003 00000000 00000000 0001 03  1056 /tmp/a.sock"[..],
+            b"000000005d4b4a6e: 00000002 00000000 00010000 0001 01  1056",
+            b"Num       RefCount Protocol Flags    Type St Inode Path",
+            b"",
+        ] {
+            assert_eq!(unix_listener(other), None);
         }
     }
 

@@ -44,6 +44,16 @@ pub enum RunnerReport {
         /// How.
         exit: Exit,
     },
+    /// The answer to `Keeper::main`: from now on, this process's end is the unit's `Exited`; also where the leader's
+    /// was reported already.
+    Main {
+        /// Which unit.
+        unit: UnitId,
+        /// The process that was named.
+        pid: u32,
+        /// Whether it is so: it is a living process of the unit.
+        accepted: bool,
+    },
     /// Nothing of the unit is left.
     Gone {
         /// Which unit.

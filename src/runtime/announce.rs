@@ -45,6 +45,11 @@ impl Announcer {
             What::ReexecFailed { error } => {
                 (Paint::Bad, format!("there is no new image, and everything goes on as it was: {error}"))
             }
+            What::TaskFailed { kind, failure, .. } => {
+                let place = failure.place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
+                (Paint::Bad, format!("{name}: {} failed: {}{place}", kind.called(), failure.reason))
+            }
+            What::TaskStarted { .. } | What::TaskSucceeded { .. } => return None,
             What::StateSealed { .. } | What::Command { .. } => return None,
         };
         Some(self.painted(paint, &text))

@@ -10,15 +10,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::exec;
+use super::notices::Talk;
+use super::tasks::Task;
 use super::up::UpOptions;
 use crate::config::model::Component;
+use crate::listen::SocketsHandover;
+use crate::notice::{NoticeHandover, NoticeReport};
 use crate::output::{OutputHandover, OutputReport};
 use crate::probe::Baseline;
 use crate::runner::RunnerReport;
 use crate::runner::keeper;
 use crate::state::StoreHandover;
 use crate::supervisor::{Command, RunEvent, Supervisor};
-use crate::types::{Cid, RunId, Time, UnitId};
+use crate::types::{Cid, RunId, TaskEnd, TaskId, Time, UnitId};
 use crate::watch::{WatchHandover, WatchReport};
 
 /// Where the environment says that there is one, and in which descriptor.
@@ -41,10 +45,15 @@ pub(crate) struct Handover {
     pub(crate) keeper: keeper::Handover,
     pub(crate) output: OutputHandover,
     pub(crate) store: StoreHandover,
+    pub(crate) sockets: SocketsHandover,
+    pub(crate) notices: NoticeHandover,
+    pub(crate) talks: Vec<(UnitId, Talk)>,
     pub(crate) watch: Option<WatchHandover>,
     /// The units that are not gone: runs and helpers.
     pub(crate) runs: Vec<Running>,
     pub(crate) helpers: Vec<(u64, UnitId)>,
+    /// The tasks that are not answered: they run on.
+    pub(crate) tasks: Vec<(TaskId, Task)>,
     pub(crate) next_unit: u32,
     pub(crate) next_ticket: u64,
     /// How many images there were before the one that it is for, in this process.
@@ -73,17 +82,21 @@ pub(crate) struct Running {
     pub(crate) probing: bool,
     /// The other end of its standard input: its place among [`Descriptors::stdins`].
     pub(crate) stdin: Option<usize>,
+    /// Whether the last try of its health check failed.
+    pub(crate) unwell: bool,
 }
 
 /// A message that is carried over.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Heard {
     Run(RunId, RunEvent),
+    Task(TaskId, TaskEnd),
     Command(Command),
     Shutdown { force: bool },
     Runner(RunnerReport),
     Output(OutputReport),
     Watch(WatchReport),
+    Notice(NoticeReport),
 }
 
 /// The descriptors, by their owners.
@@ -94,6 +107,8 @@ pub(crate) struct Descriptors {
     pub(crate) home: Vec<OwnedFd>,
     pub(crate) output: Vec<OwnedFd>,
     pub(crate) store: Vec<OwnedFd>,
+    pub(crate) sockets: Vec<OwnedFd>,
+    pub(crate) notices: Vec<OwnedFd>,
     pub(crate) stdins: Vec<OwnedFd>,
     /// The control socket, or nothing.
     pub(crate) control: Vec<OwnedFd>,
@@ -108,6 +123,8 @@ pub(crate) struct Places {
     home: Vec<RawFd>,
     output: Vec<RawFd>,
     store: Vec<RawFd>,
+    sockets: Vec<RawFd>,
+    notices: Vec<RawFd>,
     stdins: Vec<RawFd>,
     control: Vec<RawFd>,
     signals: Vec<RawFd>,
@@ -120,6 +137,8 @@ impl Descriptors {
             home: exec::numbers(&self.home),
             output: exec::numbers(&self.output),
             store: exec::numbers(&self.store),
+            sockets: exec::numbers(&self.sockets),
+            notices: exec::numbers(&self.notices),
             stdins: exec::numbers(&self.stdins),
             control: exec::numbers(&self.control),
             signals: exec::numbers(&self.signals),
@@ -129,7 +148,8 @@ impl Descriptors {
     /// All of them.
     pub(crate) fn all(&self) -> Vec<BorrowedFd<'_>> {
         let [home, output, store] = [&self.home, &self.output, &self.store];
-        let lists = [home, output, store, &self.stdins, &self.control, &self.signals];
+        let [sockets, notices] = [&self.sockets, &self.notices];
+        let lists = [home, output, store, sockets, notices, &self.stdins, &self.control, &self.signals];
         std::iter::once(&self.keeper).chain(lists.into_iter().flatten()).map(|fd| fd.as_fd()).collect()
     }
 
@@ -140,6 +160,8 @@ impl Descriptors {
             home: exec::inherited(&places.home)?,
             output: exec::inherited(&places.output)?,
             store: exec::inherited(&places.store)?,
+            sockets: exec::inherited(&places.sockets)?,
+            notices: exec::inherited(&places.notices)?,
             stdins: exec::inherited(&places.stdins)?,
             control: exec::inherited(&places.control)?,
             signals: exec::inherited(&places.signals)?,

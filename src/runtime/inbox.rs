@@ -9,6 +9,7 @@ use super::clients::{Commanded, Proposal, Reloaded, Reply, Seen, Subscriber, Unm
 use super::control::Units;
 use crate::config::Loaded;
 use crate::config::model::{Command, Project};
+use crate::notice::NoticeReport;
 use crate::output::OutputReport;
 use crate::plan::Plan;
 use crate::probe::ProbeReport;
@@ -42,6 +43,8 @@ pub(crate) enum Message {
     },
     /// A probe reports.
     Probe(ProbeReport),
+    /// The reader of the notify sockets reports.
+    Notice(NoticeReport),
     /// A command is to be run in a component's folder and environment, and into its log.
     Help {
         /// By this number it can be ended.

@@ -14,7 +14,7 @@ use crate::api::Step;
 use crate::config::render;
 use crate::history::events;
 use crate::supervisor::{Record, What};
-use crate::types::Time;
+use crate::types::{TaskFailure, Time};
 
 /// So much of the end is read to find where the numbers go on; more if one event fills it all.
 const TAIL: u64 = 1 << 20;
@@ -253,6 +253,9 @@ fn event(what: &What) -> String {
         What::Exited { .. } => "component.exited".to_owned(),
         What::StopRequested { .. } => "component.stop_requested".to_owned(),
         What::ForceKilled { .. } => "component.force_killed".to_owned(),
+        What::TaskStarted { kind } => format!("{}.started", kind.word()),
+        What::TaskSucceeded { kind, .. } => format!("{}.succeeded", kind.word()),
+        What::TaskFailed { kind, .. } => format!("{}.failed", kind.word()),
         What::Changed { .. } => "component.changed".to_owned(),
         What::StateSealed { .. } => "state.sealed".to_owned(),
         What::StateRestored(_) => "state.restored".to_owned(),
@@ -260,6 +263,10 @@ fn event(what: &What) -> String {
         What::Reexec | What::ReexecFailed { .. } => "orch.reexec".to_owned(),
         What::Command { .. } => "command".to_owned(),
     }
+}
+
+fn millis(took: std::time::Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn details(what: &What) -> Value {
@@ -280,6 +287,12 @@ fn details(what: &What) -> Value {
         What::Spawned { pid } => json!({"pid": pid}),
         What::Exited { exit } => json!(shapes::exited(exit)),
         What::ForceKilled { pids } => json!({"pids": pids}),
+        What::TaskStarted { .. } => json!({}),
+        What::TaskSucceeded { took, .. } => json!({"ms": millis(*took)}),
+        What::TaskFailed { took, failure, .. } => {
+            let TaskFailure { reason, place, tail } = failure;
+            json!({"ms": millis(*took), "reason": reason, "place": place, "tail": tail})
+        }
         What::Changed { paths } => json!({"paths": paths}),
         What::StateSealed { generation, source, bytes } => {
             json!({"generation": generation, "source": source.word(), "bytes": bytes})

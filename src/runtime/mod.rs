@@ -20,7 +20,9 @@ mod home;
 mod inbox;
 mod journal;
 mod lights;
+mod listening;
 mod logbook;
+mod notices;
 mod prepare;
 mod recorder;
 mod reexec;
@@ -31,6 +33,7 @@ mod shapes;
 mod signals;
 mod spawn;
 pub mod states;
+mod tasks;
 mod up;
 mod upgrade;
 

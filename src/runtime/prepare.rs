@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::inbox::{Inbox, Message};
+use super::listening::Binding;
 use crate::config::model::{Component, Probe, State};
 use crate::probe;
 use crate::state::{Ending, Handed, Restore, Seal, Source as Made, StateError, Store};
@@ -103,14 +104,21 @@ pub(super) fn why(error: &StateError) -> String {
     format!("{error}{cause}")
 }
 
-/// Prepares a run; the answer comes by the inbox, at once if there is nothing to wait for.
-pub(crate) fn prepare(inbox: &Inbox, states: &States, run: RunId, spec: &Arc<Component>, allow: bool) {
+/// Prepares a run, whose sockets are being bound; states are restored if that is allowed. The answer comes by the
+/// inbox, at once if there is nothing to wait for.
+pub(crate) fn prepare(
+    inbox: &Inbox,
+    states: &States,
+    run: RunId,
+    spec: &Arc<Component>,
+    (sockets, allow): (Binding, bool),
+) {
     let answer = move |inbox: &Inbox, event| drop(inbox.send(Message::Core(Event::Run(run, event))));
     let address = spec
         .ready
         .as_ref()
         .filter(|ready| !ready.external && matches!(ready.probe, Probe::Http(_) | Probe::Tcp(_)));
-    if spec.state.is_none() && address.is_none() {
+    if spec.state.is_none() && address.is_none() && matches!(sockets, Binding::Done(_)) {
         let nothing = RunEvent::Prepared { restored: None, rejected: Vec::new(), sealed: None };
         return answer(inbox, nothing);
     }
@@ -118,8 +126,12 @@ pub(crate) fn prepare(inbox: &Inbox, states: &States, run: RunId, spec: &Arc<Com
     let probed = address.map(|ready| ready.probe.clone());
     let states = states.clone();
     tokio::spawn(async move {
+        let own = match sockets.done().await {
+            Ok(own) => own,
+            Err(error) => return answer(&inbox, RunEvent::PrepareFailed { error }),
+        };
         if let Some(probe) = probed
-            && let Some(holder) = probe::occupied(&probe, &[]).await
+            && let Some(holder) = probe::occupied(&probe, &own).await
         {
             return answer(&inbox, RunEvent::PrepareFailed { error: holder });
         }

@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -24,12 +24,17 @@ use super::handover::{self, Descriptors, FORM, Handover, Heard, Places, Running,
 use super::home::Home;
 use super::inbox::{Inbox, Message};
 use super::journal::Journal;
+use super::listening::Listening;
+use super::notices::{self, Talks};
 use super::prepare::{States, why};
 use super::reload::Reloader;
 use super::signals::{self, Diverted, Signals};
 use super::spawn::Environment;
+use super::tasks::Tasks;
 use super::up::{UpOptions, output_config, replaced, terminal};
 use crate::config::model::{Component, Project};
+use crate::listen::SocketsHandover;
+use crate::notice::Notices;
 use crate::output::{Output, OutputHandover};
 use crate::runner::keeper::{self, Keeper};
 use crate::runner::thread::ThreadRunner;
@@ -77,6 +82,9 @@ pub(crate) async fn replace(
     if !driver.parts.states.idle(STORE).await {
         return Ok((driver, "the state store is still at work".to_owned()));
     }
+    let Some(_still) = driver.parts.listening.still(STORE).await else {
+        return Ok((driver, "the file of a socket is still being made".to_owned()));
+    };
     let diverted = match divert(&driver) {
         Ok(diverted) => diverted,
         Err(error) => return Ok((driver, format!("signals could be lost: {error}"))),
@@ -143,6 +151,7 @@ pub(crate) struct Rest {
     pub(crate) environment: Environment,
     pub(crate) inbox: Inbox,
     pub(crate) clients: Clients,
+    pub(crate) listening: Listening,
     /// What was heard and not taken, whole; `None` in a new image, which has the handover's.
     pub(crate) messages: Option<Vec<Message>>,
 }
@@ -161,6 +170,7 @@ struct Given {
     output: (OutputHandover, Vec<OwnedFd>),
     keeper: (keeper::Handover, OwnedFd),
     home: Vec<OwnedFd>,
+    sockets: (SocketsHandover, Vec<OwnedFd>),
     control: Vec<OwnedFd>,
 }
 
@@ -173,6 +183,10 @@ fn give_hands(mut driver: Driver) -> Result<(Shell, Given), Failed> {
     let locks = match driver.parts.home.duplicates() {
         Ok(locks) => locks,
         Err(error) => return as_before(driver, format!("can't keep the project's locks: {error}")),
+    };
+    let sockets = match driver.parts.listening.hand_over() {
+        Ok(sockets) => sockets,
+        Err(error) => return as_before(driver, format!("can't keep the sockets: {error}")),
     };
     let watch = match driver.parts.watcher.take().map(|it| it.hand_over(WATCHER)).transpose() {
         Ok(watch) => watch,
@@ -203,15 +217,40 @@ fn give_hands(mut driver: Driver) -> Result<(Shell, Given), Failed> {
             return as_before(driver, format!("can't let go of the keeper of the processes: {error}"));
         }
     };
-    let Parts { core, options, states, threads, journal, announcer, reloader, .. } = driver.parts;
-    let Driver { lives, helping, tickets, next_unit, observed, clients, images, .. } = driver;
-    let Parts { home: locked, control, environment, inbox, .. } = driver.parts;
+    let Parts { core, options, states, threads, journal, announcer, reloader, notices, .. } = driver.parts;
+    let Driver { lives, helping, tickets, tasks, next_unit, observed, clients, images, talks, .. } = driver;
+    let Parts { home: locked, listening, control, environment, inbox, .. } = driver.parts;
     let home = locked;
     let messages = None;
-    let rest = Rest { threads, journal, announcer, reloader, home, environment, inbox, clients, messages };
-    let shell = Shell { core, options, states, lives, helping, tickets, next_unit, observed, images, rest };
+    let rest = Rest {
+        threads,
+        journal,
+        announcer,
+        reloader,
+        home,
+        environment,
+        inbox,
+        clients,
+        listening,
+        messages,
+    };
+    let talking = (notices, talks);
+    let shell = Shell {
+        core,
+        options,
+        states,
+        lives,
+        helping,
+        tickets,
+        tasks,
+        next_unit,
+        observed,
+        images,
+        talking,
+        rest,
+    };
     let control = control.into_iter().collect();
-    Ok((shell, Given { watch, output, keeper, home: locks, control }))
+    Ok((shell, Given { watch, output, keeper, home: locks, sockets, control }))
 }
 
 /// What is left of a driver whose hands are given away.
@@ -222,9 +261,11 @@ struct Shell {
     lives: BTreeMap<RunId, Life>,
     helping: BTreeMap<u64, UnitId>,
     tickets: Arc<AtomicU64>,
+    tasks: Tasks,
     next_unit: u32,
     observed: BTreeMap<Cid, Arc<Component>>,
     images: u64,
+    talking: (Notices, Talks),
     rest: Rest,
 }
 
@@ -234,17 +275,32 @@ fn take_apart(
     had_terminal: bool,
 ) -> Result<(Handover, Descriptors, Rest), Failed> {
     let (shell, given) = give_hands(driver)?;
-    let Shell { core, options, states, lives, helping, tickets, next_unit, observed, images, rest } = shell;
+    let Shell {
+        core,
+        options,
+        states,
+        lives,
+        helping,
+        tickets,
+        tasks,
+        next_unit,
+        observed,
+        images,
+        talking,
+        rest,
+    } = shell;
     // Nobody has begun anything since it was found to be free.
     let store = states.into_store().map_err(|_| Failed::Lost("the state store is at work".to_owned()))?;
     let (store, store_fds) = store.hand_over();
     let (runs, stdins) = leave_runs(lives);
+    let (notices, notice_fds) = talking.0.hand_over();
     // Last, for until here the hands may have reported.
     let messages = drain(messages);
     let reloaded =
         messages.iter().any(|message| matches!(message, Message::Reloaded(_) | Message::Reload { .. }));
     let (output, output_fds) = given.output;
     let (keeper, socket) = given.keeper;
+    let (sockets, socket_fds) = given.sockets;
     let handover = Handover {
         form: FORM,
         pid: std::process::id(),
@@ -255,8 +311,12 @@ fn take_apart(
         keeper,
         output,
         store,
+        sockets,
+        notices,
+        talks: talking.1.into_iter().collect(),
         runs,
         helpers: helping.into_iter().collect(),
+        tasks: tasks.into_iter().collect(),
         next_unit,
         next_ticket: tickets.load(Ordering::Relaxed),
         images: images + 1,
@@ -273,6 +333,8 @@ fn take_apart(
         home,
         output: output_fds,
         store: store_fds,
+        sockets: socket_fds,
+        notices: notice_fds,
         stdins,
         control,
         signals: Vec::new(),
@@ -286,8 +348,8 @@ fn take_apart(
 /// # Errors
 /// A hand can't go on: the system has no thread or descriptor left, or two things don't belong together.
 pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> Result<Driver, String> {
-    let Rest { threads, journal, announcer, mut reloader, home, environment, inbox, clients, messages } =
-        rest;
+    let Rest { threads, journal, announcer, mut reloader, home, environment, inbox, .. } = rest;
+    let Rest { clients, listening, messages, .. } = rest;
     let from_before = || handover.messages.into_iter().map(Message::from).collect();
     let same_image = messages.is_some();
     for message in messages.unwrap_or_else(from_before) {
@@ -302,8 +364,13 @@ pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> 
     let store = Store::adopt(&project.state_dir, replaced(&inbox), handover.store, fds.store);
     let states = States::new(store.map_err(|error| why(&error))?);
     let watcher = adopt_watcher(&inbox, handover.watch)?;
+    let (judge, sink) = (notices::judge(&keeper), notices::sink(&inbox));
+    let notices = Notices::adopt(&project.state_dir, judge, sink, handover.notices, fds.notices)
+        .map_err(|error| format!("can't go on reading notify sockets: {error}"))?;
     // In the same image, whoever reads the file still tells.
     if !same_image {
+        let adopted = listening.adopt(handover.sockets, fds.sockets);
+        adopted.map_err(|error| format!("can't go on with the sockets: {error}"))?;
         reloader.watched_already(handover.env_files);
         if handover.reload {
             reloader.begin_again();
@@ -318,7 +385,9 @@ pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> 
         output,
         journal,
         states,
+        listening,
         watcher,
+        notices,
         announcer,
         reloader,
         home,
@@ -330,9 +399,12 @@ pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> 
     let mut driver = Driver::new(parts);
     (driver.units, driver.lives) = take_runs(handover.runs, &handover.helpers, fds.stdins);
     driver.helping = handover.helpers.into_iter().collect();
+    driver.tasks = handover.tasks.into_iter().collect();
+    driver.units.extend(driver.tasks.iter().map(|(id, task)| (task.unit, Purpose::Task(*id))));
     driver.tickets = Arc::new(AtomicU64::new(handover.next_ticket));
     driver.next_unit = handover.next_unit;
     driver.observed = handover.observed.into_iter().collect();
+    driver.talks = handover.talks.into_iter().collect();
     driver.clients = clients;
     driver.declare_logs();
     driver.images = handover.images - u64::from(same_image);
@@ -364,12 +436,13 @@ fn adopt_output(
 fn leave_runs(lives: BTreeMap<RunId, Life>) -> (Vec<Running>, Vec<OwnedFd>) {
     let mut stdins = Vec::new();
     let leave = |(run, life): (RunId, Life)| {
-        let Life { unit, thread, spec, baseline, spawned, matched, probing, stdin, probe: _ } = life;
+        let Life { unit, thread, spec, baseline, spawned, matched, probing, stdin, unwell, .. } = life;
+        let unwell = unwell.load(Ordering::Relaxed);
         let stdin = stdin.map(|fd| {
             stdins.push(fd);
             stdins.len() - 1
         });
-        Running { run, unit, thread, spec, baseline, spawned, matched, probing, stdin }
+        Running { run, unit, thread, spec, baseline, spawned, matched, probing, stdin, unwell }
     };
     (lives.into_iter().map(leave).collect(), stdins)
 }
@@ -384,11 +457,13 @@ fn take_runs(
     let mut units: BTreeMap<UnitId, Purpose> = helpers.iter().map(help).collect();
     let mut lives = BTreeMap::new();
     for running in runs {
-        let Running { run, unit, thread, spec, baseline, spawned, matched, probing, stdin } = running;
+        let Running { run, unit, thread, spec, baseline, spawned, matched, probing, stdin, unwell } = running;
         let stdin = stdin.and_then(|at| stdins.get_mut(at)?.take());
         units.insert(unit, Purpose::Run(run));
-        let probe = None;
-        lives.insert(run, Life { unit, thread, spec, baseline, spawned, probe, matched, probing, stdin });
+        let (probe, health, unwell) = (None, None, Arc::new(AtomicBool::new(unwell)));
+        let life =
+            Life { unit, thread, spec, baseline, spawned, probe, matched, probing, stdin, health, unwell };
+        lives.insert(run, life);
     }
     (units, lives)
 }
@@ -402,6 +477,7 @@ fn drain(messages: &mut Messages) -> Vec<Message> {
 fn heard(message: &Message) -> Option<Heard> {
     match message {
         Message::Core(Event::Run(run, event)) => Some(Heard::Run(*run, event.clone())),
+        Message::Core(Event::Task(task, end)) => Some(Heard::Task(*task, end.clone())),
         Message::Core(Event::Command(command)) | Message::Command { command, .. } => {
             Some(Heard::Command(command.clone()))
         }
@@ -409,6 +485,7 @@ fn heard(message: &Message) -> Option<Heard> {
         Message::Runner(report) => Some(Heard::Runner(report.clone())),
         Message::Output(report) => Some(Heard::Output(report.clone())),
         Message::Watch(report) => Some(Heard::Watch(report.clone())),
+        Message::Notice(report) => Some(Heard::Notice(report.clone())),
         // Asked for again by the core, told again by the store, or for nobody who is there any more.
         Message::Core(_) | Message::Probe(_) | Message::Help { .. } | Message::EndHelp { .. } => None,
         Message::Replaced { .. } | Message::Reloaded(_) | Message::Drained { .. } => None,
@@ -424,11 +501,13 @@ impl From<Heard> for Message {
     fn from(heard: Heard) -> Self {
         match heard {
             Heard::Run(run, event) => Self::Core(Event::Run(run, event)),
+            Heard::Task(task, end) => Self::Core(Event::Task(task, end)),
             Heard::Command(command) => Self::Core(Event::Command(command)),
             Heard::Shutdown { force } => Self::Shutdown { force },
             Heard::Runner(report) => Self::Runner(report),
             Heard::Output(report) => Self::Output(report),
             Heard::Watch(report) => Self::Watch(report),
+            Heard::Notice(report) => Self::Notice(report),
         }
     }
 }

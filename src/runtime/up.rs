@@ -20,6 +20,8 @@ use super::handover::{Descriptors, Handover};
 use super::home::{Home, HomeError};
 use super::inbox::{Inbox, Message};
 use super::journal::Journal;
+use super::listening::Listening;
+use super::notices;
 use super::prepare::{States, why};
 use super::recorder::Recorder;
 use super::reexec::{self, Messages, Rest, Turn};
@@ -28,6 +30,7 @@ use super::reload::Reloader;
 use super::signals::{self, Signals};
 use crate::config::model::Project;
 use crate::config::{LoadOptions, Loaded, Threads, load, render};
+use crate::notice::Notices;
 use crate::output::{Output, OutputConfig, Terminal};
 use crate::plan::chosen;
 use crate::runner::keeper::{Cgroups, Keeper};
@@ -199,6 +202,7 @@ fn take_over(
         environment: std::env::vars_os().collect(),
         inbox: inbox.clone(),
         clients: Clients::default(),
+        listening: Listening::default(),
         messages: None,
     };
     let before = Some(Before { had_terminal: handover.had_terminal, notes: fds.signals.pop() });
@@ -238,6 +242,7 @@ fn begin(
     let store = Store::open(&project.state_dir, replaced(&inbox));
     let store = store.map_err(|error| UpError::Failed(why(&error)))?;
     let watcher = if options.watch { Some(watcher(&inbox)?) } else { None };
+    let notices = Notices::new(home.dir(), notices::judge(&keeper), notices::sink(&inbox));
     let setup = Setup {
         project: Arc::clone(&project),
         chosen: runs,
@@ -259,7 +264,9 @@ fn begin(
         output,
         journal,
         states: States::new(store),
+        listening: Listening::default(),
         watcher,
+        notices,
         announcer: Announcer::new(color, &project.dir),
         reloader,
         home,

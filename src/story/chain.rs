@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::words::{Words, duration};
-use crate::types::State;
 use crate::types::recorded::{Event, Kind, Step};
+use crate::types::{State, TaskKind};
 
 /// A longer chain is nobody's story.
 const LONGEST: usize = 1000;
@@ -181,7 +181,18 @@ impl Chain {
                 Some(time) => format!("completed after {}", duration(time)),
                 None => "completed".to_owned(),
             },
-            Kind::State { state: State::Building, .. } => self.until_next("build", at),
+            // The build that it is for tells how long it took.
+            Kind::State { state: State::Building, .. } if self.builds(at) => return None,
+            Kind::State { state: State::Building, .. } => "build".to_owned(),
+            Kind::TaskStarted { kind } if last => format!("{} runs", kind.called()),
+            Kind::TaskSucceeded { kind: TaskKind::Build, ms: Some(ms) } => {
+                format!("build {}", duration(Duration::from_millis(*ms)))
+            }
+            Kind::TaskSucceeded { kind: TaskKind::Build, ms: None } => "build".to_owned(),
+            Kind::TaskFailed { kind, ms, reason, place, .. } => {
+                let (after, at) = (super::line::after(*ms), super::line::at(place.as_deref()));
+                format!("{} failed{after}: {reason}{at}", kind.called())
+            }
             Kind::State { state: State::Backoff, .. } if !last => self.until_next("backoff", at),
             // For what it waited at first need not be what it waits for now.
             Kind::State { state: State::Waiting, .. } if last => "waiting".to_owned(),
@@ -213,6 +224,12 @@ impl Chain {
         let time = over.and_then(|over| self.between(at, over));
         let took = time.map(|time| format!(" {}", duration(time))).unwrap_or_default();
         format!("stop{took}{}", if killed { ", force-killed" } else { "" })
+    }
+
+    /// Whether a build of the component comes behind this.
+    fn builds(&self, at: usize) -> bool {
+        let behind = self.events.get(at + 1..).unwrap_or_default();
+        behind.iter().any(|event| matches!(event.kind, Kind::TaskStarted { kind: TaskKind::Build }))
     }
 
     /// Whether the component was asked to stop, before this.

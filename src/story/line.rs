@@ -1,7 +1,10 @@
 //! One event as a line for people.
 
+use std::time::Duration;
+
 use super::chain::few;
-use super::words::{Words, counted};
+use super::words::{Words, counted, duration};
+use crate::types::TaskKind;
 use crate::types::recorded::{Event, Kind};
 
 /// What happened, in short: not whose it was, nor when. Not made harmless yet.
@@ -36,6 +39,11 @@ pub fn line(event: &Event, words: &Words<'_>) -> String {
         Kind::ForceKilled { processes } => {
             format!("force-killed {}", counted(*processes as u64, "process", "processes"))
         }
+        Kind::TaskStarted { kind } => format!("{} runs", kind.called()),
+        Kind::TaskSucceeded { kind, ms } => format!("{} succeeded{}", kind.called(), after(*ms)),
+        Kind::TaskFailed { kind, ms, reason, place, .. } => {
+            format!("{} failed{}: {reason}{}", kind.called(), after(*ms), at(place.as_deref()))
+        }
         Kind::Changed { paths } => format!("{} changed", words.paths(paths)),
         Kind::Sealed { generation, source } => format!("state saved ({})", copy(source, *generation)),
         Kind::Restored { generation, source } => format!("state restored ({})", copy(source, *generation)),
@@ -55,6 +63,16 @@ fn copy(source: &str, generation: Option<u64>) -> String {
     }
 }
 
+/// How long a task ran.
+pub(super) fn after(ms: Option<u64>) -> String {
+    ms.map(|ms| format!(" after {}", duration(Duration::from_millis(ms)))).unwrap_or_default()
+}
+
+/// The place of a failure.
+pub(super) fn at(place: Option<&str>) -> String {
+    place.map(|place| format!(" ({place})")).unwrap_or_default()
+}
+
 /// The event's name.
 pub(super) fn name(kind: &Kind) -> &str {
     match kind {
@@ -67,6 +85,15 @@ pub(super) fn name(kind: &Kind) -> &str {
         Kind::Exited { .. } => "component.exited",
         Kind::StopRequested { .. } => "component.stop_requested",
         Kind::ForceKilled { .. } => "component.force_killed",
+        Kind::TaskStarted { kind: TaskKind::Build } => "build.started",
+        Kind::TaskStarted { kind: TaskKind::OnChange } => "run.started",
+        Kind::TaskStarted { kind: TaskKind::Stop } => "stop_command.started",
+        Kind::TaskSucceeded { kind: TaskKind::Build, .. } => "build.succeeded",
+        Kind::TaskSucceeded { kind: TaskKind::OnChange, .. } => "run.succeeded",
+        Kind::TaskSucceeded { kind: TaskKind::Stop, .. } => "stop_command.succeeded",
+        Kind::TaskFailed { kind: TaskKind::Build, .. } => "build.failed",
+        Kind::TaskFailed { kind: TaskKind::OnChange, .. } => "run.failed",
+        Kind::TaskFailed { kind: TaskKind::Stop, .. } => "stop_command.failed",
         Kind::Changed { .. } => "component.changed",
         Kind::Sealed { .. } => "state.sealed",
         Kind::Restored { .. } => "state.restored",

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Supervisor;
 use super::event::Command;
-use super::slot::{Phase, Slot, Wanted};
+use super::phase::Phase;
+use super::slot::{Slot, Wanted};
 use crate::config::model::Condition;
 use crate::types::{Cid, Name};
 
@@ -192,7 +193,7 @@ fn start_effect(slot: &Slot, named: bool) -> Effect {
         Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) => unwished,
         // Its run is ending, by itself or not: the one that was asked for is the next.
         Phase::Ending(_) | Phase::Sealing(_) => unwished || named,
-        Phase::Preparing(_) | Phase::Settling { .. } | Phase::Held { .. } => unwished,
+        Phase::Preparing(_) | Phase::Settling { .. } | Phase::Held { .. } | Phase::Building(_) => unwished,
     };
     if starts { Effect::Start } else { Effect::Nothing }
 }
@@ -215,8 +216,16 @@ fn restart_effect(slot: &Slot) -> Effect {
         Phase::Stopped | Phase::Blocked | Phase::Backoff { .. } => Effect::Start,
         Phase::Completed | Phase::Failed => Effect::Start,
         // What is being prepared has executed nothing yet, and so is as new as can be.
-        Phase::Waiting | Phase::Preparing(_) | Phase::Settling { .. } | Phase::Held { .. } => {
-            if slot.wanted == Wanted::Up { Effect::Nothing } else { Effect::Start }
+        Phase::Waiting
+        | Phase::Preparing(_)
+        | Phase::Settling { .. }
+        | Phase::Held { .. }
+        | Phase::Building(_) => {
+            if slot.wanted == Wanted::Up {
+                Effect::Nothing
+            } else {
+                Effect::Start
+            }
         }
     }
 }

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::phase::Phase;
 use super::record::What;
-use super::slot::{Phase, Wanted, Why};
+use super::slot::{Wanted, Why};
+use super::tasks::Quietly;
 use super::{Action, Supervisor};
 use crate::config::model::WatchAction;
 use crate::types::{Cid, Scope};
@@ -31,7 +33,16 @@ impl Supervisor {
                     self.out.push(Action::Signal { run, signal: *signal, scope: Scope::Group });
                 }
             }
-            WatchAction::Run(_) | WatchAction::None => {}
+            WatchAction::Run(_) => self.run_for(cid, seq),
+            WatchAction::None => {}
+        }
+    }
+
+    /// A change runs a command, if there is a run that it could be for: not beside an earlier one, but after it.
+    fn run_for(&mut self, cid: Cid, cause: u64) {
+        let Some(slot) = self.slot(cid) else { return };
+        if matches!(slot.phase, Phase::Starting(_) | Phase::Ready(_)) && slot.may_follow() {
+            self.call_task(cid, Quietly::OnChange, Some(cause), false);
         }
     }
 
@@ -40,7 +51,7 @@ impl Supervisor {
         let Some(slot) = self.slot_mut(cid) else { return };
         let Some(settle) = slot.spec.watch.as_ref().map(|watch| watch.settle) else { return };
         // Only a start that is under way waits for quiet files.
-        let ending = matches!(slot.phase, Phase::Ending(_) | Phase::Sealing(_));
+        let ending = matches!(slot.phase, Phase::Ending(_) | Phase::Sealing(_)) || slot.task_settles();
         if ending || matches!(slot.phase, Phase::Settling { .. } | Phase::Held { .. } | Phase::Preparing(_)) {
             slot.quiet.touched(now, settle);
             self.rearm(cid);
@@ -55,7 +66,15 @@ impl Supervisor {
         if slot.wanted != Wanted::Up || shutdown {
             return;
         }
+        // An edit restarts what was built.
+        let builds = slot.spec.build.is_some() && matches!(why, Why::Change | Why::Restart);
+        if builds && !matches!(slot.phase, Phase::Building(_)) {
+            slot.build.done = false;
+        }
         match &slot.phase {
+            Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) if builds => {
+                self.build_for(cid, why, cause);
+            }
             Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) => {
                 self.wish(cid, why, Some(cause));
                 self.take_dependents_along(cid, true, Some(cause));
@@ -65,6 +84,22 @@ impl Supervisor {
                 slot.again = true;
                 slot.after_dependents = true;
                 self.take_dependents_along(cid, true, Some(cause));
+            }
+            // Nobody goes down for what may fail.
+            Phase::Backoff { .. } | Phase::Completed | Phase::Failed if builds => {
+                (slot.last, slot.meanwhile) = (Some(cause), None);
+                self.start_or_settle(cid);
+                let Some(slot) = self.slot_mut(cid) else { return };
+                if !matches!(slot.phase, Phase::Building(_)) {
+                    slot.after_dependents = true;
+                    self.take_dependents_along(cid, true, Some(cause));
+                }
+            }
+            Phase::Building(_) => {
+                if builds && why == Why::Change {
+                    slot.build.done = false;
+                    self.call_task(cid, Quietly::Build, Some(cause), true);
+                }
             }
             Phase::Backoff { .. } | Phase::Completed | Phase::Failed => {
                 (slot.last, slot.meanwhile) = (Some(cause), None);
@@ -86,19 +121,18 @@ impl Supervisor {
 
     /// A deadline of a component has come.
     pub(super) fn expire(&mut self, cid: Cid) {
+        self.expire_tasks(cid);
+        self.expire_vitals(cid);
         let Some(slot) = self.slot(cid) else { return };
+        if slot.phase_deadline() > self.now {
+            return;
+        }
         match &slot.phase {
-            Phase::Starting(run) => {
-                let due =
-                    run.spec.ready.as_ref().is_some_and(|ready| run.spawned_at + ready.timeout <= self.now);
-                if due {
-                    self.not_ready_in_time(cid);
-                }
-            }
+            Phase::Starting(_) => self.not_ready_in_time(cid),
             Phase::Ending(_) => self.expire_ending(cid),
             Phase::Settling { .. } => self.settled(cid),
             Phase::Backoff { .. } => self.start_or_settle(cid),
-            Phase::Stopped | Phase::Waiting | Phase::Blocked | Phase::Preparing(_) => {}
+            Phase::Stopped | Phase::Waiting | Phase::Blocked | Phase::Preparing(_) | Phase::Building(_) => {}
             Phase::Ready(_) => self.ask_state(cid),
             Phase::Spawning(_) | Phase::Sealing(_) | Phase::Held { .. } => {}
             Phase::Completed | Phase::Failed => {}

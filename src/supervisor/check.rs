@@ -1,7 +1,8 @@
 //! What must hold of the state between two steps, whatever happened. The simulation asks after every step.
 
 use super::Supervisor;
-use super::slot::{Edge, Phase, Slot, Wanted};
+use super::phase::Phase;
+use super::slot::{Edge, Slot, Wanted};
 use crate::types::{Cid, Time};
 
 impl Supervisor {
@@ -11,8 +12,8 @@ impl Supervisor {
     /// What contradicts what.
     pub fn check(&self) -> Result<(), String> {
         let slots = || self.slots.iter().flatten();
-        let busy = slots().filter(|slot| slot.phase.busy()).count();
-        let unfinished = slots().filter(|slot| slot.phase.unfinished()).count();
+        let busy = slots().filter(|slot| slot.busy()).count();
+        let unfinished = slots().filter(|slot| slot.unfinished()).count();
         if (busy, unfinished) != (self.busy, self.unfinished) {
             return Err(format!("counted {busy} busy and {unfinished} unfinished, kept {self:?}"));
         }

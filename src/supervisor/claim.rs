@@ -11,7 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Supervisor;
-use super::slot::{Phase, Slot, Wanted};
+use super::phase::Phase;
+use super::slot::{Slot, Wanted};
 use crate::config::model::{Component, HostPort, Probe, SocketAddress};
 use crate::plan::{Plan, StepAction};
 use crate::types::{Cid, Name};
@@ -94,7 +95,9 @@ fn is_leaving(slot: &Slot) -> bool {
         // What was prepared as it is no longer declared is not spawned.
         Phase::Preparing(run) => slot.wanted != Wanted::Up || run.spec != slot.spec,
         Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) => slot.wish.is_some(),
-        Phase::Stopped | Phase::Waiting | Phase::Blocked | Phase::Backoff { .. } => false,
+        Phase::Stopped | Phase::Waiting | Phase::Blocked | Phase::Building(_) | Phase::Backoff { .. } => {
+            false
+        }
         Phase::Settling { .. } | Phase::Held { .. } | Phase::Completed | Phase::Failed => false,
     }
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use super::Supervisor;
 use super::affected::Effect;
 use super::event::Command;
+use super::phase::Phase;
 use super::record::What;
-use super::slot::{Phase, Wanted, Why};
+use super::slot::{Wanted, Why};
 use crate::types::{Cid, Name};
 
 impl Supervisor {
@@ -65,6 +66,7 @@ impl Supervisor {
         if effect != Effect::Start {
             return;
         }
+        slot.build.done &= matches!(slot.phase, Phase::Building(_));
         match &slot.phase {
             Phase::Stopped | Phase::Failed | Phase::Backoff { .. } | Phase::Completed | Phase::Blocked => {
                 (slot.last, slot.meanwhile) = (Some(cause), None);
@@ -81,6 +83,7 @@ impl Supervisor {
                 slot.meanwhile = Some(cause);
             }
             Phase::Waiting | Phase::Preparing(_) | Phase::Settling { .. } | Phase::Held { .. } => {}
+            Phase::Building(_) => {}
         }
     }
 

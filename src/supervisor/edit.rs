@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::phase::Phase;
 use super::record::What;
-use super::slot::{Phase, Slot, Wanted, Why};
+use super::slot::{Slot, Wanted, Why};
 use super::{Action, Supervisor};
 use crate::config::model::{Component, Project};
 use crate::plan::{self, Now, Plan, Step, StepAction};
@@ -47,6 +48,7 @@ impl Supervisor {
             Phase::Waiting => Some("it waits"),
             Phase::Blocked => Some("it is blocked"),
             Phase::Preparing(_) | Phase::Settling { .. } | Phase::Held { .. } => Some("it is about to start"),
+            Phase::Building(_) => Some("it is being built"),
             Phase::Stopped => Some("it is stopped"),
             Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) => None,
             Phase::Ending(_) | Phase::Sealing(_) => None,
@@ -105,6 +107,7 @@ impl Supervisor {
                 if let Some(slot) = self.slot_mut(cid) {
                     let before = std::mem::replace(&mut slot.spec, Arc::clone(spec));
                     self.re_ask(cid, &before);
+                    self.re_check(cid, &before);
                 }
             }
         }
@@ -159,7 +162,7 @@ impl Supervisor {
             Phase::Ending(_) | Phase::Sealing(_) => slot.again = true,
             // What is being prepared is looked at when it is, and nothing else of it is there to come back.
             Phase::Preparing(_) | Phase::Settling { .. } | Phase::Held { .. } => {}
-            Phase::Waiting | Phase::Blocked => {}
+            Phase::Waiting | Phase::Blocked | Phase::Building(_) => {}
             Phase::Backoff { .. } | Phase::Completed | Phase::Failed => {}
         }
     }

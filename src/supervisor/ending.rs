@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::phase::{Ending, Phase, Stage};
 use super::record::What;
-use super::slot::{Edge, Ending, Phase, Slot, Stage, Wanted, Why, Wish, is_thread};
+use super::slot::{Edge, Slot, Wanted, Why, Wish, is_thread};
 use super::{Action, Supervisor};
 use crate::config::model::Condition;
 use crate::types::{Cid, Exit, Name, Scope, Signal};
@@ -60,11 +61,15 @@ impl Supervisor {
         let (id, rules) = (run.id, Arc::clone(&slot.spec.stop));
         let until = self.now + rules.timeout;
         self.note(cid, cause, What::StopRequested { reason: reason.clone() });
-        let failed = matches!(why, Why::NotReady(_));
-        let stage = Stage::Asked { until };
-        let ending = Ending { run, why, exit: None, gone: false, stage, killed: false, hung: false };
+        let failed = matches!(why, Why::NotReady(_) | Why::Unhealthy { .. });
+        let by_command = rules.command.is_some() && !is_thread(&run.spec);
+        let ending = Ending::of(run, why, Stage::Asked { until });
         self.enter(cid, Phase::Ending(ending), reason, None);
-        self.out.push(Action::Stop { run: id, signal: rules.signal, scope: Scope::Group });
+        if by_command {
+            self.stop_by_command(cid, id, rules.timeout);
+        } else {
+            self.signal_to_stop(cid);
+        }
         if failed {
             self.take_dependents_along(cid, false, None);
         }
@@ -106,7 +111,7 @@ impl Supervisor {
         let scope = match &slot.phase {
             Phase::Ending(ending) if !matches!(ending.stage, Stage::Asked { .. }) => None,
             // The leader's group has been asked already.
-            Phase::Ending(_) => Some(Scope::Escaped),
+            Phase::Ending(ending) if ending.signalled => Some(Scope::Escaped),
             _ => Some(Scope::Unit),
         };
         if self.note_exit(cid, exit)
@@ -128,13 +133,13 @@ impl Supervisor {
         slot.exit = Some(exit.clone());
         match &mut slot.phase {
             Phase::Ending(ending) => ending.exit = Some((exit, now)),
-            _ => self.own_end(cid, exit),
+            _ => self.own_end(cid, Some(exit)),
         }
         true
     }
 
-    /// A run ended by itself.
-    fn own_end(&mut self, cid: Cid, exit: Exit) {
+    /// A run ended by itself, or says that it is about to.
+    pub(super) fn own_end(&mut self, cid: Cid, exit: Option<Exit>) {
         let now = self.now;
         let Some(slot) = self.slot_mut(cid) else { return };
         let Some(run) = slot.phase.run().cloned() else { return };
@@ -143,9 +148,9 @@ impl Supervisor {
             slot.meanwhile = wish.cause;
         }
         let stage = Stage::Asked { until: now + slot.spec.stop.timeout };
-        let reason = format!("it ended with {exit}");
-        let exit = Some((exit, now));
-        let ending = Ending { run, why: Why::Own, exit, gone: false, stage, killed: false, hung: false };
+        let reason = exit.as_ref().map_or_else(|| explain(&Why::Own), |exit| format!("it ended with {exit}"));
+        let exit = exit.map(|exit| (exit, now));
+        let ending = Ending { exit, ..Ending::of(run, Why::Own, stage) };
         self.enter(cid, Phase::Ending(ending), reason, None);
         self.take_dependents_along(cid, false, None);
     }
@@ -172,6 +177,7 @@ impl Supervisor {
             }
         };
         self.enter(cid, Phase::Ending(ending), reason, None);
+        self.end_stop_task(cid);
         if ended {
             self.all_gone(cid);
         } else if forced {
@@ -225,6 +231,8 @@ impl Supervisor {
                 let reason =
                     format!("it did not stop within {} ms, and force_kill is off", rules.timeout.as_millis());
                 self.enter(cid, Phase::Ending(ending), reason, None);
+                self.end_stop_task(cid);
+                self.signal_to_stop(cid);
             }
             Stage::Killed { .. } => {
                 let what = if is_thread(&ending.run.spec) { "its thread" } else { "processes" };
@@ -248,7 +256,7 @@ impl Supervisor {
         let ending = match &slot.phase {
             Phase::Starting(run) | Phase::Ready(run) => {
                 let (run, why) = (run.clone(), Why::Unwanted("everything is force-killed".into()));
-                Ending { run, why, exit: None, gone: false, stage, killed: true, hung: false }
+                Ending { killed: true, ..Ending::of(run, why, stage) }
             }
             Phase::Ending(ending) => match ending.stage {
                 Stage::Asked { .. } | Stage::Spared => Ending { stage, killed: true, ..ending.clone() },
@@ -257,7 +265,7 @@ impl Supervisor {
             },
             // What is being spawned is killed as soon as it is there; of the others nothing runs.
             Phase::Preparing(_) | Phase::Spawning(_) | Phase::Sealing(_) => return,
-            Phase::Settling { .. } | Phase::Held { .. } => return,
+            Phase::Settling { .. } | Phase::Held { .. } | Phase::Building(_) => return,
             Phase::Stopped | Phase::Waiting | Phase::Blocked | Phase::Backoff { .. } => return,
             Phase::Completed | Phase::Failed => return,
         };
@@ -267,6 +275,7 @@ impl Supervisor {
         }
         self.enter(cid, Phase::Ending(ending), format!("force-killed: {reason}"), None);
         self.out.push(Action::Kill { run: id });
+        self.end_stop_task(cid);
     }
 
     /// What is wanted of a component becomes `wanted`, and what runs of it ends in order.
@@ -275,6 +284,8 @@ impl Supervisor {
         slot.wanted = wanted;
         slot.again = false;
         slot.meanwhile = None;
+        self.end_tasks(cid);
+        let Some(slot) = self.slot_mut(cid) else { return };
         match &slot.phase {
             Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) => {
                 slot.wish = None;
@@ -282,6 +293,7 @@ impl Supervisor {
             }
             Phase::Waiting
             | Phase::Blocked
+            | Phase::Building(_)
             | Phase::Backoff { .. }
             | Phase::Settling { .. }
             | Phase::Held { .. }
@@ -299,10 +311,11 @@ impl Supervisor {
 /// A reason as a fragment of a sentence.
 pub(super) fn explain(why: &Why) -> String {
     match why {
-        Why::Own => "it ended".to_owned(),
+        Why::Own => "it stops by itself".to_owned(),
         Why::Change => "a watched file changed".to_owned(),
         Why::Restart => "restart was commanded".to_owned(),
         Why::Edit(reason) | Why::NotReady(reason) | Why::NotStarted(reason) => reason.clone(),
+        Why::Unhealthy { reason, .. } => reason.clone(),
         Why::TakenBack => "it may not start now".to_owned(),
         Why::Dependency(name) => format!("{name}, on which it depends with restart: true, goes down"),
         Why::Unwanted(reason) => reason.clone().into_owned(),

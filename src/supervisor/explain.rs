@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Supervisor;
+use super::phase::{Ending, Phase, Run, Stage};
 use super::record::State;
-use super::slot::{Edge, Ending, Phase, Run, Slot, Stage, Wanted, Why, is_thread};
+use super::slot::{Edge, Slot, Wanted, Why, is_thread};
 use super::start::satisfied;
 use crate::config::model::{Condition, HostPort, Probe};
 use crate::types::{Cid, Exit, Name, Signal, Time};
@@ -55,6 +56,8 @@ pub enum Course {
     Waiting,
     /// What it awaits has failed.
     Blocked,
+    /// It is being built, and starts when that is good.
+    Building,
     /// State and address are being seen to.
     Preparing,
     /// It is being spawned, or runs; with what is asked of it before it is ready.
@@ -196,7 +199,7 @@ impl Supervisor {
             thread: is_thread(&slot.spec),
             state: slot.phase.state(),
             since: slot.since,
-            reason: slot.reason.clone(),
+            reason: super::view::reason(slot),
             course: course(slot),
             awaited,
             restarts: slot.ledger.told(self.now, &slot.spec.restart),
@@ -266,6 +269,7 @@ fn course(slot: &Slot) -> Course {
         },
         Phase::Waiting => Course::Waiting,
         Phase::Blocked => Course::Blocked,
+        Phase::Building(_) => Course::Building,
         Phase::Preparing(_) => Course::Preparing,
         Phase::Spawning(_) => Course::Starting(None),
         Phase::Starting(run) => to_end(slot).unwrap_or_else(|| Course::Starting(probing(run))),
@@ -311,7 +315,7 @@ fn probing(run: &Run) -> Option<Probing> {
         met: met.map(|met| (met.error.clone(), met.at)),
         row: met.map_or(0, |met| met.row),
         tries: met.map_or(0, |met| met.tries),
-        deadline: run.spawned_at + ready.timeout,
+        deadline: run.ready_by,
     })
 }
 

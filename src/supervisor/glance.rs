@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use super::phase::Phase;
 use super::record::State;
-use super::slot::{Phase, Wanted};
+use super::slot::Wanted;
 use super::start::satisfied;
 use super::view::Standing;
 use super::{Edge, Supervisor};
@@ -19,6 +20,9 @@ pub struct Glance {
     pub standing: Standing,
     /// The number of its last run; 0 before the first.
     pub incarnation: u64,
+    /// How many builds of it have failed, if that is the last word: another one is neither under way nor to come.
+    /// Else 0.
+    pub refused: u64,
 }
 
 /// Which components are [`Standing::Held`], as of now.
@@ -52,6 +56,7 @@ impl Supervisor {
     pub fn glance(&self, cid: Cid, held: &HeldNow) -> Option<Glance> {
         let slot = self.slot(cid)?;
         let standing = self.standing_where(cid, || held.0.contains(&cid))?;
-        Some(Glance { state: slot.phase.state(), standing, incarnation: slot.incarnation })
+        let (incarnation, refused) = (slot.incarnation, slot.refusals());
+        Some(Glance { state: slot.phase.state(), standing, incarnation, refused })
     }
 }

@@ -35,6 +35,7 @@
 
 mod action;
 mod affected;
+mod builds;
 mod change;
 mod check;
 mod claim;
@@ -44,8 +45,12 @@ mod ending;
 mod event;
 mod explain;
 mod glance;
+mod ground;
+mod health;
+mod notices;
 mod order;
 mod outcome;
+mod phase;
 mod quiet;
 mod record;
 mod reexec;
@@ -57,6 +62,8 @@ mod shutdown;
 mod slot;
 mod snapshot;
 mod start;
+mod stopping;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -78,10 +85,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::model::Project;
 use crate::types::{Cid, Name, RunId, Time};
+use phase::Phase;
 use reexec::Reexec;
 use rng::Rng;
 use shutdown::Shutdown;
-use slot::{Edge, Phase, Run, Slot, Wanted};
+use slot::{Edge, Slot, Wanted};
 
 /// What the core is made from.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -217,7 +225,7 @@ impl Supervisor {
             Event::Up => self.bring_up(),
             Event::Deadline => {}
             Event::Run(run, event) => self.answer(run, event),
-            Event::Task(..) => {}
+            Event::Task(task, end) => self.task_ended(task, end),
             Event::Changed { component, paths } => self.changed(component, paths),
             Event::Busy { component } => self.touched(component),
             Event::Sifted { component } => self.sifted(component),
@@ -281,7 +289,9 @@ impl Supervisor {
             RunEvent::Sealed(outcome) => self.sealed(cid, &outcome),
             RunEvent::Replaced => self.replaced(cid),
             RunEvent::Snapshot(outcome) => self.note_sealed(cid, &outcome),
-            RunEvent::Unwell { .. } | RunEvent::Well | RunEvent::Notice(_) => {}
+            RunEvent::Unwell { error } => self.unwell(cid, error),
+            RunEvent::Well => self.well(cid),
+            RunEvent::Notice(notice) => self.noticed(cid, notice),
         }
     }
 
@@ -319,162 +329,15 @@ impl Supervisor {
             Phase::Waiting | Phase::Blocked => self.try_start(cid),
             Phase::Starting(_) | Phase::Ready(_) => self.stop_if_free(cid),
             Phase::Backoff { .. } | Phase::Settling { .. } | Phase::Held { .. } if unwanted => self.rest(cid),
+            Phase::Building(_) if unwanted => self.rest(cid),
             Phase::Stopped | Phase::Completed | Phase::Failed if slot.wanted == Wanted::Removed => {
-                self.forget(cid);
+                if slot.tasks().next().is_none() {
+                    self.forget(cid);
+                }
             }
-            Phase::Backoff { .. } | Phase::Settling { .. } | Phase::Held { .. } => {}
+            Phase::Building(_) | Phase::Backoff { .. } | Phase::Settling { .. } | Phase::Held { .. } => {}
             Phase::Stopped | Phase::Completed | Phase::Failed => {}
             Phase::Preparing(_) | Phase::Spawning(_) | Phase::Ending(_) | Phase::Sealing(_) => {}
         }
-    }
-
-    // ── The ground: slots, phases, records ─────────────────────────────────────────────────────────────
-
-    fn slot(&self, cid: Cid) -> Option<&Slot> {
-        self.slots.get(cid.index()).and_then(Option::as_ref)
-    }
-
-    fn slot_mut(&mut self, cid: Cid) -> Option<&mut Slot> {
-        self.slots.get_mut(cid.index()).and_then(Option::as_mut)
-    }
-
-    fn cids(&self) -> Vec<Cid> {
-        self.names.values().copied().collect()
-    }
-
-    fn add(&mut self, spec: Arc<crate::config::model::Component>, chosen: &BTreeSet<Name>) -> Cid {
-        let cid = Cid(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
-        let wanted = if chosen.contains(&spec.name) { Wanted::Up } else { Wanted::Never };
-        let last = self.incarnations.get(&spec.name).copied().unwrap_or(0);
-        self.names.insert(spec.name.clone(), cid);
-        self.slots.push(Some(Slot::new(spec, last, wanted)));
-        cid
-    }
-
-    /// Draws every edge anew from what the slots declare.
-    fn connect(&mut self) {
-        let mut backward: Vec<Vec<Edge>> = vec![Vec::new(); self.slots.len()];
-        for (index, place) in self.slots.iter_mut().enumerate() {
-            let Some(slot) = place else { continue };
-            let from = Cid(u32::try_from(index).unwrap_or(u32::MAX));
-            let edges = slot.spec.depends_on.iter().filter_map(|dependency| {
-                let to = *self.names.get(&dependency.name)?;
-                Some(Edge { to, condition: dependency.condition, restart: dependency.restart })
-            });
-            slot.deps = edges.collect();
-            for edge in &slot.deps {
-                backward[edge.to.index()].push(Edge { to: from, ..*edge });
-            }
-        }
-        for (place, dependents) in self.slots.iter_mut().zip(backward) {
-            if let Some(slot) = place {
-                slot.dependents = dependents;
-                slot.gate = 0;
-            }
-        }
-        self.recount();
-    }
-
-    fn unwanted(&self, slot: &Slot) -> bool {
-        slot.wanted != Wanted::Up || self.shutdown.is_some()
-    }
-
-    fn with_run(&mut self, cid: Cid, change: impl FnOnce(&mut Run)) {
-        let Some(slot) = self.slot_mut(cid) else { return };
-        match &mut slot.phase {
-            Phase::Preparing(run) | Phase::Spawning(run) | Phase::Starting(run) | Phase::Ready(run) => {
-                change(run)
-            }
-            Phase::Ending(ending) => change(&mut ending.run),
-            Phase::Sealing(_) | Phase::Stopped | Phase::Waiting | Phase::Blocked => {}
-            Phase::Settling { .. } | Phase::Held { .. } => {}
-            Phase::Backoff { .. } | Phase::Completed | Phase::Failed => {}
-        }
-    }
-
-    /// Puts a component into a phase: counts it, arms its deadline, shows its state, wakes its neighbours.
-    fn enter(&mut self, cid: Cid, phase: Phase, reason: impl Into<String>, cause: Option<u64>) {
-        let Some(slot) = self.slots.get_mut(cid.index()).and_then(Option::as_mut) else { return };
-        let before = std::mem::replace(&mut slot.phase, phase);
-        if !slot.phase.up() {
-            slot.wish = None;
-        }
-        self.busy = self.busy + usize::from(slot.phase.busy()) - usize::from(before.busy());
-        self.unfinished =
-            self.unfinished + usize::from(slot.phase.unfinished()) - usize::from(before.unfinished());
-        // A run that is being prepared is another one than before.
-        let over = before.run().is_some() && (slot.phase.run().is_none() || slot.phase.is_new());
-        self.pass_hold(cid);
-        self.wake(cid);
-        self.show(cid, reason.into(), cause);
-        if over {
-            self.bequeath(cid);
-        }
-    }
-
-    /// Arms the deadline of a component that has changed, and marks it and its neighbours as to be looked at
-    /// before the step ends.
-    fn wake(&mut self, cid: Cid) {
-        self.rearm(cid);
-        let Some(slot) = self.slots.get(cid.index()).and_then(Option::as_ref) else { return };
-        self.dirty.insert(cid);
-        self.dirty.extend(slot.deps.iter().chain(&slot.dependents).map(|edge| edge.to));
-    }
-
-    /// Records the state if it is another than the one last shown.
-    fn show(&mut self, cid: Cid, reason: String, cause: Option<u64>) {
-        let now = self.now;
-        let Some(slot) = self.slot_mut(cid) else { return };
-        let state = slot.phase.state();
-        if slot.shown == Some(state) && slot.reason == reason {
-            return;
-        }
-        let news = slot.shown != Some(state);
-        slot.reason.clone_from(&reason);
-        if news {
-            slot.shown = Some(state);
-            slot.since = now;
-            self.note(cid, cause, What::State { state, reason });
-        }
-    }
-
-    fn rearm(&mut self, cid: Cid) {
-        let Some(slot) = self.slots.get_mut(cid.index()).and_then(Option::as_mut) else { return };
-        let deadline = slot.deadline();
-        if deadline == slot.armed {
-            return;
-        }
-        if slot.armed != Time::NEVER {
-            self.deadlines.remove(&(slot.armed, cid));
-        }
-        if deadline != Time::NEVER {
-            self.deadlines.insert((deadline, cid));
-        }
-        slot.armed = deadline;
-    }
-
-    /// Records something of a component; its cause is `cause`, else the component's last record.
-    fn note(&mut self, cid: Cid, cause: Option<u64>, what: What) {
-        let seq = self.record(Some(cid), cause, what);
-        if let Some(slot) = self.slot_mut(cid) {
-            slot.last = Some(seq);
-        }
-    }
-
-    fn record(&mut self, cid: Option<Cid>, cause: Option<u64>, what: What) -> u64 {
-        let seq = self.seq;
-        self.seq += 1;
-        let slot = cid.and_then(|cid| self.slot(cid));
-        let cause = cause.or_else(|| slot.and_then(|slot| slot.last));
-        let component = slot.map(|slot| slot.spec.name.clone());
-        let incarnation = slot.map(|slot| slot.incarnation).filter(|number| *number > 0);
-        self.out.push(Action::Record(Record { seq, cause, at: self.now, component, incarnation, what }));
-        seq
-    }
-
-    /// The latest record of `cid` and of `others`: what led to what happens to it now.
-    fn latest(&self, cid: Cid, others: impl IntoIterator<Item = Cid>) -> Option<u64> {
-        let of = |cid| self.slot(cid).and_then(|slot| slot.last);
-        others.into_iter().filter_map(of).chain(of(cid)).max()
     }
 }

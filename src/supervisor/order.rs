@@ -5,7 +5,8 @@
 //! holders, and a change is passed on along the edges: asking costs nothing, also in a long chain.
 
 use super::Supervisor;
-use super::slot::{Edge, Phase, Slot};
+use super::phase::Phase;
+use super::slot::{Edge, Slot};
 use crate::config::model::Condition;
 use crate::types::Cid;
 

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::phase::{Ended, Ending, Meanwhile, Phase};
 use super::record::{End, Sealed};
 use super::restart::Verdict;
-use super::slot::{Ended, Ending, Phase, Wanted, Why};
+use super::slot::{Slot, Wanted, Why};
+use super::tasks::Task;
 use super::{Action, Supervisor};
 use crate::config::model::{OnFailure, Restart, RestartPolicy};
 use crate::types::{Cid, Exit, Signal};
@@ -15,6 +17,9 @@ impl Supervisor {
     pub(super) fn all_gone(&mut self, cid: Cid) {
         let Some(slot) = self.slot(cid) else { return };
         let Phase::Ending(ending) = &slot.phase else { return };
+        if !ending.gone || !ending.run.output_ended || slot.stop_task.as_ref().is_some_and(Task::awaited) {
+            return;
+        }
         let Ending { run, why, exit, killed, hung, .. } = ending.clone();
         let mut ended = Ended { run, why, exit, hung, end: End::Crashed };
         ended.end = match &ended.why {
@@ -24,7 +29,7 @@ impl Supervisor {
             Why::Own | Why::NotReady(_) => End::Crashed,
             _ if crashed(&ended, slot.spec.stop.signal) => End::Crashed,
             Why::Change | Why::Restart | Why::Edit(_) | Why::Dependency(_) | Why::Unwanted(_) => End::Ordered,
-            Why::Reexec => End::Ordered,
+            Why::Reexec | Why::Unhealthy { .. } => End::Ordered,
             Why::NotStarted(_) | Why::TakenBack => End::Ordered,
         };
         self.seal(cid, ended);
@@ -93,12 +98,17 @@ impl Supervisor {
             self.try_start(cid);
         } else if let Why::NotReady(reason) | Why::NotStarted(reason) = &ended.why {
             self.failed_run(cid, Duration::ZERO, reason.clone());
+        } else if let Why::Unhealthy { reason, ready } = &ended.why {
+            self.failed_run(cid, *ready, reason.clone());
         } else if !succeeded(ended, &rules) {
             self.failed_run(cid, ready.unwrap_or_default(), format!("it ended with {exit}"));
         } else if premature {
             self.failed_run(cid, Duration::ZERO, format!("it ended with {exit} before it was ready"));
         } else if rules.policy == RestartPolicy::Always {
             self.start_after(cid, ready.unwrap_or_default(), format!("it ended with {exit}"));
+        } else if slot.build_due() {
+            let reason = format!("it ended with {exit}");
+            self.build_first(cid, Meanwhile::Completed { reason }, None);
         } else {
             self.enter(cid, Phase::Completed, format!("it ended with {exit}"), None);
         }
@@ -118,7 +128,12 @@ impl Supervisor {
         let now = self.now;
         let Some(slot) = self.slots.get_mut(cid.index()).and_then(Option::as_mut) else { return };
         let rules = Arc::clone(&slot.spec.restart);
+        let build_due = slot.build_due();
         match slot.ledger.judge(now, ready, &rules, &mut self.rng) {
+            // Something newer is being built: it is waited for.
+            Verdict::After(wait) if build_due => {
+                self.build_first(cid, Meanwhile::Backoff { until: now + wait, reason }, None);
+            }
             Verdict::After(wait) if wait.is_zero() => self.start_or_settle(cid),
             Verdict::After(wait) => {
                 let reason = format!("{reason}; starting again in {} ms", wait.as_millis());
@@ -133,8 +148,16 @@ impl Supervisor {
         }
     }
 
-    /// For good.
+    /// For good, unless something newer is being built.
     fn fail(&mut self, cid: Cid, reason: String) {
+        if self.slot(cid).is_some_and(Slot::build_due) {
+            self.build_first(cid, Meanwhile::Failed { reason }, None);
+        } else {
+            self.fail_for_good(cid, reason);
+        }
+    }
+
+    pub(super) fn fail_for_good(&mut self, cid: Cid, reason: String) {
         let Some(slot) = self.slot(cid) else { return };
         let shutdown = slot.spec.on_failure == OnFailure::Shutdown;
         self.enter(cid, Phase::Failed, reason, None);
@@ -170,8 +193,9 @@ impl Supervisor {
         }
         self.incarnations.insert(slot.spec.name.clone(), slot.incarnation);
         self.deadlines.remove(&(slot.armed, cid));
-        self.busy -= usize::from(slot.phase.busy());
-        self.unfinished -= usize::from(slot.phase.unfinished());
+        self.busy -= usize::from(slot.counted.0);
+        self.unfinished -= usize::from(slot.counted.1);
+        self.out.push(Action::Release { component: cid });
         self.out.push(Action::Forget { component: cid });
         for edge in &slot.deps {
             if let Some(other) = self.slot_mut(edge.to) {

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::affected::Affected;
 use crate::plan::Plan;
-use crate::types::{Diagnostic, Exit, Name, Time};
+use crate::types::{Diagnostic, Exit, Name, TaskFailure, TaskKind, Time};
 pub use crate::types::{Source, State};
 
 /// One thing that happened.
@@ -73,6 +74,27 @@ pub enum What {
     ForceKilled {
         /// Who.
         pids: Vec<u32>,
+    },
+    /// A command of a component runs.
+    TaskStarted {
+        /// What it is for.
+        kind: TaskKind,
+    },
+    /// It has ended with 0.
+    TaskSucceeded {
+        /// What it was for.
+        kind: TaskKind,
+        /// So long it ran.
+        took: Duration,
+    },
+    /// It has ended otherwise.
+    TaskFailed {
+        /// What it was for.
+        kind: TaskKind,
+        /// So long it ran.
+        took: Duration,
+        /// How.
+        failure: TaskFailure,
     },
     /// Watched files have other bytes.
     Changed {

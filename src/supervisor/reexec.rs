@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::phase::{Ending, Phase, Stage};
 use super::record::What;
-use super::slot::{Ending, Phase, Slot, Stage, Why, is_thread};
+use super::slot::{Slot, Why, is_thread};
 use super::{Action, Supervisor};
 use crate::types::{Cid, Time};
 
@@ -193,7 +194,7 @@ impl Supervisor {
             Phase::Spawning(run) | Phase::Starting(run) | Phase::Ready(run) => {
                 let why = slot.wish.take().map_or(Why::Reexec, |wish| wish.why);
                 let stage = Stage::Killed { until };
-                Ending { run: run.clone(), why, exit: None, gone: false, stage, killed: true, hung: false }
+                Ending { killed: true, ..Ending::of(run.clone(), why, stage) }
             }
             Phase::Ending(ending) => Ending { killed: true, hung, ..ending.clone() },
             _ => return,
@@ -209,6 +210,10 @@ impl Supervisor {
     fn resume(&mut self) {
         for cid in self.cids() {
             let Some(slot) = self.slot(cid) else { continue };
+            if slot.task_sifts() {
+                self.out.push(Action::Sift { component: cid });
+            }
+            let Some(slot) = self.slot(cid) else { continue };
             let again = match &slot.phase {
                 Phase::Held { .. } => {
                     self.start_or_settle(cid);
@@ -217,6 +222,10 @@ impl Supervisor {
                 Phase::Settling { asked: Some(_), .. } => Action::Sift { component: cid },
                 Phase::Starting(run) if run.spec.ready.is_some() => {
                     Action::Probe { run: run.id, spec: Arc::clone(&run.spec) }
+                }
+                Phase::Ready(_) => {
+                    self.watch_over_again(cid);
+                    continue;
                 }
                 Phase::Preparing(run) => Action::Prepare { run: run.id, spec: Arc::clone(&run.spec) },
                 Phase::Sealing(ended) => slot.sealing(ended),

@@ -95,6 +95,7 @@ fn clause(it: &Explanation, now: Time) -> String {
         Course::Ended => format!("stopped: {}", it.reason),
         Course::Waiting => it.reason.clone(),
         Course::Blocked => format!("blocked: {}", it.reason),
+        Course::Building => format!("building: {}", it.reason),
         Course::Preparing => "starting: its state and its address are being seen to".to_owned(),
         Course::Starting(None) => "starting".to_owned(),
         Course::Starting(Some(probing)) => {

@@ -1,7 +1,8 @@
 //! The end: ordered, then by force, then without waiting; and the end that comes by itself.
 
+use super::phase::Phase;
 use super::record::{State, What};
-use super::slot::{Phase, Wanted};
+use super::slot::Wanted;
 use super::{Action, Supervisor};
 use crate::types::{Cid, Time};
 use serde::{Deserialize, Serialize};
@@ -67,9 +68,14 @@ impl Supervisor {
 
     /// Ends what runs of a component; what has failed or is blocked stays so, for the exit code.
     fn unwind(&mut self, cid: Cid, cause: Option<u64>) {
+        self.end_tasks(cid);
         let Some(slot) = self.slot(cid) else { return };
         match &slot.phase {
-            Phase::Waiting | Phase::Backoff { .. } | Phase::Settling { .. } | Phase::Held { .. } => {
+            Phase::Waiting
+            | Phase::Building(_)
+            | Phase::Backoff { .. }
+            | Phase::Settling { .. }
+            | Phase::Held { .. } => {
                 self.enter(cid, Phase::Stopped, "the project is shut down", cause);
             }
             Phase::Failed | Phase::Blocked | Phase::Completed | Phase::Stopped => {}
@@ -124,11 +130,10 @@ impl Supervisor {
     fn exit(&mut self) {
         self.exited = true;
         let least = self.shutdown.as_ref().map_or(0, |shutdown| shutdown.code);
-        let bad = self
-            .slots
-            .iter()
-            .flatten()
-            .any(|slot| matches!(slot.phase.state(), State::Failed | State::Blocked | State::Stuck));
+        let bad = self.slots.iter().flatten().any(|slot| {
+            let left = slot.tasks().any(|task| !task.awaited());
+            left || matches!(slot.phase.state(), State::Failed | State::Blocked | State::Stuck)
+        });
         let code = least.max(u8::from(bad));
         // One that ends by itself does so in the step, and with the record, of the last end.
         let last = self.seq.checked_sub(1);

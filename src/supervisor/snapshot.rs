@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::slot::{Phase, Slot};
+use super::phase::Phase;
+use super::slot::Slot;
 use super::{Action, Supervisor};
 use crate::config::model::Component;
 use crate::types::{Cid, Time};
@@ -45,7 +46,7 @@ impl Supervisor {
         }
     }
 
-    /// An edit may have changed how often a component is asked.
+    /// An edit may have changed how often a component is asked for its state.
     pub(super) fn re_ask(&mut self, cid: Cid, before: &Component) {
         let snapshot = |spec: &Component| spec.state.as_ref().and_then(|state| state.snapshot.clone());
         let Some(slot) = self.slot(cid) else { return };

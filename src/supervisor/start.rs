@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::health::Vitals;
+use super::phase::{Ended, Phase, Probed, Run};
 use super::record::{End, Restored, Sealed, State, What};
-use super::slot::{Edge, Ended, Phase, Probed, Run, Slot, Wanted, Why};
+use super::slot::{Edge, Slot, Wanted, Why};
 use super::{Action, Supervisor};
 use crate::config::model::{Component, Condition};
 use crate::types::{Cid, RunId, Time};
@@ -25,7 +27,7 @@ impl Supervisor {
     /// Starts a component if its files are quiet and its dependencies meet their conditions; else it waits.
     pub(super) fn start_or_settle(&mut self, cid: Cid) {
         let Some(slot) = self.slot(cid) else { return };
-        if slot.quiet.stirred() && !self.unwanted(slot) {
+        if slot.quiet.stirred() && !self.unwanted(slot) && !slot.build_due() {
             self.settle_files(cid);
         } else {
             self.try_start(cid);
@@ -33,7 +35,7 @@ impl Supervisor {
     }
 
     /// Has the watcher tell of everything; gives the time until which it is waited for.
-    fn sift(&mut self, cid: Cid) -> Time {
+    pub(super) fn sift(&mut self, cid: Cid) -> Time {
         self.out.push(Action::Sift { component: cid });
         self.now + SIFTING
     }
@@ -49,6 +51,7 @@ impl Supervisor {
 
     /// The watcher has told of everything: the files are quiet, or they are not after all.
     pub(super) fn sifted(&mut self, cid: Cid) {
+        self.tasks_sifted(cid);
         if matches!(self.slot(cid).map(|slot| &slot.phase), Some(Phase::Settling { asked: Some(_), .. })) {
             self.try_start(cid);
         }
@@ -67,6 +70,9 @@ impl Supervisor {
         }
         match self.start_gate(slot) {
             Gate::Open if self.holds_back(slot) => self.hold_back(cid),
+            // The build is on its way, and comes back here.
+            Gate::Open if slot.build_due() && matches!(slot.phase, Phase::Building(_)) => {}
+            Gate::Open if slot.build_due() => self.build_before_start(cid),
             Gate::Open if slot.quiet.is(self.now) => self.begin(cid),
             Gate::Open => self.settle_files(cid),
             Gate::Shut(reason) => {
@@ -82,6 +88,8 @@ impl Supervisor {
         match &slot.phase {
             // What blocked it is up again.
             Phase::Blocked => State::Waiting,
+            // It is built.
+            Phase::Building(_) => State::Starting,
             phase => phase.state(),
         }
     }
@@ -173,6 +181,8 @@ impl Supervisor {
         slot.meanwhile = None;
         slot.after_dependents = false;
         slot.quiet.started();
+        // What may start was built, or needs no build.
+        (slot.build.done, slot.build.good, slot.build.then) = (true, true, None);
         slot.status = None;
         let (id, spec) = (RunId { component: cid, incarnation: slot.incarnation }, Arc::clone(&slot.spec));
         let run = Run {
@@ -184,6 +194,10 @@ impl Supervisor {
             ready_since: None,
             ask_at: Time::NEVER,
             output_ended: false,
+            ready_by: Time::NEVER,
+            says_ready: false,
+            reloading: None,
+            vitals: Vitals::of(&spec),
             probed: None,
         };
         self.enter(cid, Phase::Preparing(run), "starting", cause);
@@ -201,7 +215,7 @@ impl Supervisor {
         let mut run = run.clone();
         self.note_found(cid, rejected, sealed);
         let Some(slot) = self.slot(cid) else { return };
-        let current = same_start(&run.spec, &slot.spec) && slot.quiet.is(self.now);
+        let current = same_start(&run.spec, &slot.spec) && slot.quiet.is(self.now) && !slot.build_due();
         let open = matches!(self.start_gate(slot), Gate::Open) && !self.holds_back(slot);
         if self.unwanted(slot) || !current || !open {
             run.restored = restored;
@@ -264,8 +278,11 @@ impl Supervisor {
     pub(super) fn spawned(&mut self, cid: Cid, pid: Option<u32>) {
         let Some(Phase::Spawning(run)) = self.slot(cid).map(|slot| &slot.phase) else { return };
         let mut run = run.clone();
-        run.pid = pid;
+        // It may have named another leader already.
+        run.pid = run.pid.or(pid);
         run.spawned_at = self.now;
+        run.ready_by = run.spec.ready.as_ref().map_or(Time::NEVER, |ready| self.now + ready.timeout);
+        let says_ready = run.says_ready;
         self.note(cid, None, What::Spawned { pid });
         if let Some(slot) = self.slot_mut(cid) {
             slot.started = slot.last;
@@ -277,7 +294,7 @@ impl Supervisor {
             let cause = shutdown.seq;
             return self.force(cid, "everything is force-killed", Some(cause));
         }
-        if probed {
+        if probed && !says_ready {
             self.out.push(Action::Probe { run: id, spec });
         } else {
             self.ready(cid);
@@ -299,6 +316,7 @@ impl Supervisor {
             "it runs".to_owned()
         };
         self.enter(cid, Phase::Ready(run), reason, None);
+        self.watch_over(cid);
         if let Some(generation) = used {
             self.out.push(Action::UseState { run: id, spec, generation });
         }
@@ -322,7 +340,7 @@ impl Supervisor {
     /// A probe did not succeed in time: a time-out never counts as ready.
     pub(super) fn not_ready_in_time(&mut self, cid: Cid) {
         let Some(Phase::Starting(run)) = self.slot(cid).map(|slot| &slot.phase) else { return };
-        let timeout = run.spec.ready.as_ref().map(|ready| ready.timeout).unwrap_or_default();
+        let timeout = run.ready_by.since(run.spawned_at);
         let last = run.probed.as_ref().map(|met| format!("; last try: {}", met.error)).unwrap_or_default();
         let reason = format!("not ready within {} ms{last}", timeout.as_millis());
         self.end_now(cid, Why::NotReady(reason), None);
@@ -334,10 +352,14 @@ impl Supervisor {
 pub(super) fn satisfied(dependency: &Slot, edge: Edge) -> bool {
     let runs = match &dependency.phase {
         Phase::Completed => return true,
-        Phase::Ready(_) => matches!(edge.condition, Condition::Started | Condition::Ready),
+        Phase::Ready(run) => match edge.condition {
+            Condition::Started => true,
+            Condition::Ready => run.reloading.is_none(),
+            Condition::Completed => false,
+        },
         Phase::Starting(_) => edge.condition == Condition::Started,
         Phase::Preparing(_) | Phase::Spawning(_) | Phase::Ending(_) | Phase::Sealing(_) => false,
-        Phase::Stopped | Phase::Waiting | Phase::Blocked => false,
+        Phase::Stopped | Phase::Waiting | Phase::Blocked | Phase::Building(_) => false,
         Phase::Settling { .. } | Phase::Held { .. } => false,
         Phase::Backoff { .. } | Phase::Failed => false,
     };

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::Supervisor;
+use super::builds::failed_because;
+use super::phase::{Phase, Stage};
 use super::record::{Source, State};
-use super::slot::{Phase, Slot, Stage, Wanted};
+use super::slot::{Slot, Wanted};
 use super::start::satisfied;
 use crate::config::model::Kind;
 use crate::types::{Cid, Exit, Name, Time};
@@ -74,7 +76,7 @@ impl Supervisor {
     pub(super) fn standing_where(&self, cid: Cid, held: impl FnOnce() -> bool) -> Option<Standing> {
         let slot = self.slot(cid)?;
         Some(match &slot.phase {
-            Phase::Ready(_) if slot.wish.is_none() => Standing::Up,
+            Phase::Ready(run) if slot.wish.is_none() && run.reloading.is_none() => Standing::Up,
             Phase::Completed => Standing::Completed,
             Phase::Failed | Phase::Blocked => Standing::Failed,
             Phase::Stopped => Standing::Stopped,
@@ -85,6 +87,7 @@ impl Supervisor {
             Phase::Ready(_)
             | Phase::Ending(_)
             | Phase::Waiting
+            | Phase::Building(_)
             | Phase::Preparing(_)
             | Phase::Spawning(_) => Standing::Underway,
             Phase::Starting(_) | Phase::Sealing(_) | Phase::Settling { .. } => Standing::Underway,
@@ -136,13 +139,29 @@ impl Supervisor {
     }
 }
 
+/// Why it is in its state; of one that goes on although something of it has failed, that.
+pub(super) fn reason(slot: &Slot) -> String {
+    let state = slot.phase.state();
+    let short = || if state == State::Ready { state.word().to_owned() } else { slot.reason.clone() };
+    let run = slot.on_change.failed.as_ref().filter(|_| slot.phase.up());
+    match (slot.build_failure(), run) {
+        // It is told in the reason.
+        (Some(_), _) if matches!(slot.phase, Phase::Failed | Phase::Blocked | Phase::Building(_)) => {
+            slot.reason.clone()
+        }
+        (Some(failure), _) => format!("{}; {}", short(), failed_because("its build", failure)),
+        (None, Some(failure)) => format!("{}; {}", short(), failed_because("what a change runs", failure)),
+        (None, None) => slot.reason.clone(),
+    }
+}
+
 fn view(slot: &Slot) -> View {
     let run = slot.phase.run();
     View {
         name: slot.spec.name.clone(),
         thread: matches!(slot.spec.kind, Kind::Thread { .. }),
         state: slot.phase.state(),
-        reason: slot.reason.clone(),
+        reason: reason(slot),
         since: slot.since,
         // That of a leader that has ended may be anybody's by now.
         pid: run.filter(|_| slot.phase.led()).and_then(|run| run.pid),

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::State;
+use super::{State, TaskKind};
 
 /// Numbers above are not orch's: it would take ages to get there.
 pub const HIGHEST: u64 = 1 << 53;
@@ -80,6 +80,31 @@ pub enum Kind {
     ForceKilled {
         /// So many processes.
         processes: usize,
+    },
+    /// A command of a component ran.
+    TaskStarted {
+        /// What it was for.
+        kind: TaskKind,
+    },
+    /// It ended with 0.
+    TaskSucceeded {
+        /// What it was for.
+        kind: TaskKind,
+        /// So many milliseconds it ran.
+        ms: Option<u64>,
+    },
+    /// It ended otherwise.
+    TaskFailed {
+        /// What it was for.
+        kind: TaskKind,
+        /// So many milliseconds it ran.
+        ms: Option<u64>,
+        /// How, as a fragment of a sentence.
+        reason: String,
+        /// The place that its output names as the first that is at fault.
+        place: Option<String>,
+        /// The last lines of its output.
+        tail: Vec<String>,
     },
     /// Watched files changed.
     Changed {
@@ -199,8 +224,26 @@ fn kind(event: &str, line: &Map<String, Value>) -> Kind {
         "command" => Kind::Command { name: text(line, "name"), args: texts(line, "args") },
         other => match other.strip_prefix("component.").and_then(State::of_word) {
             Some(state) => Kind::State { state, reason: text(line, "reason") },
-            None => Kind::Other { event: other.to_owned() },
+            None => task(other, line).unwrap_or_else(|| Kind::Other { event: other.to_owned() }),
         },
+    }
+}
+
+/// `build.started` and its like.
+fn task(event: &str, line: &Map<String, Value>) -> Option<Kind> {
+    let (kind, end) = event.split_once('.')?;
+    let kind = TaskKind::of_word(kind)?;
+    match end {
+        "started" => Some(Kind::TaskStarted { kind }),
+        "succeeded" => Some(Kind::TaskSucceeded { kind, ms: number(line, "ms") }),
+        "failed" => Some(Kind::TaskFailed {
+            kind,
+            ms: number(line, "ms"),
+            reason: text(line, "reason"),
+            place: line.get("place").and_then(Value::as_str).map(str::to_owned),
+            tail: texts(line, "tail"),
+        }),
+        _ => None,
     }
 }
 

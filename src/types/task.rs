@@ -25,6 +25,34 @@ pub enum TaskKind {
     Stop,
 }
 
+impl TaskKind {
+    /// The word for it, as the events of `events.ndjson` begin: `build`, `run`, `stop_command`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Build => "build",
+            Self::OnChange => "run",
+            Self::Stop => "stop_command",
+        }
+    }
+
+    /// The kind that this word means.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        [Self::Build, Self::OnChange, Self::Stop].into_iter().find(|kind| kind.word() == word)
+    }
+
+    /// What it is called in a sentence: `its build`.
+    #[must_use]
+    pub fn called(self) -> &'static str {
+        match self {
+            Self::Build => "its build",
+            Self::OnChange => "what a change runs",
+            Self::Stop => "its stop command",
+        }
+    }
+}
+
 /// How a task ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TaskEnd {

@@ -462,6 +462,8 @@ impl World {
                 }
             }
             Action::UseState { .. } | Action::Observe { .. } | Action::Forget { .. } => {}
+            Action::CheckHealth { .. } | Action::RunTask { .. } | Action::EndTask { .. } => {}
+            Action::Release { .. } => {}
         }
     }
 

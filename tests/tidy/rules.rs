@@ -5,6 +5,7 @@
 pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("paint", &[]),
+    ("blame", &[]),
     ("api", &[]),
     ("client", &["api"]),
     ("graph", &["types"]),
@@ -13,11 +14,13 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("plan", &["types", "paint", "graph", "config::model"]),
     ("supervisor", &["types", "config::model", "plan"]),
     ("runner", HAND),
-    ("output", &["types", "config::model", "paint"]),
+    ("output", &["types", "config::model", "paint", "blame"]),
     ("history", &["types", "config::model", "paint"]),
     ("watch", HAND),
     ("state", HAND),
     ("probe", HAND),
+    ("listen", HAND),
+    ("notice", HAND),
     (
         "runtime",
         &[
@@ -32,6 +35,8 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "watch",
             "state",
             "probe",
+            "listen",
+            "notice",
             "history",
             "story",
         ],
@@ -58,7 +63,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
 const HAND: &[&str] = &["types", "config::model"];
 
 /// The layers that decide and calculate: the same input gives the same output, whenever and wherever.
-pub(crate) const PURE: &[&str] = &["types", "paint", "graph", "story", "plan", "supervisor"];
+pub(crate) const PURE: &[&str] = &["types", "paint", "blame", "graph", "story", "plan", "supervisor"];
 
 /// What the pure layers never name: clocks, files, threads, and maps whose order is random.
 pub(crate) const IMPURE: &[&str] = &[
@@ -105,6 +110,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
             "src/supervisor/",
             "src/probe/",
             "src/runner/thread/",
+            "src/runtime/tasks.rs",
         ],
     ),
     (
@@ -128,9 +134,15 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
 ];
 
 /// The places where `unsafe` stands: the spawn that shares memory, what must be said to the kernel for it, the
-/// signal mask, the exec of a new image with what it inherits, and the fork into the background.
-pub(crate) const UNSAFE: &[&str] =
-    &["src/runner/keeper/", "src/runtime/detach.rs", "src/runtime/exec.rs", "src/runtime/signals.rs"];
+/// signal mask, the exec of a new image with what it inherits, the fork into the background, and what comes beside
+/// a datagram.
+pub(crate) const UNSAFE: &[&str] = &[
+    "src/runner/keeper/",
+    "src/runtime/detach.rs",
+    "src/runtime/exec.rs",
+    "src/runtime/signals.rs",
+    "src/notice/receive.rs",
+];
 
 /// The form of what one image of orch hands over to the next, and the digest of its shape: see `shape`.
 pub(crate) const SHAPE: (u32, u64) = (4, 0x1753f71b3a2f1382);

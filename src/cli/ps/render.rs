@@ -179,7 +179,8 @@ fn note(component: &ComponentStatus) -> String {
     let reason = wanted(&component.reason, tells).filter(|reason| *reason != component.state);
     let status = wanted(&component.status, lives);
     let sockets = component.sockets.iter().flatten().filter(|_| lives);
-    let sockets: Vec<String> = sockets.map(|(name, address)| format!("{name} {address}")).collect();
+    let sockets = sockets.filter_map(|(name, address)| Some(format!("{name} {}", address.as_ref()?)));
+    let sockets: Vec<String> = sockets.collect();
     let sockets = Some(sockets.join(", ")).filter(|sockets| !sockets.is_empty());
     let parts: Vec<String> = [status, reason, sockets].into_iter().flatten().collect();
     parts.join(" · ")

@@ -38,7 +38,7 @@ words! { RestartPolicy { "never" => Never, "on-failure" => OnFailure, "always" =
 words! { OnFailure { "continue" => Continue, "shutdown" => Shutdown, } }
 words! { Condition { "started" => Started, "ready" => Ready, "completed" => Completed, } }
 words! { Overflow { "block" => Block, "drop" => Drop, } }
-words! { Terminal { "pipe" => Pipe, "pty" => Pty as "logs.terminal pty", } }
+words! { Terminal { "pipe" => Pipe, "pty" => Pty, } }
 
 impl<'t> Decoder<'t> {
     /// One of a few words.

@@ -1,6 +1,7 @@
 //! Files and sockets that only one component can have.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,7 +35,40 @@ pub(super) enum What {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Thing<'c> {
     File(&'c Path),
-    Port(std::net::SocketAddr),
+    Port(SocketAddr),
+    /// A port of any IPv4 address, of whichever.
+    SomeV4(u16),
+    /// A port of any address.
+    Some(u16),
+}
+
+impl Thing<'_> {
+    /// The things that one who has this would share with whoever has them.
+    fn contested(&self) -> Vec<Self> {
+        let Self::Port(address) = self else { return Vec::new() };
+        let (ip, port) = (address.ip(), address.port());
+        let all = |ip: IpAddr| Self::Port(SocketAddr::new(ip, port));
+        match ip {
+            // `[::]` takes in every address, of both kinds.
+            IpAddr::V6(ip) if ip.is_unspecified() => vec![Self::Some(port)],
+            IpAddr::V4(ip) if ip.is_unspecified() => {
+                vec![Self::SomeV4(port), all(Ipv6Addr::UNSPECIFIED.into())]
+            }
+            IpAddr::V4(_) => vec![all(Ipv4Addr::UNSPECIFIED.into()), all(Ipv6Addr::UNSPECIFIED.into())],
+            IpAddr::V6(_) => vec![all(Ipv6Addr::UNSPECIFIED.into())],
+        }
+    }
+
+    /// As what it is held, beside itself.
+    fn also(&self) -> Vec<Self> {
+        match self {
+            Self::Port(address) if address.is_ipv4() => {
+                vec![Self::SomeV4(address.port()), Self::Some(address.port())]
+            }
+            Self::Port(address) => vec![Self::Some(address.port())],
+            Self::File(_) | Self::SomeV4(_) | Self::Some(_) => Vec::new(),
+        }
+    }
 }
 
 /// Who holds a thing, such that a conflict is found without comparing all with all.
@@ -74,7 +108,9 @@ fn thing(component: &Component, what: What) -> Option<Thing<'_>> {
         What::Socket(position) => match &component.sockets.get(position)?.address {
             SocketAddress::Unix(path) => Some(Thing::File(path)),
             SocketAddress::Tcp(address) if address.port() == 0 => None,
-            SocketAddress::Tcp(address) => Some(Thing::Port(*address)),
+            SocketAddress::Tcp(address) => {
+                Some(Thing::Port(SocketAddr::new(address.ip().to_canonical(), address.port())))
+            }
         },
     }
 }
@@ -166,12 +202,16 @@ impl<'t> Lowering<'t> {
             let shown_thing = match &thing {
                 Thing::File(path) => shown(&path.to_string_lossy()).into_owned(),
                 Thing::Port(address) => address.to_string(),
+                Thing::SomeV4(port) | Thing::Some(port) => port.to_string(),
             };
-            let holders = held.entry(thing).or_default();
-            if let Some(other) = holders.beside(component) {
+            let others = thing.contested();
+            let mut others = std::iter::once(&thing).chain(&others).filter_map(|thing| held.get(thing));
+            if let Some(other) = others.find_map(|holders| holders.beside(component)) {
                 self.conflict(names, claim, other, &shown_thing);
             }
-            holders.add(component, claim);
+            for thing in thing.also().into_iter().chain([thing]) {
+                held.entry(thing).or_default().add(component, claim);
+            }
         }
     }
 
@@ -227,11 +267,62 @@ impl<'t> Lowering<'t> {
 }
 
 /// Whether a connection to this host would reach a socket bound to this address.
-fn same_host(bound: std::net::IpAddr, host: &str) -> bool {
-    match host.parse::<std::net::IpAddr>() {
-        Ok(asked) => {
-            asked == bound || bound.is_unspecified() && (asked.is_loopback() || asked.is_unspecified())
+fn same_host(bound: IpAddr, host: &str) -> bool {
+    let bound = bound.to_canonical();
+    let reaches = |asked: IpAddr| {
+        // Whoever connects to no address in particular is connected to this machine.
+        let asked = match asked.to_canonical() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            asked => asked,
+        };
+        let anywhere = match bound {
+            IpAddr::V4(ip) => ip.is_unspecified() && asked.is_ipv4(),
+            IpAddr::V6(ip) => ip.is_unspecified(),
+        };
+        asked == bound || anywhere && asked.is_loopback()
+    };
+    match host.parse::<IpAddr>() {
+        Ok(asked) => reaches(asked),
+        Err(_) if host.eq_ignore_ascii_case("localhost") => {
+            reaches(Ipv4Addr::LOCALHOST.into()) || reaches(Ipv6Addr::LOCALHOST.into())
         }
-        Err(_) => host == "localhost" && (bound.is_loopback() || bound.is_unspecified()),
+        Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same_host;
+
+    #[test]
+    fn which_hosts_lead_to_a_socket() {
+        let same = |bound: &str, host: &str| same_host(bound.parse().unwrap(), host);
+        for (bound, host) in [
+            ("127.0.0.1", "127.0.0.1"),
+            ("127.0.0.1", "LocalHost"),
+            ("127.0.0.1", "0.0.0.0"),
+            ("127.0.0.1", "::ffff:127.0.0.1"),
+            ("0.0.0.0", "127.0.0.2"),
+            ("0.0.0.0", "localhost"),
+            ("::", "127.0.0.1"),
+            ("::", "::1"),
+            ("::", "localhost"),
+            ("::1", "localhost"),
+            ("::1", "::"),
+        ] {
+            assert!(same(bound, host), "{bound} {host}");
+        }
+        for (bound, host) in [
+            ("127.0.0.1", "127.0.0.2"),
+            ("127.0.0.1", "::1"),
+            ("127.0.0.2", "localhost"),
+            ("0.0.0.0", "::1"),
+            ("::1", "127.0.0.1"),
+            ("0.0.0.0", "192.0.2.1"),
+            ("0.0.0.0", "example.org"),
+        ] {
+            assert!(!same(bound, host), "{bound} {host}");
+        }
     }
 }

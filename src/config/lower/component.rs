@@ -39,9 +39,8 @@ impl Lowering<'_> {
         let stop = self.stop(&keys);
         let watch = self.watch(&keys);
         let logs = self.logs(&keys, index);
-        let is_thread = keys.thread.is_some();
         let ready = on(keys.ready.as_ref()).zip(keys.ready.as_ref());
-        let ready = ready.and_then(|(ready, at)| self.ready(ready, at.node, is_thread));
+        let ready = ready.and_then(|(ready, at)| self.ready(ready, at.node));
         let health = on(keys.health.as_ref()).zip(keys.health.as_ref());
         let health = health.and_then(|(health, at)| self.health(health, at.node));
         let sockets = self.sockets(&keys, index);
@@ -263,6 +262,12 @@ impl Lowering<'_> {
 
     fn sockets(&mut self, keys: &ComponentKeys, index: usize) -> Vec<Socket> {
         let Some(Section::On(sockets)) = plain(keys.sockets.as_ref()) else { return Vec::new() };
+        if let (Some(_), Some(section)) = (&keys.thread, &keys.sockets) {
+            let message = "`sockets` are handed to a process, and this is a thread";
+            let mistake = Mistake::new(code::OUT_OF_PLACE, message);
+            let help = "a thread binds its own; the built-in proxies take an address as `listen`";
+            self.key("sockets", |lowering| lowering.mistake(section.node, mistake.help(help)));
+        }
         let mut lowered = Vec::new();
         for (position, (name, address)) in sockets.0.into_iter().enumerate() {
             let address_lowered = match address.value {

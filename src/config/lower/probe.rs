@@ -17,7 +17,7 @@ pub(crate) const READY_PROBES: &[&str] = &["http", "tcp", "exec", "log", "file",
 pub(crate) const HEALTH_CHECKS: &[&str] = &["http", "tcp", "exec", "watchdog"];
 
 impl Lowering<'_> {
-    pub(super) fn ready(&mut self, keys: &ReadyKeys, node: NodeId, is_thread: bool) -> Option<Box<Ready>> {
+    pub(super) fn ready(&mut self, keys: &ReadyKeys, node: NodeId) -> Option<Box<Ready>> {
         let dir = &self.ground.dir;
         let probes = [
             plain(keys.http.as_ref()).map(Probe::Http),
@@ -28,15 +28,6 @@ impl Lowering<'_> {
             keys.notify.as_ref().map(|_| Probe::Notify),
             plain(keys.delay.as_ref()).map(|delay| Probe::Delay(delay.0)),
         ];
-        if let Some(notify) = &keys.notify
-            && !is_thread
-        {
-            self.key("ready", |lowering| {
-                lowering.key("notify", |lowering| {
-                    lowering.decoder.later_value(notify.node, "ready.notify of a process");
-                });
-            });
-        }
         let probe = self.key("ready", |lowering| lowering.exactly_one(node, READY_PROBES, probes))?;
         let timeout = plain(keys.timeout.as_ref()).map_or(Duration::from_secs(10), |timeout| timeout.0);
         if let (Probe::Delay(delay), Some(written)) = (&probe, &keys.delay)

@@ -18,6 +18,7 @@ use crate::types::{Signal, UnitId};
 use super::super::{ReportSink, Runner, RunnerReport, Scope};
 use super::cgroup::{Cgroups, Tree};
 use super::ledger::{Ledger, Phase, Standing};
+use super::membership::Membership;
 use super::protocol::{Launch, Leftover, Request};
 use super::reader::{self, Reading};
 use super::spawn::reason;
@@ -170,6 +171,12 @@ impl Keeper {
         Survey { mark: self.mark.clone(), keeper: self.pid, ledger: Arc::clone(&self.ledger) }
     }
 
+    /// A way to find out whose a process is.
+    #[must_use]
+    pub fn membership(&self) -> Membership {
+        Membership { mark: self.mark.clone(), keeper: self.pid, ledger: Arc::clone(&self.ledger) }
+    }
+
     /// Lets the keeper go on if somebody has stopped it (SIGSTOP): what it was asked for is done then.
     pub fn wake(&self) {
         if let Some(process) = &self.process {
@@ -203,6 +210,12 @@ impl Keeper {
         if error.kind() != io::ErrorKind::BrokenPipe && self.ledger.withdraw(unit) {
             failed(format!("can't run {program}: can't reach the keeper: {}", reason(&error)));
         }
+    }
+
+    /// Has a process of a unit be its main process: its end is then the unit's. The answer is a report,
+    /// [`RunnerReport::Main`]; there is none when the keeper is gone.
+    pub fn main(&self, unit: UnitId, pid: u32) {
+        let _ = self.send(&Request::Main { unit, pid }, &[]);
     }
 
     /// Ends everything that is left, strays included, and waits for the keeper's end, so long at the most.

@@ -118,6 +118,9 @@ impl Ledger {
             Event::Report(RunnerReport::Spawned { unit, pid: Some(pid) }) => {
                 book.units.insert(*unit, Standing::Running(*pid));
             }
+            Event::Report(RunnerReport::Main { unit, pid, accepted: true }) => {
+                book.units.insert(*unit, Standing::Running(*pid));
+            }
             Event::Report(RunnerReport::Exited { unit, .. }) => {
                 book.units.insert(*unit, Standing::Exited);
             }

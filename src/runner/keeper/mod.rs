@@ -20,7 +20,7 @@
 //!
 //! # Layout
 //!
-//! orch's side: `client`, `ledger`, `reader`, `hunt`, `survey`. The keeper's: `launch`, `server`, `spawn` over `clone`, `reach`,
+//! orch's side: `client`, `ledger`, `reader`, `hunt`, `survey`, `membership`. The keeper's: `launch`, `server`, `spawn` over `clone`, `reach`, `heir`,
 //! `drain`, with its knowledge in `units`, `census` and `cgroup`. Between them: `protocol`, over `wire` and `socket`.
 
 mod census;
@@ -28,9 +28,11 @@ mod cgroup;
 mod client;
 mod clone;
 mod drain;
+mod heir;
 mod hunt;
 mod launch;
 mod ledger;
+mod membership;
 mod outbox;
 mod proc;
 mod protocol;
@@ -48,5 +50,6 @@ pub use cgroup::Cgroups;
 pub use client::{Handover, Keeper, ProcessSpec, ShutDown};
 pub use hunt::sweep;
 pub use ledger::Standing;
+pub use membership::Membership;
 pub use protocol::Leftover;
 pub use survey::{Survey, Used};

@@ -2,7 +2,7 @@
 //! given the same id.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
@@ -79,6 +79,17 @@ fn parse_stat(pid: u32, text: &[u8]) -> Option<Stat> {
     // Group and session show as 0 or -1 where they can't be told.
     let number = |text: &str| text.parse().unwrap_or(0);
     Some(Stat { pid, parent: number(parent), group: number(group), session: number(session), start, dead })
+}
+
+/// What a process has ended with, as `waitpid` tells it, while nobody has waited for it.
+pub(super) fn exit_status(pid: u32) -> Option<i32> {
+    let mut buffer = [0_u8; 1024];
+    let text = read_stat(pid, &mut buffer)?;
+    let fields = text.get(text.iter().rposition(|byte| *byte == b')')? + 2..)?;
+    let mut fields = std::str::from_utf8(fields).ok()?.split_ascii_whitespace();
+    let ended = matches!(fields.next()?, "Z" | "X" | "x");
+    // The 52nd of all, the state being the 3rd.
+    fields.nth(48)?.parse().ok().filter(|_| ended)
 }
 
 /// The command name of a process; empty when it is gone.
@@ -170,11 +181,17 @@ pub(super) fn signal_checked(pid: u32, signal: i32, is_meant: impl FnOnce() -> b
     if pid <= 1 || !is_meant() {
         return Ok(false);
     }
+    signal_opened(&process, signal)?;
+    Ok(true)
+}
+
+/// Signals the process of a pidfd.
+pub(super) fn signal_opened(process: &OwnedFd, signal: i32) -> io::Result<()> {
     let (info, flags) = (std::ptr::null::<libc::siginfo_t>(), 0);
     // SAFETY: the descriptor is open, and without a siginfo the kernel fills in kill's own.
     let failed =
         unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, info, flags) };
-    if failed == 0 { Ok(true) } else { Err(io::Error::last_os_error()) }
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Waits, at the most so many milliseconds, until a process has ended (not: until it is reaped).

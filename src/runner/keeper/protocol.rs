@@ -16,6 +16,8 @@ pub(super) enum Request {
     Signal { unit: UnitId, signal: i32, scope: Scope },
     /// End the unit.
     Kill { unit: UnitId },
+    /// Let this process of the unit be its main process.
+    Main { unit: UnitId, pid: u32 },
     /// Hold the descriptors beside it open until the end, in place of those held before.
     Hold,
     /// End everything, tell what was left, and go.
@@ -81,6 +83,9 @@ impl Request {
             Self::Shutdown => {
                 out.u8(5);
             }
+            Self::Main { unit, pid } => {
+                out.u8(6).u32(unit.0).u32(*pid);
+            }
         }
         out.finish()
     }
@@ -103,6 +108,7 @@ impl Request {
             3 => Self::Kill { unit: UnitId(input.u32()?) },
             4 => Self::Hold,
             5 => Self::Shutdown,
+            6 => Self::Main { unit: UnitId(input.u32()?), pid: input.u32()? },
             _ => return Err(Malformed),
         };
         if input.is_empty() { Ok(request) } else { Err(Malformed) }
@@ -177,6 +183,7 @@ impl Event {
             3 => RunnerReport::Exited { unit, exit: decode_exit(input)? },
             4 => RunnerReport::Gone { unit },
             5 => RunnerReport::Killed { unit, pids: input.list(Reader::u32)? },
+            8 => RunnerReport::Main { unit, pid: input.u32()?, accepted: input.u8()? != 0 },
             _ => return Err(Malformed),
         }))
     }
@@ -192,6 +199,7 @@ fn encode_report(report: &RunnerReport, out: &mut Writer) {
             Exit::Panic(_) => out,
         },
         RunnerReport::Gone { unit } => out.u8(4).u32(unit.0),
+        RunnerReport::Main { unit, pid, accepted } => out.u8(8).u32(unit.0).u32(*pid).u8(u8::from(*accepted)),
         RunnerReport::Killed { unit, pids } => {
             out.u8(5).u32(unit.0).u32(u32::try_from(pids.len()).unwrap_or(u32::MAX));
             pids.iter().fold(out, |out, pid| out.u32(*pid))
@@ -237,6 +245,7 @@ mod tests {
             Request::Spawn(launch()),
             Request::Signal { unit, signal: 64, scope: Scope::Escaped },
             Request::Kill { unit },
+            Request::Main { unit, pid: 7 },
             Request::Hold,
             Request::Shutdown,
         ]
@@ -252,6 +261,7 @@ mod tests {
             Event::Report(RunnerReport::Exited { unit, exit: Exit::Signal(Signal::KILL) }),
             Event::Report(RunnerReport::Killed { unit, pids: vec![1, 2, 3] }),
             Event::Report(RunnerReport::Gone { unit }),
+            Event::Report(RunnerReport::Main { unit, pid: 5, accepted: true }),
             Event::Stray { pid: 9, start: 1 << 40, command: command.clone() },
             Event::Drained(vec![Leftover { pid: 4, command }]),
         ]

@@ -11,6 +11,7 @@ use crate::types::UnitId;
 
 use super::super::{RunnerReport, Scope};
 use super::census::Census;
+use super::heir::Heir;
 use super::proc::{self, Stat};
 use super::server::{Errand, Server};
 use super::units::Owner;
@@ -24,9 +25,16 @@ impl Server {
     pub(super) fn signal(&mut self, unit: UnitId, signal: i32, scope: Scope) {
         match self.units.get(unit) {
             None => {}
+            Some(super::units::Unit { heir: Some(heir), .. }) if scope == Scope::Leader => {
+                if !heir.ended {
+                    heir.signal(signal);
+                }
+            }
             Some(it) if scope == Scope::Leader && it.reaped.is_some() => {}
             Some(it) if scope == Scope::Leader => drop(proc::signal_child(it.leader, signal)),
-            Some(it) if scope == Scope::Group && it.reaped.is_none() => signal_group(it.leader, signal),
+            Some(it) if scope == Scope::Group && it.reaped.is_none() && it.heir.is_none() => {
+                signal_group(it.leader, signal)
+            }
             Some(_) => self.errands.push(Errand::Signal { unit, signal, scope }),
         }
     }
@@ -55,13 +63,16 @@ impl Server {
         if group_first {
             signal_group(it.leader, signal);
         }
+        // A main process that is not the leader has a group of its own, for the most part: both are meant.
+        let main_group = it.heir.as_ref().and_then(Heir::group);
         for member in census.living(unit) {
-            let in_group = member.group == it.leader;
+            let with_leader = member.group == it.leader;
+            let in_group = with_leader || Some(member.group) == main_group;
             let meant = match scope {
                 Scope::Group => in_group,
                 Scope::Escaped => !in_group,
                 Scope::Leader => false,
-                Scope::Unit => !(in_group && group_first),
+                Scope::Unit => !(with_leader && group_first),
             };
             if meant && signal_member(member, signal) && signal != libc::SIGKILL {
                 signal_member(member, libc::SIGCONT);

@@ -8,6 +8,7 @@ use rustix::event::PollFlags;
 use crate::types::{Exit, Signal, UnitId};
 
 use super::super::{RunnerReport, Scope};
+use super::heir::Heirs;
 use super::outbox::Outbox;
 use super::proc;
 use super::protocol::{Event, Launch, Request};
@@ -32,6 +33,7 @@ pub(super) struct Server {
     spawner: Spawner,
     pub(super) units: Units,
     pub(super) outbox: Outbox,
+    pub(super) heirs: Heirs,
     /// What needs a look at all processes first; done together at the end of a turn.
     pub(super) errands: Vec<Errand>,
     /// Something has changed since the keeper's children were last looked at.
@@ -66,6 +68,7 @@ impl Server {
             spawner: Spawner::new(mark.instance),
             units: Units::new(mark.instance, mark.cgroups),
             outbox: Outbox::default(),
+            heirs: Heirs::default(),
             errands: Vec::new(),
             stale: false,
             looks: 0,
@@ -88,8 +91,11 @@ impl Server {
 
     fn turn(&mut self) -> io::Result<Option<End>> {
         let wanted = if self.outbox.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
-        let ready = [(self.socket.as_fd(), wanted), (self.signals.as_fd(), PollFlags::IN)];
-        let [socket, signals] = socket::poll(ready, None)?;
+        // Where there are no heirs, the signals stand in for them.
+        let heirs = self.heirs.shown_by().unwrap_or(&self.signals).as_fd();
+        let ready =
+            [(self.socket.as_fd(), wanted), (self.signals.as_fd(), PollFlags::IN), (heirs, PollFlags::IN)];
+        let [socket, signals, heirs] = socket::poll(ready, None)?;
         if hung_up(socket) {
             return Ok(Some(End::Orphaned));
         }
@@ -97,6 +103,9 @@ impl Server {
             // Emptied before reaping, so that a death after the last waitpid wakes again.
             while rustix::io::read(&self.signals, &mut [0_u8; 1024]).is_ok() {}
             self.reap();
+        }
+        if heirs.contains(PollFlags::IN) {
+            self.look_at_heirs();
         }
         let end = if socket.contains(PollFlags::IN) { self.take_requests()? } else { None };
         if end.is_none() {
@@ -128,6 +137,7 @@ impl Server {
                     self.outbox.flush(&self.socket)?;
                 }
                 Some(Request::Signal { unit, signal, scope }) => self.signal(unit, signal, scope),
+                Some(Request::Main { unit, pid }) => self.name_main(unit, pid),
                 Some(Request::Kill { unit }) => self.errands.push(Errand::Kill { unit }),
                 // Some of them are no less than before: the old ones stay, too.
                 Some(Request::Hold) if packet.truncated => self.held.extend(packet.fds),
@@ -236,7 +246,7 @@ fn own_output(output: &OwnedFd) -> Option<(u64, u64)> {
     own.then_some((stat.st_dev, stat.st_ino))
 }
 
-fn exit_of(status: i32) -> Exit {
+pub(super) fn exit_of(status: i32) -> Exit {
     if libc::WIFEXITED(status) {
         return Exit::Code(libc::WEXITSTATUS(status));
     }

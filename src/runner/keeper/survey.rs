@@ -38,16 +38,7 @@ impl Survey {
     /// Looks. Blocks for as long as it takes to read some hundred bytes about every process of the system.
     #[must_use]
     pub fn take(&self) -> BTreeMap<UnitId, Used> {
-        let units = self.ledger.units();
-        let leader = |(unit, standing): &(UnitId, Standing)| match standing {
-            Standing::Running(pid) => Some((*pid, *unit)),
-            Standing::Asked | Standing::Exited => None,
-        };
-        let known = Known {
-            mark: &self.mark,
-            leaders: units.iter().filter_map(leader).collect(),
-            units: units.iter().map(|(unit, _)| *unit).collect(),
-        };
+        let known = Known::of(&self.mark, &self.ledger);
         let mut by_parent: HashMap<u32, Vec<(Stat, Cost)>> = HashMap::new();
         for (stat, cost) in proc::all().into_iter().filter_map(proc::cost) {
             by_parent.entry(stat.parent).or_default().push((stat, cost));
@@ -74,7 +65,7 @@ impl fmt::Debug for Survey {
 }
 
 /// By what the keeper's children are told apart.
-struct Known<'a> {
+pub(super) struct Known<'a> {
     mark: &'a Mark,
     /// Those that have not ended, by process id.
     leaders: HashMap<u32, UnitId>,
@@ -82,9 +73,22 @@ struct Known<'a> {
     units: BTreeSet<UnitId>,
 }
 
-impl Known<'_> {
+impl<'a> Known<'a> {
+    pub(super) fn of(mark: &'a Mark, ledger: &Ledger) -> Self {
+        let units = ledger.units();
+        let leader = |(unit, standing): &(UnitId, Standing)| match standing {
+            Standing::Running(pid) => Some((*pid, *unit)),
+            Standing::Asked | Standing::Exited => None,
+        };
+        Self {
+            mark,
+            leaders: units.iter().filter_map(leader).collect(),
+            units: units.iter().map(|(unit, _)| *unit).collect(),
+        }
+    }
+
     /// Whose a child of the keeper is.
-    fn owner(&self, child: &Stat) -> Option<UnitId> {
+    pub(super) fn owner(&self, child: &Stat) -> Option<UnitId> {
         let tag = Tag::of(child.pid).filter(|tag| tag.instance == self.mark.instance).map(|tag| tag.unit);
         let by_leader = |id: u32| self.leaders.get(&id).copied();
         let unit = tag

@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::types::UnitId;
+use crate::types::{Exit, UnitId};
 
 use super::cgroup::Tree;
+use super::heir::Heir;
 use super::proc::{self, Stat};
 use super::spawn::Leader;
 use super::tag::Tag;
@@ -25,6 +26,8 @@ pub(super) struct Unit {
     /// It has a cgroup of its own.
     pub(super) in_cgroup: bool,
     output: Option<Inode>,
+    /// Its main process, where that is not the leader.
+    pub(super) heir: Option<Heir>,
 }
 
 /// Device and inode.
@@ -82,7 +85,8 @@ impl Units {
         let Leader { pid: leader, in_cgroup } = leader;
         self.leaders.insert(leader, unit);
         self.groups.insert(leader, unit);
-        self.units.insert(unit, Unit { leader, reaped: None, condemned: false, in_cgroup, output });
+        self.units
+            .insert(unit, Unit { leader, reaped: None, condemned: false, in_cgroup, output, heir: None });
     }
 
     /// A unit's own cgroup: the hierarchy that it is in.
@@ -102,12 +106,25 @@ impl Units {
         self.units.get_mut(&unit)
     }
 
-    /// Notes that the keeper has reaped a child; gives the unit whose leader it was.
+    /// Notes that the keeper has reaped a child; gives the unit whose main process it was.
     pub(super) fn reaped(&mut self, pid: u32) -> Option<UnitId> {
         self.orphans.remove(&pid);
-        let unit = self.leaders.remove(&pid)?;
-        self.units.get_mut(&unit)?.reaped = Some(proc::ticks_now());
+        if let Some(unit) = self.leaders.remove(&pid) {
+            let it = self.units.get_mut(&unit)?;
+            it.reaped = Some(proc::ticks_now());
+            return it.heir.is_none().then_some(unit);
+        }
+        let is_heir = |heir: &&mut Heir| heir.pid == pid && !heir.ended;
+        let mut heirs = self.units.iter_mut().filter_map(|(unit, it)| Some((*unit, it.heir.as_mut()?)));
+        let (unit, heir) = heirs.find(|(_, heir)| is_heir(&heir))?;
+        heir.ended = true;
         Some(unit)
+    }
+
+    /// The units whose heirs have ended as other processes' children, with how; each once.
+    pub(super) fn ended_heirs(&mut self) -> Vec<(UnitId, Exit)> {
+        let heirs = self.units.iter_mut().filter_map(|(unit, it)| Some((*unit, it.heir.as_mut()?)));
+        heirs.filter_map(|(unit, heir)| Some((unit, heir.unreported()?))).collect()
     }
 
     /// Whether some unit's end depends on what else the keeper has for children.

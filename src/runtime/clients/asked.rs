@@ -22,10 +22,13 @@ impl Driver {
             return reply.send(Err(unmet));
         }
         let run = |name: &Name| core.find(name.as_str()).map_or(0, |cid| core.executed(cid));
+        let failed = |name: &Name| core.find(name.as_str()).map_or(0, |cid| core.failed_builds(cid));
         let kind = |name: &Name| match &command {
             Command::Stop(_) => Kind::Down,
-            Command::Restart(_) => Kind::Up { after: run(name) },
-            Command::Start(_) | Command::Shutdown | Command::Upgrade(_) => Kind::Up { after: 0 },
+            Command::Restart(_) => Kind::Up { after: run(name), failed: failed(name) },
+            Command::Start(_) | Command::Shutdown | Command::Upgrade(_) => {
+                Kind::Up { after: 0, failed: failed(name) }
+            }
         };
         let named: BTreeSet<&Name> = names.iter().collect();
         let affected = core.affected(&command);
@@ -33,11 +36,14 @@ impl Driver {
         let along = affected.iter().filter(|one| !named.contains(&one.component));
         let along = along.filter_map(|one| match one.effect {
             Effect::Stop => Some((&one.component, Kind::Down)),
-            Effect::Restart => Some((&one.component, Kind::Up { after: run(&one.component) })),
+            Effect::Restart => {
+                let name = &one.component;
+                Some((name, Kind::Up { after: run(name), failed: failed(name) }))
+            }
             Effect::Start | Effect::Nothing => None,
         });
-        let goals = names.iter().map(|name| (name, kind(name))).chain(along);
-        let goals = goals.map(|(name, kind)| Goal::new(core, name.clone(), kind)).collect();
+        let along = along.map(|(name, kind)| Goal::new(core, name.clone(), kind).along());
+        let goals = names.iter().map(|name| Goal::new(core, name.clone(), kind(name))).chain(along).collect();
         let did = affected.into_iter().map(|one| (one.component, one.effect.word())).collect();
         let asker = Asker::Command { did, reply };
         if self.wait(Wait::new(goals, asker)) {
@@ -110,7 +116,8 @@ impl Driver {
     pub(in crate::runtime) fn show(&self, reply: Reply<Seen>) {
         let project = Arc::clone(self.parts.core.project());
         let (views, wall) = (self.shown(), self.parts.journal.wall());
-        reply.send(Seen { project, generation: self.parts.core.generation(), views, wall });
+        let (sockets, generation) = (self.parts.listening.shown(&project), self.parts.core.generation());
+        reply.send(Seen { project, generation, views, sockets, wall });
     }
 
     pub(in crate::runtime) fn declared(&self, reply: Reply<Arc<Project>>) {

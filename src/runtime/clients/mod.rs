@@ -9,7 +9,7 @@ mod asked;
 mod tests;
 mod wait;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -132,6 +132,9 @@ impl Commanded {
     }
 }
 
+/// The addresses of a component's sockets, by name; nothing where the system is yet to choose the port.
+pub(crate) type Sockets = BTreeMap<String, Option<String>>;
+
 /// The project, as it is.
 #[derive(Debug)]
 pub(crate) struct Seen {
@@ -141,6 +144,8 @@ pub(crate) struct Seen {
     pub(crate) generation: u64,
     /// Every component, by name.
     pub(crate) views: Vec<View>,
+    /// The sockets of those components that have some.
+    pub(crate) sockets: BTreeMap<Name, Sockets>,
     /// Nanoseconds from the monotonic clock's zero to the Unix epoch's, as `events.ndjson` has it.
     pub(crate) wall: i128,
 }

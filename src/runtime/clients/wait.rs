@@ -45,12 +45,15 @@ pub(super) struct Goal {
     kind: Kind,
     /// A state that is waited for may come and go between two looks: it was seen in a record.
     came: bool,
+    /// Whether it is only taken along by another one that was named: where that one's build fails, nothing is done
+    /// to it.
+    along: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
-    /// It is ready or completed, in a run with a higher number than this.
-    Up { after: u64 },
+    /// It is ready or completed, in a run with a higher number than this; and no more of its builds have failed.
+    Up { after: u64, failed: u64 },
     /// Nothing of it runs.
     Down,
     /// It is ready or completed.
@@ -69,7 +72,25 @@ enum Verdict {
 
 impl Goal {
     pub(super) fn new(core: &Supervisor, name: Name, kind: Kind) -> Self {
-        Self { cid: core.find(name.as_str()), name, kind, came: false }
+        Self { cid: core.find(name.as_str()), name, kind, came: false, along: false }
+    }
+
+    /// The same, of one that goes with one that was named.
+    pub(super) fn along(self) -> Self {
+        Self { along: true, ..self }
+    }
+
+    /// Whether the build that a command asked for has failed.
+    fn is_refused(&self, core: &Supervisor, held: &HeldNow) -> bool {
+        let Kind::Up { failed, .. } = self.kind else { return false };
+        self.place(core, held).is_some_and(|(_, glance)| glance.refused > failed)
+    }
+
+    /// Whether nothing is awaited of it any more, where the build of one of those that it goes with was `refused`.
+    fn is_decided(&self, refused: bool, core: &Supervisor, held: &HeldNow) -> bool {
+        let verdict = self.verdict(core, held);
+        let untouched = || self.place(core, held).is_some_and(|(_, glance)| glance.standing == Standing::Up);
+        verdict != Verdict::NotYet || (refused && self.along && untouched())
     }
 
     /// Where it is now: an edit may have taken it away and brought another one of its name.
@@ -89,7 +110,8 @@ impl Goal {
                 Standing::Underway => Verdict::NotYet,
                 Standing::Up | Standing::Stuck | Standing::Held => Verdict::Unmet,
             },
-            (Kind::Up { after }, Some(glance)) => match glance.standing {
+            (Kind::Up { failed, .. }, Some(glance)) if glance.refused > failed => Verdict::Unmet,
+            (Kind::Up { after, .. }, Some(glance)) => match glance.standing {
                 Standing::Up | Standing::Completed if glance.incarnation > after => Verdict::Met,
                 Standing::Up | Standing::Completed | Standing::Underway => Verdict::NotYet,
                 Standing::Stopped | Standing::Failed | Standing::Stuck | Standing::Held => Verdict::Unmet,
@@ -169,9 +191,12 @@ impl Wait {
 
     /// A command is done when each of its goals is decided; who looks on is told of the first that can't come.
     pub(super) fn is_over(&self, core: &Supervisor, held: &HeldNow) -> bool {
-        let mut verdicts = self.goals.iter().map(|goal| goal.verdict(core, held));
+        let verdicts = self.goals.iter().map(|goal| goal.verdict(core, held));
         match &self.asker {
-            Asker::Command { .. } => verdicts.all(|verdict| verdict != Verdict::NotYet),
+            Asker::Command { .. } => {
+                let refused = self.goals.iter().any(|goal| goal.is_refused(core, held));
+                self.goals.iter().all(|goal| goal.is_decided(refused, core, held))
+            }
             Asker::Onlooker(_) => {
                 let mut all = true;
                 for verdict in verdicts {

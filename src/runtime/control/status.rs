@@ -7,7 +7,7 @@ use hyper::body::Bytes;
 use tokio::sync::oneshot;
 
 use crate::api::{ComponentStatus, Kind, Status, Why};
-use crate::runtime::clients::{Control, Seen};
+use crate::runtime::clients::{Control, Seen, Sockets};
 use crate::runtime::clock;
 use crate::runtime::inbox::Message;
 use crate::runtime::shapes::exited;
@@ -64,8 +64,12 @@ impl Lookout {
 }
 
 fn status(seen: Seen) -> Status {
-    let Seen { project, generation, views, wall } = seen;
-    let components = views.into_iter().map(|view| component(view, wall)).collect();
+    let Seen { project, generation, views, mut sockets, wall } = seen;
+    let components = views.into_iter().map(|view| {
+        let sockets = sockets.remove(&view.name);
+        component(view, sockets, wall)
+    });
+    let components = components.collect();
     Status {
         project: project.name.clone(),
         pid: std::process::id(),
@@ -74,7 +78,7 @@ fn status(seen: Seen) -> Status {
     }
 }
 
-fn component(view: View, wall: i128) -> ComponentStatus {
+fn component(view: View, sockets: Option<Sockets>, wall: i128) -> ComponentStatus {
     let View { name, thread, state, reason, since, pid, incarnation, restarts, exit, status, restored } =
         view;
     ComponentStatus {
@@ -89,7 +93,7 @@ fn component(view: View, wall: i128) -> ComponentStatus {
         status,
         restored: restored.map(|source| source.word().to_owned()),
         reason: Some(reason).filter(|reason| !reason.is_empty()),
-        sockets: None,
+        sockets,
     }
 }
 

@@ -2,12 +2,15 @@
 //! events that nobody thought of; these say what is to happen in those that somebody did.
 
 mod affected;
+mod builds;
 mod changes;
 mod commands;
 mod edits;
 mod end;
 mod explain;
+mod health;
 mod large;
+mod notices;
 mod plans;
 mod play;
 mod reexec;
@@ -16,3 +19,4 @@ mod restarts;
 mod standing;
 mod starting;
 mod stopping;
+mod tasks;

@@ -7,18 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::model::{
-    Command as Line, Component, Condition, Dependency, Env, Kind, Logs, OnFailure, Poll, Probe, Project,
-    Ready, Restart, RestartPolicy, Stdin, Stop, Watch, WatchAction,
+    Build, Command as Line, Component, Condition, Dependency, Env, Kind, Logs, OnFailure, Poll, Probe,
+    Project, Ready, Restart, RestartPolicy, Stdin, Stop, Watch, WatchAction,
 };
 use crate::supervisor::{Action, Command, Event, Record, RunEvent, Sealed, Setup, Supervisor, What};
-use crate::types::{Exit, Name, RunId, Scope, Time};
+use crate::types::{Cid, Exit, Name, RunId, Scope, TaskEnd, TaskFailure, TaskId, TaskKind, Time};
 
 pub(super) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
 /// `web: api ready restart, db started; api!; db*`: names, what they depend on, `!` for never restarted by
-/// itself, `?` for one with a readiness probe, `*` for one that is watched, `@` for a thread.
+/// itself, `?` for one with a readiness probe, `*` for one that is watched, `@` for a thread, `+` for one with a
+/// build.
 pub(super) fn project(text: &str) -> Project {
     Project {
         name: "play".to_owned(),
@@ -31,6 +32,9 @@ pub(super) fn project(text: &str) -> Project {
     }
 }
 
+/// What a name may be followed by.
+const MARKS: [char; 5] = ['!', '?', '*', '@', '+'];
+
 fn component(text: &str) -> Component {
     let (head, needs) = text.split_once(':').unwrap_or((text, ""));
     let mut restart = Restart { policy: RestartPolicy::OnFailure, ..Restart::default() };
@@ -39,14 +43,14 @@ fn component(text: &str) -> Component {
         restart.policy = RestartPolicy::Never;
     }
     Component {
-        name: name(head.trim_end_matches(['!', '?', '*', '@'])),
+        name: name(head.trim_end_matches(MARKS)),
         description: None,
         kind: if head.contains('@') {
             let with = serde_yaml::Value::from(head);
             Kind::Thread { runner: "ticker".to_owned(), with }
         } else {
             // One program each: what runs the same is the same by another name.
-            Kind::Process(Line::Words(vec![format!("run-{}", head.trim_end_matches(['!', '?', '*', '@']))]))
+            Kind::Process(Line::Words(vec![format!("run-{}", head.trim_end_matches(MARKS))]))
         },
         cwd: Arc::new(PathBuf::from("/p")),
         env: Env::default(),
@@ -54,7 +58,9 @@ fn component(text: &str) -> Component {
         autostart: true,
         profiles: Vec::new(),
         depends_on: needs.split(',').map(str::trim).filter(|need| !need.is_empty()).map(dependency).collect(),
-        build: None,
+        build: head
+            .contains('+')
+            .then(|| Box::new(Build { command: Line::Words(vec!["make".to_owned()]), timeout: ms(600_000) })),
         ready: head.contains('?').then(|| Box::new(probe())),
         health: None,
         restart: Arc::new(restart),
@@ -91,6 +97,12 @@ pub(super) fn watch() -> Watch {
         action: WatchAction::Restart,
         poll: Poll::Auto,
     }
+}
+
+/// The end of a task that failed like this.
+pub(super) fn failed(reason: &str) -> TaskEnd {
+    let (place, tail) = (Some("src/main.rs:3:5".to_owned()), vec!["error".to_owned()]);
+    TaskEnd::Failed(TaskFailure { reason: reason.to_owned(), place, tail })
 }
 
 pub(super) fn name(text: &str) -> Name {
@@ -134,6 +146,7 @@ pub(super) struct Play {
     answers: bool,
     checks: bool,
     records: BTreeMap<u64, String>,
+    tasks: BTreeMap<(Cid, TaskKind), TaskId>,
     trace: Vec<String>,
     pub(super) reasons: Vec<String>,
 }
@@ -193,6 +206,7 @@ impl Play {
             answers: true,
             checks: true,
             records: BTreeMap::new(),
+            tasks: BTreeMap::new(),
             trace: Vec::new(),
             reasons: Vec::new(),
         }
@@ -268,7 +282,19 @@ impl Play {
                 }
                 return;
             }
-            Action::Probe { .. } | Action::Observe { .. } | Action::Forget { .. } => return,
+            Action::RunTask { task, kind, spec, .. } => {
+                self.tasks.insert((task.component, kind), task);
+                format!("{} {}", kind.word(), spec.name)
+            }
+            Action::EndTask { task } => {
+                let kind = self.tasks.iter().find(|(_, id)| **id == task).map(|((_, kind), _)| *kind);
+                let of = self.core.view(task.component).map(|view| view.name.to_string());
+                format!("end {} {}", kind.map_or("?", TaskKind::word), of.unwrap_or_default())
+            }
+            Action::CheckHealth { spec, .. } if spec.health.is_some() => format!("check {}", spec.name),
+            Action::CheckHealth { spec, .. } => format!("check {} no more", spec.name),
+            Action::Probe { .. } | Action::Observe { .. } => return,
+            Action::Forget { .. } | Action::Release { .. } => return,
         };
         self.trace.push(line);
     }
@@ -305,6 +331,9 @@ impl Play {
             What::ForceKilled { .. } => "force_killed",
             What::ConfigReloaded { .. } => "reloaded",
             What::ProjectDown { .. } => "down",
+            What::TaskStarted { .. } => "task_started",
+            What::TaskSucceeded { .. } => "task_succeeded",
+            What::TaskFailed { .. } => "task_failed",
             _ => "other",
         };
         let of = record.component.as_ref().map(|name| format!("{name}.")).unwrap_or_default();
@@ -380,6 +409,21 @@ impl Play {
         let text = serde_json::to_string(&self.core).unwrap();
         self.core = serde_json::from_str(&text).unwrap();
         self.tell(Event::Reexeced);
+    }
+
+    /// A task of a component ends.
+    pub(super) fn task(&mut self, of: &str, kind: TaskKind, end: TaskEnd) {
+        let component = self.core.find(of).unwrap();
+        let task = self.tasks[&(component, kind)];
+        self.tell(Event::Task(task, end));
+    }
+
+    pub(super) fn built(&mut self, of: &str) {
+        self.task(of, TaskKind::Build, TaskEnd::Done);
+    }
+
+    pub(super) fn build_fails(&mut self, of: &str) {
+        self.task(of, TaskKind::Build, failed("it ended with exit code 101"));
     }
 
     // ── What people do ─────────────────────────────────────────────────────────────────────────────────

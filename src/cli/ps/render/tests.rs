@@ -15,7 +15,7 @@ fn now() -> SystemTime {
 fn shop() -> Status {
     let mut api = component("api", "ready");
     (api.pid, api.status) = (Some(4711), Some("12 clients".into()));
-    api.sockets = Some(BTreeMap::from([("http".into(), "127.0.0.1:8080".into())]));
+    api.sockets = Some(BTreeMap::from([("http".into(), Some("127.0.0.1:8080".into()))]));
     let mut db = component("db", "failed");
     (db.restarts, db.exit) = (5, Some(Exited::Signal("SIGSEGV".into())));
     db.reason = Some("6 failures within 1m".into());

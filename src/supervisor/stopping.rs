@@ -1,0 +1,54 @@
+//! How a run is asked to stop: by the signal, or by `stop.command` in its place (contract, section 3, "Stopping").
+//!
+//! Nothing follows a run before the command that was to stop it has ended, too.
+
+use std::time::Duration;
+
+use super::phase::{Phase, Stage};
+use super::record::What;
+use super::{Action, Supervisor};
+use crate::types::{Cid, RunId, Scope, TaskEnd, TaskKind};
+
+impl Supervisor {
+    /// Asks the group of an ending run's leader by the signal, if it was not; a thread by its own means.
+    pub(super) fn signal_to_stop(&mut self, cid: Cid) {
+        let Some(slot) = self.slot_mut(cid) else { return };
+        let signal = slot.spec.stop.signal;
+        let Phase::Ending(ending) = &mut slot.phase else { return };
+        if !std::mem::replace(&mut ending.signalled, true) {
+            let run = ending.run.id;
+            self.out.push(Action::Stop { run, signal, scope: Scope::Group });
+        }
+    }
+
+    /// Has a command stop a run.
+    pub(super) fn stop_by_command(&mut self, cid: Cid, run: RunId, timeout: Duration) {
+        let task = self.run_task(cid, TaskKind::Stop, Some(run), timeout);
+        if let Some(slot) = self.slot_mut(cid) {
+            slot.stop_task = task;
+        }
+        self.recount_tasks(cid);
+    }
+
+    /// The command has ended: where it failed, the signal follows.
+    pub(super) fn stop_task_ended(&mut self, cid: Cid, end: TaskEnd) {
+        let Some(task) = self.slot_mut(cid).and_then(|slot| slot.stop_task.take()) else { return };
+        self.recount_tasks(cid);
+        if let TaskEnd::Failed(failure) = end {
+            let asked = |phase: &Phase| matches!(phase, Phase::Ending(ending) if matches!(ending.stage, Stage::Asked { .. }));
+            let still = self.slot(cid).is_some_and(|slot| asked(&slot.phase));
+            if still {
+                let took = self.now.since(task.since);
+                self.note(cid, None, What::TaskFailed { kind: TaskKind::Stop, took, failure });
+                let led = self.slot(cid).is_some_and(|slot| slot.phase.led());
+                // The rest of what has lost its leader was asked when it did.
+                if led {
+                    self.signal_to_stop(cid);
+                }
+            }
+        }
+        // What follows the run, or the end of the project, may have waited for this alone.
+        self.wake(cid);
+        self.all_gone(cid);
+    }
+}

@@ -6,6 +6,7 @@
 
 mod capture;
 mod digest;
+mod drawing;
 mod gap;
 mod handover;
 mod lend;

@@ -74,7 +74,7 @@ impl Driver {
             Action::Forget { component } => self.forget(component),
             Action::Record(record) => {
                 self.shine(&record);
-                if let Some(line) = self.parts.announcer.line(&record) {
+                if let Some(line) = self.parts.announcer.line(&record, self.stays(&record)) {
                     self.parts.output.say(&line);
                 }
                 self.parts.journal.add(&record);

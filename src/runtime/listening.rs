@@ -34,6 +34,20 @@ struct Held {
     settled_for: Option<Arc<Project>>,
 }
 
+impl Held {
+    fn since(&self, owner: Cid) -> Since {
+        let declared = self.settled_for.as_ref().map(|project| Arc::as_ptr(project).addr());
+        Since { released: self.released.get(&owner).copied(), declared }
+    }
+}
+
+/// When something was begun for a component: after how many releases, and under which declaration.
+#[derive(Debug, Clone, Copy)]
+struct Since {
+    released: Option<u64>,
+    declared: Option<usize>,
+}
+
 /// The sockets of a run that is being prepared: the TCP addresses that are bound for it, or why one is not.
 pub(crate) enum Binding {
     /// They are bound.
@@ -99,7 +113,7 @@ impl Listening {
         if failed.is_none() && files.is_empty() {
             return Binding::Done(held.sockets.addresses(owner));
         }
-        let since = held.released.get(&owner).copied();
+        let since = held.since(owner);
         drop(held);
         let this = self.clone();
         Binding::Later(Box::pin(async move {
@@ -115,7 +129,7 @@ impl Listening {
 
     /// Binds to a path, if that is not done; also where somebody has taken the file away, for nobody would find
     /// that socket any more.
-    async fn bind_file(&self, owner: Cid, since: Option<u64>, name: String, key: Key) -> Result<(), String> {
+    async fn bind_file(&self, owner: Cid, since: Since, name: String, key: Key) -> Result<(), String> {
         let _turn = self.turn.lock().await;
         let (this, at) = (self.clone(), key.clone());
         let bound = tokio::task::spawn_blocking(move || {
@@ -125,8 +139,13 @@ impl Listening {
             let known = this.held().sockets.take(&at).filter(Bound::is_reachable);
             let bound = known.map_or_else(|| listen::bind(&at), Ok)?;
             let mut held = this.held();
-            if held.released.get(&owner).copied() == since {
+            let now = held.since(owner);
+            if now.released == since.released {
                 held.sockets.add(at, owner, bound);
+            }
+            if now.declared != since.declared {
+                // It may be another's by now.
+                held.settled_for = None;
             }
             Ok(())
         });

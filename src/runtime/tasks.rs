@@ -15,7 +15,7 @@ use crate::config::model::{Command, Component, WatchAction};
 use crate::output::StreamSpec;
 use crate::runner::Runner as _;
 use crate::runner::keeper::ProcessSpec;
-use crate::supervisor::Event;
+use crate::supervisor::{Event, HeldNow, Record, State, What};
 use crate::types::{Exit, RunId, TaskEnd, TaskFailure, TaskId, TaskKind, Time, UnitId};
 
 /// The tasks that are not answered yet.
@@ -114,6 +114,17 @@ impl Driver {
         let process = ProcessSpec { program, argv, env, cwd, stdin: None, output, extra: Vec::new() };
         self.parts.keeper.spawn(unit, process);
         Ok(())
+    }
+
+    /// Whether a run of the component that a record is about goes on.
+    pub(super) fn stays(&self, record: &Record) -> bool {
+        if !matches!(record.what, What::TaskFailed { .. }) {
+            return false;
+        }
+        let core = &self.parts.core;
+        let found = record.component.as_ref().and_then(|name| core.find(name.as_str()));
+        let glance = found.and_then(|cid| core.glance(cid, &HeldNow::default()));
+        glance.is_some_and(|it| matches!(it.state, State::Starting | State::Ready | State::Unhealthy))
     }
 
     /// Ends a task; one that is not there has been answered.

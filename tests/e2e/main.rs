@@ -7,6 +7,7 @@
 
 mod harness;
 
+mod build;
 mod cli;
 mod clients;
 mod commands;
@@ -14,6 +15,7 @@ mod control;
 mod detach;
 mod ends;
 mod guardian;
+mod health;
 mod hostile;
 mod logs;
 mod notice;
@@ -27,6 +29,7 @@ mod sockets;
 mod state;
 mod state_command;
 mod stop;
+mod stop_command;
 mod storm;
 mod story;
 mod units;

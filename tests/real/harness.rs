@@ -217,6 +217,12 @@ impl Guide {
         self.wait_state(name, "ready", run);
     }
 
+    /// Waits until a build of a component has failed.
+    pub(crate) fn wait_failed_build(&self, name: &str) {
+        let failed = |event: &Value| event["component"] == name && event["event"] == "build.failed";
+        wait_until(&format!("a build of {name} has failed"), || self.events().iter().any(failed));
+    }
+
     /// Kills a component's leader, as a crash would.
     pub(crate) fn crash(&self, name: &str) {
         let pid = self.component(name)["pid"].as_u64().unwrap();

@@ -7,9 +7,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod harness;
+mod load;
 mod net;
 
+mod cargo;
 mod node;
 mod pages;
 mod postgresql;
+mod python;
 mod redis;
+mod vite;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::harness::{root, source};
 
 /// The guides: each has a page and a folder.
-const GUIDES: &[&str] = &["node", "postgresql", "redis"];
+const GUIDES: &[&str] = &["cargo", "gunicorn", "node", "postgresql", "redis", "uvicorn", "vite"];
 
 #[test]
 fn every_guide_has_its_page_and_its_folder() {

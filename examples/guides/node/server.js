@@ -1,18 +1,19 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
-import { greeting } from "./lib/greeting.js";
+import { greet } from "./app.js";
 
-const file = process.env.ORCH_STATE_FILE;                 // with `state`: carried over every restart
+const file = process.env.ORCH_STATE_FILE; // with `state`: carried over every restart
 let { visits } = existsSync(file ?? "") ? JSON.parse(readFileSync(file, "utf8")) : { visits: 0 };
 
 const server = createServer((request, response) => {
   if (request.url !== "/health") visits += 1;
-  response.end(`${greeting}, visit ${visits}\n`);
+  response.end(greet(visits));
 });
-server.listen(Number(process.env.PORT), "127.0.0.1");
+server.listen(process.env.LISTEN_FDS ? { fd: 3 } : 3000); // with `sockets`: the first of them
 
 process.on("SIGTERM", () => {
-  server.close(() => {                                    // takes no more; ends what it has begun
+  // It takes no more, and ends what it has begun.
+  server.close(() => {
     if (file) writeFileSync(file, JSON.stringify({ visits }));
     process.exit(0);
   });

@@ -10,7 +10,7 @@ use crate::config::tree::{NodeId, Shape};
 
 /// What is read and checked, but not acted on in this version. Taking a line out puts the key in effect.
 pub(crate) const LATER: &[&str] =
-    &["component.build", "component.health", "stop.command", "watch.action run"];
+    &[];
 
 /// Keys of other tools, and what to do instead.
 const REFUSED: &[&str] = &["include", "extends", "replicas", "schedule", "user", "limits"];

@@ -373,6 +373,11 @@ impl Driver {
 }
 
 impl Life {
+    /// What is asked to stop, or has ended, is not asked any more whether it is ready, or well.
+    pub(crate) fn asked_to_stop(&mut self) {
+        (self.probe, self.health) = (None, None);
+    }
+
     fn new(unit: UnitId, thread: bool, spec: &Arc<Component>) -> Self {
         let baseline = spec.ready.as_ref().map(|ready| Baseline::take(&ready.probe)).unwrap_or_default();
         let spec = Arc::clone(spec);

@@ -121,13 +121,6 @@ pub(crate) struct Life {
     pub(crate) unwell: Arc<AtomicBool>,
 }
 
-impl Life {
-    /// What is asked to stop, or has ended, is not asked any more whether it is ready, or well.
-    pub(crate) fn asked_to_stop(&mut self) {
-        (self.probe, self.health) = (None, None);
-    }
-}
-
 impl Driver {
     pub(crate) fn new(parts: Parts) -> Self {
         Self {

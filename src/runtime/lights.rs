@@ -63,6 +63,9 @@ impl Driver {
         if busy.is_empty() {
             return self.stop(run, signal, scope);
         }
+        if let Some(life) = self.lives.get_mut(&run) {
+            life.asked_to_stop();
+        }
         self.lights.draining.insert(run, (signal, scope));
         let inbox = self.parts.inbox.clone();
         tokio::spawn(async move {

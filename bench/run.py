@@ -2,7 +2,8 @@
 """Measures orch, with the release binary, from the components' side where that is possible.
 
     cargo build --release && python3 bench/run.py [restart] [burst] [thousand] [validate] [idle] [killed] [log]
-                                                   [upgrade] [cycle] [edit] [hostile] [logs] [sockets]
+                                                   [upgrade] [cycle] [edit] [hostile] [logs] [sockets] [build]
+                                                   [health] [proxy]
 
 Without names, everything: about two minutes. Nothing else should run meanwhile. Each measurement works in a
 folder of its own below the temporary folder, and ends what it started.
@@ -102,6 +103,73 @@ def restart(folder):
         text = f"median {statistics.median(took):.2f} ms, p99 {took[98]:.2f} ms, max {took[-1]:.2f} ms"
         show("write → first instruction of the new process (100)", text)
         show("  restarts for 100 saves", len(up.stamps()) - 1)
+
+
+def build(folder):
+    stamp(folder)
+    source = pathlib.Path(folder) / "src/a"
+    source.parent.mkdir()
+    for what, gate in (("without a build", ""), ("with `build: \"true\"`", 'build: "true", ')):
+        for left in (pathlib.Path(folder) / "trace", pathlib.Path(folder) / ".orch/events.ndjson"):
+            left.unlink(missing_ok=True)
+        source.write_text(f"0 {what}")
+        with Up(folder, f"version: 1\ncomponents:\n  a: {{ process: ./stamp, {gate}watch: [src] }}\n") as up:
+            until("the first start", up.stamps)
+            until("ready", lambda: up.count("component.ready") > 0)
+            first, built = [], []
+            for number in range(1, 51):
+                before, written = len(up.stamps()), time.monotonic_ns()
+                source.write_text(f"{number} {what}")
+                until("a restart", lambda: len(up.stamps()) > before)
+                first.append((up.stamps()[-1] - written) / 1e6)
+                until("ready", lambda: up.count("component.ready") > number)
+                if gate:
+                    good = [event for event in up.events() if event["event"] == "build.succeeded"]
+                    built.append((good[-1]["mono_ns"] - written) / 1e6)
+            first.sort()
+            text = f"median {statistics.median(first):.2f} ms, max {first[-1]:.2f} ms"
+            show(f"write → first instruction, {what} (50)", text)
+            if built:
+                show("  write → build done", f"median {statistics.median(built):.2f} ms")
+
+
+def health(folder):
+    # A server that answers at once, with room for all to ask in the same moment; 100 components ask it every 5 s.
+    serve = """
+import socket
+server = socket.create_server(("127.0.0.1", 18797), backlog=512)
+while True:
+    peer, _ = server.accept()
+    peer.recv(4096)
+    peer.sendall(b"HTTP/1.1 204 No Content\\r\\n\\r\\n")
+    peer.close()
+"""
+    server = subprocess.Popen([sys.executable, "-c", serve])
+    stamp(folder)
+    took = {}
+    try:
+        for what, key in (("without", ""), ("with", ", health: { http: 'http://127.0.0.1:18797/', interval: 5s }")):
+            (pathlib.Path(folder) / ".orch/events.ndjson").unlink(missing_ok=True)
+            components = "".join(f"  c{n}: {{ process: ./stamp{key} }}\n" for n in range(100))
+            with Up(folder, f"version: 1\ncomponents:\n{components}") as up:
+                until("all ready", lambda: up.count("component.ready") == 100)
+                time.sleep(6)
+                before = cpu(up.orch.pid)
+                time.sleep(20)
+                took[what] = (cpu(up.orch.pid) - before) / 20 * 100
+                threads = len(os.listdir(f"/proc/{up.orch.pid}/task"))
+                assert up.count("component.unhealthy") == 0
+        text = f"{took['with']:.2f} % of a core, {threads} threads (without: {took['without']:.2f} %)"
+        show("100 components, health by http every 5 s", text)
+    finally:
+        server.kill()
+        server.wait()
+
+
+def cpu(pid):
+    """The processor time of a process, in seconds."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def burst(folder):
@@ -388,8 +456,47 @@ def sockets(folder):
         show(what, under_restarts(folder, f"version: 1\ncomponents:\n  api: {{ {api} }}\n", port).line())
 
 
+def proxy(folder):
+    """The same with a proxy before a server that binds its own port; and what the way through the proxy costs."""
+    show("100 restarts under 4 clients", HEAD)
+    for what, fronted in [("  with `proxy`", True), ("  the same server without", False)]:
+        port, front = free_port(), free_port()
+        words = f"[{sys.executable}, -S, {HERE / 'serve.py'}, '{port}']"
+        yaml = f"version: 1\ncomponents:\n  api:\n    process: {words}\n    watch: [source]\n"
+        if fronted:
+            yaml += f"    ready: {{ tcp: '127.0.0.1:{port}', interval: 1ms }}\n"
+            yaml += f"  front: {{ thread: proxy, with: {{ listen: '127.0.0.1:{front}', to: '127.0.0.1:{port}' }} }}\n"
+        show(what, under_restarts(folder, yaml, front if fronted else port).line())
+    port, front = free_port(), free_port()
+    yaml = f"version: 1\ncomponents:\n  api:\n    process: [{sys.executable}, {HERE / 'keep.py'}, '{port}']\n"
+    yaml += f"    ready: {{ tcp: '127.0.0.1:{port}' }}\n"
+    yaml += f"  front: {{ thread: proxy, with: {{ listen: '127.0.0.1:{front}', to: '127.0.0.1:{port}' }} }}\n"
+    with Up(folder, yaml) as up:
+        until("both are ready", lambda: up.count("component.ready") >= 2)
+        for what, at in [("one client, its connection kept: through the proxy", front), ("  straight", port)]:
+            took = kept(at)
+            rate = 1e9 / statistics.mean(took)
+            middle, late = statistics.median(took) / 1e3, took[len(took) * 99 // 100] / 1e3
+            show(what, f"{rate:.0f} requests/s, median {middle:.0f} µs, p99 {late:.0f} µs")
+
+
+def kept(port, times=20_000):
+    """How long each of so many requests took on one connection, in nanoseconds."""
+    took = []
+    with socket.create_connection(("127.0.0.1", port)) as stream:
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(times):
+            began, answer = time.monotonic_ns(), b""
+            stream.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            while not answer.endswith(b"ok\n"):
+                answer += stream.recv(65536)
+            took.append(time.monotonic_ns() - began)
+    return sorted(took)
+
+
 def main():
-    everything = [restart, burst, thousand, validate, idle, killed, log, upgrade, cycle, edit, hostile, logs, sockets]
+    everything = [restart, burst, thousand, validate, idle, killed, log, upgrade, cycle, edit, hostile, logs]
+    everything += [sockets, build, health, proxy]
     wanted = sys.argv[1:] or [one.__name__ for one in everything]
     for one in everything:
         if one.__name__ in wanted:

@@ -63,6 +63,8 @@ struct EmbeddingPage;
 #[doc(hidden)]
 pub mod api;
 #[doc(hidden)]
+pub mod blame;
+#[doc(hidden)]
 pub mod cli;
 #[doc(hidden)]
 pub mod client;

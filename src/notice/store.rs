@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn one_file_is_kept_once_and_a_name_takes_out_all_of_it() {
         let mut store = Store::default();
-        let (a, b): (Name, Name) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let (a, b): (Name, Name) = (Name::new("a").unwrap(), Name::new("b").unwrap());
         let (first, second) = (pipe(), pipe());
         let again = first.try_clone().unwrap();
         assert_eq!(store.take(&a, &named("x"), vec![first, second]).0.len(), 0);
@@ -127,7 +127,7 @@ mod tests {
         let mut store = Store::default();
         let fds = |count: usize| std::iter::repeat_with(pipe).take(count).collect::<Vec<_>>();
         for component in 0..9 {
-            let name: Name = format!("c{component}").parse().unwrap();
+            let name: Name = Name::new(&format!("c{component}")).unwrap();
             let (closed, full) = store.take(&name, &named("x"), fds(70));
             let kept = if component < 8 { 64 } else { 0 };
             assert_eq!((closed.len(), full), (70 - kept, true), "{component}");
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn only_the_dead_are_buried() {
         let mut store = Store::default();
-        let (a, b): (Name, Name) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let (a, b): (Name, Name) = (Name::new("a").unwrap(), Name::new("b").unwrap());
         store.take(&a, &named("x"), vec![pipe(), pipe()]);
         store.take(&a, &Descriptors { blind: true, ..named("blind") }, vec![pipe()]);
         store.take(&b, &named("z"), vec![pipe()]);

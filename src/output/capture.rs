@@ -12,12 +12,15 @@ use std::time::Instant;
 
 use rustix::event::{Timespec, epoll};
 use rustix::io::{Errno, read};
+use rustix::termios::Winsize;
 
+use super::digest::Digest;
 use super::handover::{CaptureState, Fds, Taken};
 use super::lend::Request;
 use super::log::Logs;
 use super::matcher::Matcher;
-use super::queue::Source;
+use super::pty;
+use super::queue::{Manner, Source};
 use super::screen::Screen;
 use super::stream::{Read, Stream};
 use super::{Bell, LogSpec, OutputReport, ReportSink, StreamSpec};
@@ -29,8 +32,8 @@ const TURN: usize = 256 << 10;
 /// Streams in one turn of all.
 const EVENTS: usize = 32;
 
-/// Turns of a stream that is closed while others may still write to it: more than any pipe holds.
-const LAST_TURNS: usize = (1 << 20) / TURN + 1;
+/// Read of a stream that is closed while others may still write to it: no less than any pipe holds. Bytes.
+const LAST: usize = 1 << 20;
 
 /// The wake-up's place among the units' ids.
 pub(super) const WAKE: u64 = u64::MAX;
@@ -42,6 +45,7 @@ pub(super) enum Command {
     Relog(UnitId, LogSpec),
     Detach(UnitId, Sender<OwnedFd>),
     Ring(Bell),
+    Resize(Winsize),
     HandOver(Request<Capture>),
     Finish,
 }
@@ -179,6 +183,7 @@ impl Capture {
                 Command::Relog(unit, spec) => self.relog(unit, &spec),
                 Command::Detach(unit, reply) => self.detach(unit, &reply),
                 Command::Ring(bell) => self.bell = Some(bell),
+                Command::Resize(size) => self.resize(size),
                 Command::HandOver(request) => self.request = Some(request),
                 Command::Finish => self.finishing = true,
             }
@@ -192,7 +197,8 @@ impl Capture {
         }
         let stream = Stream::new(fd, spec);
         if stream.show {
-            self.screen.open(unit, stream.label.clone());
+            let manner = if stream.terminal { Manner::Drawn } else { Manner::Lines };
+            self.screen.open(unit, stream.label.clone(), manner);
         }
         let watched = self.watch(unit, &stream);
         self.streams.insert(unit, stream);
@@ -233,6 +239,9 @@ impl Capture {
             stream.matcher = None;
             (self.sink)(OutputReport::Matched { unit });
         }
+        if let Some(digest) = &mut stream.digest {
+            digest.feed(bytes);
+        }
         if done < count {
             stream.pending.extend_from_slice(&bytes[done..]);
             // No events at all: a hang-up would wake the thread again and again.
@@ -247,6 +256,9 @@ impl Capture {
         let Some(mut stream) = self.remove(unit) else { return };
         if stream.matcher.as_mut().is_some_and(Matcher::finish) {
             (self.sink)(OutputReport::Matched { unit });
+        }
+        if let Some((place, tail)) = stream.digest.take().map(Digest::finish) {
+            (self.sink)(OutputReport::Remembered { unit, place, tail });
         }
         // Who hears of the end may rely on the descriptor being closed.
         drop(stream);
@@ -272,11 +284,15 @@ impl Capture {
     }
 
     fn close(&mut self, unit: UnitId) {
-        for _ in 0..LAST_TURNS {
+        let mut left = LAST;
+        while left > 0 {
             self.give_up(unit);
             let Some(stream) = self.streams.get(&unit) else { return };
             match stream.read(&mut self.buffer) {
-                Read::Bytes(count) => self.take(unit, count),
+                Read::Bytes(count) => {
+                    self.take(unit, count);
+                    left = left.saturating_sub(count);
+                }
                 _ => break,
             }
         }
@@ -308,6 +324,14 @@ impl Capture {
         self.give_up(unit);
         if let Some(stream) = self.remove(unit) {
             let _ = reply.send(stream.fd);
+        }
+    }
+
+    fn resize(&self, size: Winsize) {
+        for (unit, stream) in self.streams.iter().filter(|(_, stream)| stream.terminal) {
+            if pty::resize(&stream.fd, size) {
+                (self.sink)(OutputReport::Resized { unit: *unit });
+            }
         }
     }
 

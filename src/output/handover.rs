@@ -16,6 +16,7 @@ use super::capture::{Capture, Command, Ties};
 use super::lend;
 use super::log::LogState;
 use super::paint::{Painter, PainterState};
+use super::pty::Room;
 use super::queue::{Queue, QueueState};
 use super::screen::{Held, Screen, Unwritten};
 use super::stream::StreamState;
@@ -137,6 +138,7 @@ impl Output {
         let open_streams = Arc::new(AtomicUsize::new(0));
         let (commands, received) = mpsc::channel();
         let (alive, reader) = mpsc::channel();
+        let room = Room::new(&terminal.stdout, config.prefix_width);
         let screen = handover.screen.start(config, terminal)?;
         let ties = Ties {
             wake: Arc::clone(&wake),
@@ -152,7 +154,10 @@ impl Output {
             })
         });
         run.inspect_err(|_| screen.close_all())?;
-        Ok(Self { commands, wake, screen, reader: Mutex::new(reader), open_streams })
+        let output = Self { commands, wake, screen, reader: Mutex::new(reader), open_streams, room };
+        // It may have changed between the two.
+        output.resize();
+        Ok(output)
     }
 }
 

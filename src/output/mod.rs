@@ -5,6 +5,8 @@
 //! terminal that takes no bytes holds up nothing. `docs/design/output.md` tells why it is as it is.
 
 mod capture;
+mod digest;
+mod drawing;
 mod gap;
 mod handover;
 mod lend;
@@ -12,6 +14,7 @@ mod log;
 mod logfile;
 mod matcher;
 mod paint;
+mod pty;
 mod queue;
 mod screen;
 mod sink;
@@ -35,6 +38,7 @@ use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use crate::config::model::Overflow;
 use crate::types::UnitId;
 use capture::Command;
+use pty::Room;
 use queue::Source;
 use screen::Screen;
 
@@ -87,6 +91,8 @@ pub struct StreamSpec {
     pub matcher: Option<regex::bytes::Regex>,
     /// Whether it is shown on the terminal.
     pub show: bool,
+    /// Whether its end is told with [`OutputReport::Remembered`].
+    pub remember: bool,
 }
 
 /// A log file. Streams that name the same path share it; the newest spec holds.
@@ -110,8 +116,22 @@ pub enum OutputReport {
         /// Whose.
         unit: UnitId,
     },
+    /// What is remembered of an output that has ended; told before its end, where that was asked for.
+    Remembered {
+        /// Whose.
+        unit: UnitId,
+        /// The place that it names as the first that is at fault: `src/main.rs:3:5`.
+        place: Option<String>,
+        /// Its last lines, without colours and control characters: 20 of them, or 16 KiB.
+        tail: Vec<String>,
+    },
     /// The output has ended, or was closed on request, and all that was read is in the log file.
     Ended {
+        /// Whose.
+        unit: UnitId,
+    },
+    /// Its pseudo-terminal has another size; its processes are to be told.
+    Resized {
         /// Whose.
         unit: UnitId,
     },
@@ -133,6 +153,8 @@ pub struct Output {
     /// Closed when the reader has ended.
     reader: Mutex<Receiver<()>>,
     open_streams: Arc<AtomicUsize>,
+    /// How large pseudo-terminals are.
+    room: Room,
 }
 
 impl Output {
@@ -157,6 +179,24 @@ impl Output {
         }
         self.attach(unit, spec, read_end)?;
         Ok(write_end)
+    }
+
+    /// Makes a pseudo-terminal for a unit's output, and gives the end to write to, which closes on exec and is
+    /// nobody's controlling terminal. It is as large as what orch's own terminal has beside the labels, or
+    /// 80 by 24, and what is written to it comes out unchanged. All else is as with [`Output::open`].
+    ///
+    /// # Errors
+    /// When there is no descriptor or no pseudo-terminal left; nothing is reported then.
+    pub fn open_terminal(&self, unit: UnitId, spec: StreamSpec) -> io::Result<OwnedFd> {
+        self.room.beside(spec.label.chars().count());
+        let (master, slave) = pty::make(self.room.size())?;
+        self.attach(unit, spec, master)?;
+        Ok(slave)
+    }
+
+    /// Gives all pseudo-terminals the size that orch's own has now: [`OutputReport::Resized`] tells of each.
+    pub fn resize(&self) {
+        self.tell(Command::Resize(self.room.size()));
     }
 
     /// Takes over a descriptor to read a unit's output from: a pseudo-terminal's, or what another

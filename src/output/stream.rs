@@ -1,16 +1,17 @@
 //! One stream: the read end of a unit's output, and what is made of its bytes.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use rustix::fs::{FileType, fstat};
 use rustix::io::{Errno, read};
 use serde::{Deserialize, Serialize};
 
 use super::StreamSpec;
+use super::digest::Digest;
 use super::handover::{Fds, Taken};
 use super::matcher::{Matcher, MatcherState};
+use super::pty;
 use crate::types::{UnitId, escaped};
 
 /// What a read has brought.
@@ -33,6 +34,10 @@ pub(super) struct Stream {
     pub(super) log: Option<PathBuf>,
     pub(super) matcher: Option<Matcher>,
     pub(super) show: bool,
+    /// It is a pseudo-terminal.
+    pub(super) terminal: bool,
+    /// What is to be remembered of it, if that was asked for.
+    pub(super) digest: Option<Digest>,
     /// Read, but not in the log yet: the disk does not take it. Nothing more is read until it does.
     pub(super) pending: Vec<u8>,
 }
@@ -48,6 +53,7 @@ pub(super) struct StreamState {
     /// `None` also if it has matched.
     matcher: Option<MatcherState>,
     show: bool,
+    digest: Option<Digest>,
     #[serde(with = "escaped")]
     pending: Vec<u8>,
 }
@@ -61,8 +67,10 @@ impl Stream {
         let missing = || io::Error::new(io::ErrorKind::InvalidData, "a stream's log was not handed over");
         let log = state.log.map(|at| logs.get(at).cloned().ok_or_else(missing)).transpose()?;
         let matcher = state.matcher.map(Matcher::adopt).transpose().map_err(io::Error::other)?;
-        let (label, show, pending) = (state.label, state.show, state.pending);
-        Ok(Self { fd: fds.take(state.fd)?, label, log, matcher, show, pending })
+        let (label, show, digest, pending) = (state.label, state.show, state.digest, state.pending);
+        let fd = fds.take(state.fd)?;
+        let terminal = pty::is_one(&fd);
+        Ok(Self { fd, label, log, matcher, show, terminal, digest, pending })
     }
 
     /// Leaves the stream to another image, together with the logs at `logs`.
@@ -74,33 +82,46 @@ impl Stream {
             log: self.log.and_then(|log| logs.binary_search(&log).ok()),
             matcher: self.matcher.map(Matcher::leave),
             show: self.show,
+            digest: self.digest,
             pending: self.pending,
         }
     }
 
     pub(super) fn new(fd: OwnedFd, spec: StreamSpec) -> Self {
+        let terminal = pty::is_one(&fd);
         Self {
             fd,
             label: spec.label,
             log: spec.log.map(|log| log.path),
             matcher: spec.matcher.map(Matcher::new),
             show: spec.show,
+            terminal,
+            digest: spec.remember.then(Digest::default),
             pending: Vec::new(),
         }
     }
 
     pub(super) fn read(&self, buffer: &mut [u8]) -> Read {
-        match read(&self.fd, buffer) {
+        match read(&self.fd, &mut *buffer) {
             Ok(0) => Read::End,
+            Ok(count) if self.terminal => Read::Bytes(self.read_on(buffer, count)),
             Ok(count) => Read::Bytes(count),
             Err(Errno::AGAIN | Errno::INTR) => Read::Nothing,
-            // The other side of a pseudo-terminal is closed.
-            Err(Errno::IO) if is_terminal(&self.fd) => Read::End,
+            // Nobody has the other end of it any more, and all is read.
+            Err(Errno::IO) if self.terminal => Read::End,
             Err(errno) => Read::Failed(errno.into()),
         }
     }
-}
 
-fn is_terminal(fd: impl AsFd) -> bool {
-    fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice)
+    /// A pseudo-terminal gives some KiB at once, however much there is. What ends the reading is told again by
+    /// the next one.
+    fn read_on(&self, buffer: &mut [u8], mut count: usize) -> usize {
+        while count < buffer.len() {
+            match read(&self.fd, &mut buffer[count..]) {
+                Ok(0) | Err(_) => break,
+                Ok(more) => count += more,
+            }
+        }
+        count
+    }
 }

@@ -60,19 +60,22 @@ fn serves(bound: SocketAddr, asked: SocketAddr) -> bool {
 /// Who listens at a TCP address of this machine, or at one that takes it in: `python3 (pid 123)`, and what more is
 /// known. `None`: nobody, or somebody whose descriptors are not ours to see.
 pub async fn holder_of_port(address: SocketAddr) -> Option<String> {
-    look_up(move || {
-        let tables =
-            ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
-        let lines = tables.iter().flat_map(|table| table.lines()).filter_map(entry);
-        let there: Vec<Entry> = lines.filter(|entry| serves(entry.address, address)).collect();
-        let some = |listens: bool| {
-            let some = there.iter().filter(|entry| entry.listens == listens);
-            holder(&some.map(|entry| entry.inode).collect())
-        };
-        // A connection from that port keeps others from it, too.
-        some(true).or_else(|| some(false))
-    })
-    .await
+    look_up(move || holder(address)).await
+}
+
+/// The same, for a thread that may wait: it reads the tables of all processes, which takes some milliseconds.
+#[must_use]
+pub fn holder(address: SocketAddr) -> Option<String> {
+    let tables =
+        ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
+    let lines = tables.iter().flat_map(|table| table.lines()).filter_map(entry);
+    let there: Vec<Entry> = lines.filter(|entry| serves(entry.address, address)).collect();
+    let some = |listens: bool| {
+        let some = there.iter().filter(|entry| entry.listens == listens);
+        owner(&some.map(|entry| entry.inode).collect())
+    };
+    // A connection from that port keeps others from it, too.
+    some(true).or_else(|| some(false))
 }
 
 /// The same of a Unix socket, by its path.
@@ -82,7 +85,7 @@ pub async fn holder_of_path(path: &Path) -> Option<String> {
         let table = fs::read("/proc/net/unix").unwrap_or_default();
         let lines = table.split(|byte| *byte == b'\n').filter_map(unix_listener);
         let named = |name: &[u8]| name == path.as_os_str().as_bytes();
-        holder(&lines.filter(|(name, _)| named(name)).map(|(_, inode)| inode).collect())
+        owner(&lines.filter(|(name, _)| named(name)).map(|(_, inode)| inode).collect())
     })
     .await
 }
@@ -99,7 +102,7 @@ async fn look_up(look: impl FnOnce() -> Option<String> + Send + 'static) -> Opti
 }
 
 /// Which process has one of these sockets open.
-fn holder(inodes: &BTreeSet<u64>) -> Option<String> {
+fn owner(inodes: &BTreeSet<u64>) -> Option<String> {
     if inodes.is_empty() {
         return None;
     }

@@ -3,6 +3,7 @@
 //! and who runs the unit.
 
 mod file;
+mod health;
 mod holder;
 mod http;
 mod net;
@@ -18,7 +19,8 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 pub use file::Baseline;
-pub use holder::{holder_of_path, holder_of_port, occupied};
+pub use health::{HealthHandle, HealthReport, HealthSink, Rhythm, watch_over};
+pub use holder::{holder, holder_of_path, holder_of_port, occupied};
 
 use crate::config::model::{Command, HealthCheck, HostPort, HttpUrl, Probe};
 use crate::types::{Exit, UnitId};

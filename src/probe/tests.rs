@@ -2,7 +2,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, error::TryRecvError, unbounded_channe
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Baseline, Check, ExecFuture, ExecRunner, ProbeHandle, ProbeReport, ProbeSink, TRY, check_once, net,
-    occupied, start,
+    Baseline, Check, ExecFuture, ExecRunner, HealthHandle, HealthReport, HealthSink, ProbeHandle,
+    ProbeReport, ProbeSink, Rhythm, TRY, check_once, net, occupied, start, watch_over,
 };
 use crate::config::model::{Command, HealthCheck, HostPort, HttpUrl, Probe};
 use crate::types::{Exit, Signal, UnitId};
@@ -433,4 +433,82 @@ async fn a_listener_whose_backlog_is_full_still_occupies() {
     }
     let text = occupied(&Probe::Tcp(at("127.0.0.1", address.port())), &[]).await.unwrap();
     assert!(text.contains("is in use by orch itself"), "{text}");
+}
+
+/// Health, asked each few milliseconds with these answers.
+fn health(
+    answers: Vec<Result<Exit, String>>,
+    interval: Duration,
+    unwell: bool,
+) -> (HealthHandle, UnboundedReceiver<HealthReport>, Arc<AtomicBool>) {
+    let (sender, reports) = unbounded_channel();
+    let sink: HealthSink = Arc::new(move |report| drop(sender.send(report)));
+    let check = Check::Exec(Command::Words(vec!["./check".into()]));
+    let rhythm = Rhythm { interval, timeout: TRY };
+    let state = Arc::new(AtomicBool::new(unwell));
+    let handle = watch_over(check, rhythm, Exec::answering(answers), Arc::clone(&state), sink);
+    (handle, reports, state)
+}
+
+#[tokio::test]
+async fn each_try_that_fails_is_told_and_the_first_good_one_after() {
+    let (bad, good) = (Ok(Exit::Code(1)), Ok(Exit::Code(0)));
+    let answers = vec![good.clone(), bad.clone(), bad.clone(), good.clone(), good, bad];
+    let (_handle, mut reports, state) = health(answers, OFTEN, false);
+    let unwell = HealthReport::Unwell("exec ./check: exit code 1".to_owned());
+    for expected in [&unwell, &unwell, &HealthReport::Well, &unwell] {
+        assert_eq!(timeout(LONG, reports.recv()).await.unwrap().as_ref(), Some(expected));
+    }
+    assert!(state.load(Ordering::SeqCst));
+    let (_handle, mut reports, _) = health(vec![Ok(Exit::Code(0))], OFTEN, true);
+    assert_eq!(
+        timeout(LONG, reports.recv()).await.unwrap(),
+        Some(HealthReport::Well),
+        "it goes on from before"
+    );
+}
+
+#[tokio::test]
+async fn the_first_try_comes_after_one_interval_and_none_after_its_end() {
+    let begun = Instant::now();
+    let (handle, mut reports, _) = health(vec![Ok(Exit::Code(1))], SHORT, false);
+    timeout(LONG, reports.recv()).await.unwrap().unwrap();
+    assert!(begun.elapsed() >= SHORT);
+    drop(handle);
+    while timeout(LONG, reports.recv()).await.unwrap().is_some() {}
+}
+
+/// Takes longer than the interval, and counts how many do at the same time.
+struct Slow {
+    now: Arc<AtomicU32>,
+    most: Arc<AtomicU32>,
+}
+
+impl ExecRunner for Slow {
+    fn run(&self, _command: &Command, _limit: Duration) -> ExecFuture {
+        let (now, most) = (Arc::clone(&self.now), Arc::clone(&self.most));
+        Box::pin(async move {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(OFTEN * 4).await;
+            now.fetch_sub(1, Ordering::SeqCst);
+            Ok(Exit::Code(1))
+        })
+    }
+}
+
+#[tokio::test]
+async fn tries_that_take_longer_than_the_interval_do_not_pile_up() {
+    let (sender, mut reports) = unbounded_channel();
+    let sink: HealthSink = Arc::new(move |report| drop(sender.send(report)));
+    let slow = Slow { now: Arc::default(), most: Arc::default() };
+    let most = Arc::clone(&slow.most);
+    let check = Check::Exec(Command::Words(vec!["./check".into()]));
+    let rhythm = Rhythm { interval: OFTEN, timeout: TRY };
+    let begun = Instant::now();
+    let _handle = watch_over(check, rhythm, Arc::new(slow), Arc::default(), sink);
+    for _ in 0..5 {
+        timeout(LONG, reports.recv()).await.unwrap().unwrap();
+    }
+    assert!(begun.elapsed() >= OFTEN * 4 * 5);
+    assert_eq!(most.load(Ordering::SeqCst), 1);
 }

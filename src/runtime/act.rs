@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use super::announce::Paint;
 use super::clock;
 use super::driver::{Driver, Life, Purpose};
@@ -12,14 +10,14 @@ use super::helpers::Helpers;
 use super::inbox::Message;
 use super::prepare;
 use super::spawn::{self, Facts, Invocation};
-use crate::config::model::{Command, Component, Kind, Probe, Project, Stdin};
+use crate::config::model::{Command, Component, Kind, Probe, Project, Stdin, Terminal};
 use crate::output::{LogSpec, StreamSpec};
 use crate::probe::{self, Baseline};
 use crate::runner::keeper::ProcessSpec;
 use crate::runner::thread::{ThreadSpec, ThreadState};
 use crate::runner::{Runner, Scope};
 use crate::supervisor::{Action, Event, RunEvent, Source};
-use crate::types::{Cid, Exit, Name, RunId, Signal, UnitId};
+use crate::types::{Cid, Name, RunId, Signal, UnitId};
 use crate::watch::{WatchKey, WatchSpec};
 
 impl Driver {
@@ -32,17 +30,21 @@ impl Driver {
             }
             Action::Spawn { run, spec, restored } => self.spawn(run, spec, restored),
             Action::Probe { run, spec } => self.probe(run, &spec),
-            Action::Stop { run, signal, scope } => self.stop(run, signal, scope),
+            Action::Stop { run, signal, scope } => self.stop_drained(run, signal, scope),
             Action::Signal { run, signal, scope } => self.signal(run, signal, scope),
             Action::Kill { run } => {
                 if let Some(life) = self.lives.get(&run) {
                     self.runner(life.thread).kill(life.unit);
                 }
             }
-            Action::CheckHealth { .. } | Action::RunTask { .. } | Action::EndTask { .. } => {}
+            Action::CheckHealth { run, spec } => self.check_health(run, &spec),
+            Action::RunTask { task, kind, spec, run, timeout } => {
+                self.run_task(task, kind, &spec, run, timeout);
+            }
+            Action::EndTask { task } => self.end_task(task),
             Action::Release { component } => {
                 self.release(component);
-                self.release_stored(component);
+                self.darken(component);
             }
             Action::CloseOutput { run } => {
                 if let Some(life) = self.lives.get(&run) {
@@ -71,7 +73,8 @@ impl Driver {
             },
             Action::Forget { component } => self.forget(component),
             Action::Record(record) => {
-                if let Some(line) = self.parts.announcer.line(&record) {
+                self.shine(&record);
+                if let Some(line) = self.parts.announcer.line(&record, self.stays(&record)) {
                     self.parts.output.say(&line);
                 }
                 self.parts.journal.add(&record);
@@ -91,11 +94,12 @@ impl Driver {
     }
 
     /// Asks a run to stop. What is asked to stop is not asked any more whether it is ready.
-    fn stop(&mut self, run: RunId, signal: Signal, scope: Scope) {
+    pub(super) fn stop(&mut self, run: RunId, signal: Signal, scope: Scope) {
         let Some(life) = self.lives.get_mut(&run) else { return };
-        life.probe = None;
+        life.asked_to_stop();
         let (unit, thread) = (life.unit, life.thread);
         self.runner(thread).stop(unit, signal, scope);
+        self.awaited_no_more(unit);
     }
 
     /// Sends a signal that means what `watch.action` makes of it.
@@ -176,8 +180,8 @@ impl Driver {
             (Some(_) | None, Some(_) | None) => &[],
         };
         let mut invocation = self.invocation(run, spec, command, more, restored)?;
-        let extra = invocation.pass(self.descriptors(spec)?);
         self.open_notices(unit, spec, &mut invocation.env)?;
+        let extra = invocation.pass(self.descriptors(spec)?);
         let (stdin, rest) = match spec.stdin {
             Stdin::Null => (None, None),
             Stdin::Open => {
@@ -194,7 +198,7 @@ impl Driver {
         Ok(life)
     }
 
-    fn invocation(
+    pub(super) fn invocation(
         &self,
         run: RunId,
         spec: &Component,
@@ -205,7 +209,7 @@ impl Driver {
         let control = self.parts.home.dir().join("control.sock");
         let facts = Facts {
             project: &self.parts.core.project().name,
-            incarnation: run.incarnation,
+            incarnation: Some(run.incarnation),
             restored: restored.map(Source::word),
             control: &control,
         };
@@ -234,12 +238,18 @@ impl Driver {
                 max_size: state.max_size,
                 restored,
             }),
+            around: self.around(spec),
         };
         self.parts.threads.spawn(unit, thread);
         Ok(life)
     }
 
-    fn open_output(&self, unit: UnitId, spec: &Component, own: bool) -> Result<std::os::fd::OwnedFd, String> {
+    pub(super) fn open_output(
+        &self,
+        unit: UnitId,
+        spec: &Component,
+        own: bool,
+    ) -> Result<std::os::fd::OwnedFd, String> {
         let pattern = spec.ready.as_ref().filter(|_| own).and_then(|ready| match &ready.probe {
             Probe::Log(pattern) => regex::bytes::Regex::new(pattern).ok(),
             _ => None,
@@ -249,14 +259,19 @@ impl Driver {
             log: Some(self.log(spec)),
             matcher: pattern,
             show: true,
+            remember: false,
         };
-        self.parts
-            .output
-            .open(unit, stream)
-            .map_err(|error| format!("can't make the pipe for its output: {error}"))
+        // What a thread of orch's own writes is coloured by nobody's `isatty`.
+        let drawn = spec.logs.terminal == Terminal::Pty && matches!(spec.kind, Kind::Process(_));
+        let (made, what) = if drawn {
+            (self.parts.output.open_terminal(unit, stream), "terminal")
+        } else {
+            (self.parts.output.open(unit, stream), "pipe")
+        };
+        made.map_err(|error| format!("can't make the {what} for its output: {error}"))
     }
 
-    fn log(&self, spec: &Component) -> LogSpec {
+    pub(super) fn log(&self, spec: &Component) -> LogSpec {
         let default = || self.parts.home.dir().join("logs").join(format!("{}.log", spec.name));
         LogSpec {
             path: spec.logs.file.clone().unwrap_or_else(default),
@@ -282,50 +297,6 @@ impl Driver {
             probe => probe.clone(),
         };
         life.probe = Some(probe::start(life.unit, &probe, ready.interval, life.baseline, helpers, sink));
-    }
-
-    // ── Helpers ────────────────────────────────────────────────────────────────────────────────────────
-
-    pub(super) fn help(
-        &mut self,
-        ticket: u64,
-        run: RunId,
-        command: &Command,
-        reply: oneshot::Sender<Result<Exit, String>>,
-    ) {
-        let Some(spec) = self.lives.get(&run).map(|life| Arc::clone(&life.spec)) else { return };
-        let unit = self.new_unit(Purpose::Help { ticket, reply: Some(reply) });
-        self.helping.insert(ticket, unit);
-        let started = self.invocation(run, &spec, command, &[], None).and_then(|invocation| {
-            let output = self.open_output(unit, &spec, false)?;
-            self.parts.keeper.spawn(unit, process(invocation, None, output));
-            Ok(())
-        });
-        if let Err(error) = started {
-            self.spawn_failed(unit, error);
-        }
-    }
-
-    pub(super) fn end_help(&mut self, ticket: u64) {
-        if let Some(unit) = self.helping.get(&ticket) {
-            self.parts.keeper.kill(*unit);
-        }
-    }
-
-    pub(super) fn spawn_failed(&mut self, unit: UnitId, error: String) {
-        match self.units.remove(&unit) {
-            Some(Purpose::Run(run)) => {
-                self.lives.remove(&run);
-                self.step(Event::Run(run, RunEvent::SpawnFailed { error }));
-            }
-            Some(Purpose::Help { ticket, reply }) => {
-                self.helping.remove(&ticket);
-                if let Some(reply) = reply {
-                    let _ = reply.send(Err(error));
-                }
-            }
-            None => {}
-        }
     }
 
     // ── Observation ────────────────────────────────────────────────────────────────────────────────────
@@ -393,24 +364,31 @@ impl Driver {
             watcher.remove(WatchKey::Component(component));
         }
         let name: Name = spec.name.clone();
-        self.parts.notices.release(&name);
         self.retire(component);
         self.release(component);
+        self.parts.notices.release(&name);
         self.parts.states.forget(&name);
         self.say(Paint::Plain, &format!("{name}: removed"));
     }
 }
 
 impl Life {
+    /// What is asked to stop, or has ended, is not asked any more whether it is ready, or well.
+    pub(crate) fn asked_to_stop(&mut self) {
+        (self.probe, self.health) = (None, None);
+    }
+
     fn new(unit: UnitId, thread: bool, spec: &Arc<Component>) -> Self {
         let baseline = spec.ready.as_ref().map(|ready| Baseline::take(&ready.probe)).unwrap_or_default();
         let spec = Arc::clone(spec);
-        let (spawned, probe, stdin) = (clock::now(), None, None);
-        Self { unit, thread, spec, baseline, spawned, probe, matched: false, probing: false, stdin }
+        let spawned = clock::now();
+        let (matched, probing, stdin) = (false, false, None);
+        let (probe, health, unwell) = (None, None, Arc::default());
+        Self { unit, thread, spec, baseline, spawned, probe, matched, probing, stdin, health, unwell }
     }
 }
 
-fn process(
+pub(super) fn process(
     invocation: Invocation,
     stdin: Option<std::os::fd::OwnedFd>,
     output: std::os::fd::OwnedFd,

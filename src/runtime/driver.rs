@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -17,6 +17,7 @@ use super::control;
 use super::home::Home;
 use super::inbox::{Inbox, Message};
 use super::journal::Journal;
+use super::lights::Lights;
 use super::listening::Listening;
 use super::notices::Talks;
 use super::prepare::States;
@@ -26,17 +27,18 @@ use super::reload::{Read, Reloader};
 use super::replaced::Replaced;
 use super::signals::{Signalled, Signals};
 use super::spawn::Environment;
+use super::tasks::{self, Tasks};
 use super::up::{self, UpOptions};
 use crate::config::Loaded;
 use crate::config::model::{Component, Project};
 use crate::notice::Notices;
 use crate::output::{Output, OutputReport};
-use crate::probe::{Baseline, ProbeHandle, ProbeReport};
+use crate::probe::{Baseline, HealthHandle, ProbeHandle};
 use crate::runner::keeper::Keeper;
 use crate::runner::thread::ThreadRunner;
 use crate::runner::{Runner, RunnerReport};
 use crate::supervisor::{Command, Event, RunEvent, Supervisor};
-use crate::types::{Cid, Exit, Name, RunId, Time, UnitId};
+use crate::types::{Cid, Exit, Name, RunId, Scope, Signal, TaskId, Time, UnitId};
 use crate::watch::{WatchKey, WatchReport, Watcher};
 
 /// What the driver is made from.
@@ -68,6 +70,7 @@ pub(crate) struct Driver {
     pub(crate) lives: BTreeMap<RunId, Life>,
     pub(crate) helping: BTreeMap<u64, UnitId>,
     pub(crate) tickets: Arc<AtomicU64>,
+    pub(crate) tasks: Tasks,
     pub(crate) next_unit: u32,
     /// What each slot was observed as last.
     pub(crate) observed: BTreeMap<Cid, Arc<Component>>,
@@ -78,6 +81,7 @@ pub(crate) struct Driver {
     pub(crate) excluded: Vec<PathBuf>,
     pub(crate) excluded_for: Option<Arc<Project>>,
     pub(crate) clients: Clients,
+    pub(crate) lights: Lights,
     /// Where what the core is told is written down, if somebody wants that.
     recorder: Option<Recorder>,
     /// How many images this one has replaced.
@@ -91,6 +95,8 @@ pub(crate) struct Driver {
 pub(crate) enum Purpose {
     /// A component's run.
     Run(RunId),
+    /// A command beside a component's run.
+    Task(TaskId),
     /// A command for a component's run; its end is told here.
     Help { ticket: u64, reply: Option<oneshot::Sender<Result<Exit, String>>> },
 }
@@ -110,6 +116,9 @@ pub(crate) struct Life {
     pub(crate) probing: bool,
     /// The other end of a standard input that never ends.
     pub(crate) stdin: Option<OwnedFd>,
+    pub(crate) health: Option<HealthHandle>,
+    /// Whether the last try of its health check failed.
+    pub(crate) unwell: Arc<AtomicBool>,
 }
 
 impl Driver {
@@ -120,6 +129,7 @@ impl Driver {
             lives: BTreeMap::new(),
             helping: BTreeMap::new(),
             tickets: Arc::default(),
+            tasks: Tasks::default(),
             next_unit: 1,
             observed: BTreeMap::new(),
             baselines: Baselines::default(),
@@ -127,6 +137,7 @@ impl Driver {
             excluded: Vec::new(),
             excluded_for: None,
             clients: Clients::default(),
+            lights: Lights::default(),
             recorder: Recorder::wanted(),
             images: 0,
             exit: None,
@@ -146,7 +157,8 @@ impl Driver {
             if let Some(program) = self.reexec.take() {
                 return Turn::Replace(program);
             }
-            let deadline = self.parts.core.next_deadline();
+            let due = [self.parts.core.next_deadline(), tasks::next_deadline(&self.tasks)];
+            let deadline = due.into_iter().flatten().min();
             tokio::select! {
                 message = messages.recv() => {
                     if let Some(message) = message {
@@ -155,7 +167,10 @@ impl Driver {
                 }
                 signalled = signals.next() => self.signalled(&signalled),
                 () = replaced.next() => self.relock(),
-                () = until(deadline) => self.step(Event::Deadline),
+                () = until(deadline) => {
+                    self.end_late_tasks();
+                    self.step(Event::Deadline);
+                }
             }
             self.answer_clients(messages.is_empty());
         }
@@ -164,7 +179,7 @@ impl Driver {
     /// After the loop: everything that is left is ended, and what is to be said is said.
     pub(crate) fn finish(self, patience: Duration) {
         let Parts { keeper, threads, output, states, listening, .. } = self.parts;
-        let Parts { home, announcer, watcher, control, .. } = self.parts;
+        let Parts { home, announcer, watcher, notices, control, .. } = self.parts;
         if control.is_some() {
             control::remove(home.dir());
         }
@@ -173,6 +188,7 @@ impl Driver {
         }
         let left = keeper.shutdown(patience);
         listening.close();
+        drop(notices);
         if !left.killed.is_empty() {
             let list: Vec<String> =
                 left.killed.iter().map(|one| format!("{} ({})", one.pid, one.command)).collect();
@@ -202,6 +218,7 @@ impl Driver {
         let actions = self.parts.core.step(now, event);
         self.exclude();
         self.settle_sockets();
+        self.relight();
         for action in actions {
             self.act(action);
         }
@@ -229,6 +246,7 @@ impl Driver {
             Message::Output(report) => self.output_reports(report),
             Message::Watch(report) => self.watcher_reports(report),
             Message::Replaced { name, incarnation } => self.replaced(&name, incarnation),
+            Message::Drained { run } => self.drained(run),
             Message::Probe(report) => self.probe_reports(report),
             Message::Help { ticket, run, command, reply } => self.help(ticket, run, &command, reply),
             Message::EndHelp { ticket } => self.end_help(ticket),
@@ -280,6 +298,7 @@ impl Driver {
                 self.step(Event::Command(Command::Shutdown));
             }
             Signalled::Reload => self.reload(),
+            Signalled::Resized => self.parts.output.resize(),
         }
     }
 
@@ -335,9 +354,13 @@ impl Driver {
                 let run = *run;
                 // Nothing of a run is asked any more when its leader has ended.
                 if let Some(life) = self.lives.get_mut(&run) {
-                    life.probe = None;
+                    life.asked_to_stop();
                 }
                 self.step(Event::Run(run, RunEvent::Exited(exit)));
+            }
+            Some(Purpose::Task(task)) => {
+                let task = *task;
+                self.task_exited(task, exit);
             }
             Some(Purpose::Help { reply, .. }) => {
                 if let Some(reply) = reply.take() {
@@ -350,6 +373,9 @@ impl Driver {
     }
 
     fn gone(&mut self, unit: UnitId) {
+        if let Some(Purpose::Task(task)) = self.units.get(&unit) {
+            return self.task_gone(*task);
+        }
         self.tell(unit, RunEvent::Gone);
         if let Some(Purpose::Help { ticket, .. }) = self.units.get(&unit) {
             self.helping.remove(ticket);
@@ -369,8 +395,17 @@ impl Driver {
                     self.step(Event::Run(run, RunEvent::Ready));
                 }
             }
-            OutputReport::Ended { unit } => {
-                self.tell(unit, RunEvent::OutputEnded);
+            OutputReport::Remembered { unit, place, tail } => {
+                if let Some(Purpose::Task(task)) = self.units.get(&unit) {
+                    self.task_said(*task, place, tail);
+                }
+            }
+            OutputReport::Ended { unit } => match self.units.get(&unit) {
+                Some(Purpose::Task(task)) => self.task_read(*task),
+                _ => self.tell(unit, RunEvent::OutputEnded),
+            },
+            OutputReport::Resized { unit } => {
+                self.parts.keeper.signal(unit, Signal::WINCH, Scope::Group);
             }
             OutputReport::Problem { message, .. } => self.say(Paint::Warn, &message),
         }
@@ -447,23 +482,6 @@ impl Driver {
     fn replaced(&mut self, name: &Name, incarnation: u64) {
         if let Some(component) = self.parts.core.find(name.as_str()) {
             self.step(Event::Run(RunId { component, incarnation }, RunEvent::Replaced));
-        }
-    }
-
-    /// Ends what asks for others, and is asked again by the next image.
-    pub(crate) fn let_go_of_helpers(&mut self) {
-        for life in self.lives.values_mut() {
-            life.probe = None;
-        }
-        for unit in self.helping.values() {
-            self.parts.keeper.kill(*unit);
-        }
-    }
-
-    fn probe_reports(&mut self, report: ProbeReport) {
-        match report {
-            ProbeReport::Succeeded { id } => self.tell(id, RunEvent::Ready),
-            ProbeReport::Tried { id, error, tries } => self.tell(id, RunEvent::NotYet { error, tries }),
         }
     }
 

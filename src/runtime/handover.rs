@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::exec;
 use super::notices::Talk;
+use super::tasks::Task;
 use super::up::UpOptions;
 use crate::config::model::Component;
 use crate::listen::SocketsHandover;
@@ -21,7 +22,7 @@ use crate::runner::RunnerReport;
 use crate::runner::keeper;
 use crate::state::StoreHandover;
 use crate::supervisor::{Command, RunEvent, Supervisor};
-use crate::types::{Cid, RunId, Time, UnitId};
+use crate::types::{Cid, RunId, TaskEnd, TaskId, Time, UnitId};
 use crate::watch::{WatchHandover, WatchReport};
 
 /// Where the environment says that there is one, and in which descriptor.
@@ -51,6 +52,8 @@ pub(crate) struct Handover {
     /// The units that are not gone: runs and helpers.
     pub(crate) runs: Vec<Running>,
     pub(crate) helpers: Vec<(u64, UnitId)>,
+    /// The tasks that are not answered: they run on.
+    pub(crate) tasks: Vec<(TaskId, Task)>,
     pub(crate) next_unit: u32,
     pub(crate) next_ticket: u64,
     /// How many images there were before the one that it is for, in this process.
@@ -79,12 +82,15 @@ pub(crate) struct Running {
     pub(crate) probing: bool,
     /// The other end of its standard input: its place among [`Descriptors::stdins`].
     pub(crate) stdin: Option<usize>,
+    /// Whether the last try of its health check failed.
+    pub(crate) unwell: bool,
 }
 
 /// A message that is carried over.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Heard {
     Run(RunId, RunEvent),
+    Task(TaskId, TaskEnd),
     Command(Command),
     Shutdown { force: bool },
     Runner(RunnerReport),
@@ -142,8 +148,8 @@ impl Descriptors {
     /// All of them.
     pub(crate) fn all(&self) -> Vec<BorrowedFd<'_>> {
         let [home, output, store] = [&self.home, &self.output, &self.store];
-        let [notices, sockets, stdins] = [&self.notices, &self.sockets, &self.stdins];
-        let lists = [home, output, store, notices, sockets, stdins, &self.control, &self.signals];
+        let [sockets, notices] = [&self.sockets, &self.notices];
+        let lists = [home, output, store, sockets, notices, &self.stdins, &self.control, &self.signals];
         std::iter::once(&self.keeper).chain(lists.into_iter().flatten()).map(|fd| fd.as_fd()).collect()
     }
 

@@ -253,6 +253,7 @@ impl Driver {
     /// A component has come to rest, or is no more.
     pub(super) fn release(&self, component: Cid) {
         self.parts.listening.release(component);
+        self.release_stored(component);
     }
 
     /// After an edit: what it gives to another component changes hands, and what nobody has any more is closed.
@@ -301,16 +302,14 @@ impl Driver {
         }
     }
 
-    /// What a run gets beyond its standard descriptors, each with its name: its sockets, in the order of the file,
-    /// then those that earlier runs have stored.
+    /// What a run gets beyond its standard descriptors, each with its name: its sockets, in the order of the file, then
+    /// what earlier runs have stored.
     ///
     /// # Errors
     /// One is not there, or descriptors are used up; as a fragment of a sentence.
     pub(super) fn descriptors(&self, spec: &Component) -> Result<Vec<(String, OwnedFd)>, String> {
-        let mut all = self.parts.listening.held().sockets.for_a_run(spec)?;
-        let stored = self.parts.notices.stored(&spec.name);
-        all.extend(stored.map_err(|error| format!("can't hand over its stored descriptors: {error}"))?);
-        Ok(all)
+        let own = self.parts.listening.held().sockets.for_a_run(spec)?;
+        Ok(own.into_iter().chain(self.stored(spec)?).collect())
     }
 }
 

@@ -19,6 +19,7 @@ mod helpers;
 mod home;
 mod inbox;
 mod journal;
+mod lights;
 mod listening;
 mod logbook;
 mod notices;
@@ -32,6 +33,7 @@ mod shapes;
 mod signals;
 mod spawn;
 pub mod states;
+mod tasks;
 mod up;
 mod upgrade;
 

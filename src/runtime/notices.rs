@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ use crate::notice::{Belongs, Judge, NoticeReport, NoticeSink};
 use crate::runner::RunnerReport;
 use crate::runner::keeper::Keeper;
 use crate::supervisor::{Event, RunEvent};
-use crate::types::{Cid, Name, Notice, RunId, UnitId};
+use crate::types::{Cid, Exit, Name, Notice, RunId, UnitId};
 
 /// A unit that has a notify socket.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -26,6 +27,22 @@ pub(crate) struct Talk {
     flushing: u32,
     /// So many answers of the keeper are awaited, on whether another process is the main one now.
     named: u32,
+    /// It is to say that it is ready, and has not yet.
+    unready: bool,
+}
+
+impl Talk {
+    /// Whether nothing that can still come belongs before the end that is held.
+    ///
+    /// A daemon's first process ends as soon as it has made the second one, which may not have come to the point of
+    /// saying so (`MAINPID=`). So the good end of a leader that was not ready waits for its unit: until that is
+    /// ready, names its main process, is gone, or is not ready in time.
+    fn is_over(&self) -> bool {
+        let in_background = self.unready
+            && matches!(self.held.first(), Some(RunnerReport::Exited { exit: Exit::Code(0), .. }))
+            && !self.held.iter().any(|report| matches!(report, RunnerReport::Gone { .. }));
+        self.flushing == 0 && self.named == 0 && !in_background
+    }
 }
 
 /// By unit.
@@ -63,16 +80,27 @@ impl Driver {
             _ => None,
         });
         if !asked && watchdog.is_none() {
+            // An edit may have taken away by what an earlier run has stored something.
+            self.parts.notices.release(&spec.name);
             return Ok(());
         }
         let path = self.parts.notices.open(unit, &spec.name, watchdog)?;
-        self.talks.insert(unit, Talk::default());
+        self.talks.insert(unit, Talk { unready: asked, ..Talk::default() });
         let watchdog = watchdog.map(|every| ("WATCHDOG_USEC", every.as_micros().to_string().into()));
         for (name, value) in [("NOTIFY_SOCKET", path.into_os_string())].into_iter().chain(watchdog) {
             env.retain(|(known, _)| known != name);
             env.push((name.into(), value));
         }
         Ok(())
+    }
+
+    /// The unit is asked to stop: whether it would have been ready counts no more. What was held for that goes by
+    /// way of the queue, as an action's answer does.
+    pub(super) fn awaited_no_more(&mut self, unit: UnitId) {
+        if let Some(talk) = self.talks.get_mut(&unit).filter(|talk| talk.unready) {
+            talk.unready = false;
+            talk.flushing += u32::from(self.parts.notices.flush(unit));
+        }
     }
 
     /// The unit is gone, or was never started.
@@ -93,8 +121,12 @@ impl Driver {
                 self.let_end(unit);
             }
             RunnerReport::Gone { unit } | RunnerReport::Killed { unit, .. } => {
-                match self.talks.get_mut(unit).filter(|talk| !talk.held.is_empty()) {
-                    Some(talk) => talk.held.push(report),
+                let unit = *unit;
+                match self.talks.get_mut(&unit).filter(|talk| !talk.held.is_empty()) {
+                    Some(talk) => {
+                        talk.held.push(report);
+                        self.let_end(unit);
+                    }
                     None => self.pass(report),
                 }
             }
@@ -131,7 +163,7 @@ impl Driver {
     /// Passes the end of a unit's main process on, if nothing that came before it is outstanding.
     fn let_end(&mut self, unit: UnitId) {
         let Some(talk) = self.talks.get_mut(&unit) else { return };
-        if talk.flushing == 0 && talk.named == 0 {
+        if talk.is_over() {
             for report in std::mem::take(&mut talk.held) {
                 self.pass(report);
             }
@@ -166,18 +198,11 @@ impl Driver {
     fn noticed(&mut self, unit: UnitId, notice: Notice) {
         let Some(Purpose::Run(run)) = self.units.get(&unit) else { return };
         let run = *run;
-        // Until the core acts on notices, by the words that it has for threads.
-        let asked = self.lives.get(&run).is_some_and(|life| {
-            life.probing && life.spec.ready.as_ref().is_some_and(|ready| ready.probe == Probe::Notify)
-        });
-        let known = match &notice {
-            Notice::Ready if asked => Some(RunEvent::Ready),
-            Notice::Status(text) => Some(RunEvent::Status { text: text.clone() }),
-            _ => None,
-        };
+        let ready = notice == Notice::Ready;
         self.step(Event::Run(run, RunEvent::Notice(notice)));
-        if let Some(known) = known {
-            self.step(Event::Run(run, known));
+        if ready {
+            self.talks.entry(unit).and_modify(|talk| talk.unready = false);
+            self.let_end(unit);
         }
     }
 
@@ -197,6 +222,15 @@ impl Driver {
             self.say(Paint::Warn, &text);
         }
         self.let_end(unit);
+    }
+
+    /// What earlier runs of a component have stored.
+    ///
+    /// # Errors
+    /// Descriptors are used up; as a fragment of a sentence.
+    pub(super) fn stored(&self, spec: &Component) -> Result<Vec<(String, OwnedFd)>, String> {
+        let stored = self.parts.notices.stored(&spec.name);
+        stored.map_err(|error| format!("can't hand it the descriptors that it has stored: {error}"))
     }
 
     /// Lets go of the descriptors that a component has stored.

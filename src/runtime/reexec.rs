@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -30,6 +30,7 @@ use super::prepare::{States, why};
 use super::reload::Reloader;
 use super::signals::{self, Diverted, Signals};
 use super::spawn::Environment;
+use super::tasks::Tasks;
 use super::up::{UpOptions, output_config, replaced, terminal};
 use crate::config::model::{Component, Project};
 use crate::listen::SocketsHandover;
@@ -217,7 +218,7 @@ fn give_hands(mut driver: Driver) -> Result<(Shell, Given), Failed> {
         }
     };
     let Parts { core, options, states, threads, journal, announcer, reloader, notices, .. } = driver.parts;
-    let Driver { lives, helping, tickets, next_unit, observed, clients, images, talks, .. } = driver;
+    let Driver { lives, helping, tickets, tasks, next_unit, observed, clients, images, talks, .. } = driver;
     let Parts { home: locked, listening, control, environment, inbox, .. } = driver.parts;
     let home = locked;
     let messages = None;
@@ -234,8 +235,20 @@ fn give_hands(mut driver: Driver) -> Result<(Shell, Given), Failed> {
         messages,
     };
     let talking = (notices, talks);
-    let shell =
-        Shell { core, options, states, lives, helping, tickets, next_unit, observed, images, talking, rest };
+    let shell = Shell {
+        core,
+        options,
+        states,
+        lives,
+        helping,
+        tickets,
+        tasks,
+        next_unit,
+        observed,
+        images,
+        talking,
+        rest,
+    };
     let control = control.into_iter().collect();
     Ok((shell, Given { watch, output, keeper, home: locks, sockets, control }))
 }
@@ -248,6 +261,7 @@ struct Shell {
     lives: BTreeMap<RunId, Life>,
     helping: BTreeMap<u64, UnitId>,
     tickets: Arc<AtomicU64>,
+    tasks: Tasks,
     next_unit: u32,
     observed: BTreeMap<Cid, Arc<Component>>,
     images: u64,
@@ -261,8 +275,20 @@ fn take_apart(
     had_terminal: bool,
 ) -> Result<(Handover, Descriptors, Rest), Failed> {
     let (shell, given) = give_hands(driver)?;
-    let Shell { core, options, states, lives, helping, tickets, next_unit, observed, images, talking, rest } =
-        shell;
+    let Shell {
+        core,
+        options,
+        states,
+        lives,
+        helping,
+        tickets,
+        tasks,
+        next_unit,
+        observed,
+        images,
+        talking,
+        rest,
+    } = shell;
     // Nobody has begun anything since it was found to be free.
     let store = states.into_store().map_err(|_| Failed::Lost("the state store is at work".to_owned()))?;
     let (store, store_fds) = store.hand_over();
@@ -290,6 +316,7 @@ fn take_apart(
         talks: talking.1.into_iter().collect(),
         runs,
         helpers: helping.into_iter().collect(),
+        tasks: tasks.into_iter().collect(),
         next_unit,
         next_ticket: tickets.load(Ordering::Relaxed),
         images: images + 1,
@@ -372,6 +399,8 @@ pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> 
     let mut driver = Driver::new(parts);
     (driver.units, driver.lives) = take_runs(handover.runs, &handover.helpers, fds.stdins);
     driver.helping = handover.helpers.into_iter().collect();
+    driver.tasks = handover.tasks.into_iter().collect();
+    driver.units.extend(driver.tasks.iter().map(|(id, task)| (task.unit, Purpose::Task(*id))));
     driver.tickets = Arc::new(AtomicU64::new(handover.next_ticket));
     driver.next_unit = handover.next_unit;
     driver.observed = handover.observed.into_iter().collect();
@@ -407,12 +436,13 @@ fn adopt_output(
 fn leave_runs(lives: BTreeMap<RunId, Life>) -> (Vec<Running>, Vec<OwnedFd>) {
     let mut stdins = Vec::new();
     let leave = |(run, life): (RunId, Life)| {
-        let Life { unit, thread, spec, baseline, spawned, matched, probing, stdin, probe: _ } = life;
+        let Life { unit, thread, spec, baseline, spawned, matched, probing, stdin, unwell, .. } = life;
+        let unwell = unwell.load(Ordering::Relaxed);
         let stdin = stdin.map(|fd| {
             stdins.push(fd);
             stdins.len() - 1
         });
-        Running { run, unit, thread, spec, baseline, spawned, matched, probing, stdin }
+        Running { run, unit, thread, spec, baseline, spawned, matched, probing, stdin, unwell }
     };
     (lives.into_iter().map(leave).collect(), stdins)
 }
@@ -427,11 +457,13 @@ fn take_runs(
     let mut units: BTreeMap<UnitId, Purpose> = helpers.iter().map(help).collect();
     let mut lives = BTreeMap::new();
     for running in runs {
-        let Running { run, unit, thread, spec, baseline, spawned, matched, probing, stdin } = running;
+        let Running { run, unit, thread, spec, baseline, spawned, matched, probing, stdin, unwell } = running;
         let stdin = stdin.and_then(|at| stdins.get_mut(at)?.take());
         units.insert(unit, Purpose::Run(run));
-        let probe = None;
-        lives.insert(run, Life { unit, thread, spec, baseline, spawned, probe, matched, probing, stdin });
+        let (probe, health, unwell) = (None, None, Arc::new(AtomicBool::new(unwell)));
+        let life =
+            Life { unit, thread, spec, baseline, spawned, probe, matched, probing, stdin, health, unwell };
+        lives.insert(run, life);
     }
     (units, lives)
 }
@@ -445,6 +477,7 @@ fn drain(messages: &mut Messages) -> Vec<Message> {
 fn heard(message: &Message) -> Option<Heard> {
     match message {
         Message::Core(Event::Run(run, event)) => Some(Heard::Run(*run, event.clone())),
+        Message::Core(Event::Task(task, end)) => Some(Heard::Task(*task, end.clone())),
         Message::Core(Event::Command(command)) | Message::Command { command, .. } => {
             Some(Heard::Command(command.clone()))
         }
@@ -455,7 +488,7 @@ fn heard(message: &Message) -> Option<Heard> {
         Message::Notice(report) => Some(Heard::Notice(report.clone())),
         // Asked for again by the core, told again by the store, or for nobody who is there any more.
         Message::Core(_) | Message::Probe(_) | Message::Help { .. } | Message::EndHelp { .. } => None,
-        Message::Replaced { .. } | Message::Reloaded(_) => None,
+        Message::Replaced { .. } | Message::Reloaded(_) | Message::Drained { .. } => None,
         Message::Views { .. } | Message::Usage { .. } | Message::Subscribe { .. } => None,
         Message::Wait { .. } | Message::Why { .. } | Message::Declared { .. } => None,
         // Whoever wanted to know is gone with the image; the file is read anew.
@@ -468,6 +501,7 @@ impl From<Heard> for Message {
     fn from(heard: Heard) -> Self {
         match heard {
             Heard::Run(run, event) => Self::Core(Event::Run(run, event)),
+            Heard::Task(task, end) => Self::Core(Event::Task(task, end)),
             Heard::Command(command) => Self::Core(Event::Command(command)),
             Heard::Shutdown { force } => Self::Shutdown { force },
             Heard::Runner(report) => Self::Runner(report),

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::config::model::{Command, Component};
+use crate::config::model::{Command, Component, Terminal};
 
 /// Never handed on from orch's own environment: they speak of orch, or of what it was started by.
 const OWN: [&str; 16] = [
@@ -28,6 +28,9 @@ const OWN: [&str; 16] = [
     "ORCH_STATE_DIR",
     super::recorder::VARIABLE,
 ];
+
+/// What a component with a terminal of its own is told of it where orch itself has none, or a poor one.
+const USUAL_TERM: &str = "xterm-256color";
 
 /// An environment, in the order of the names.
 pub(crate) type Environment = BTreeMap<OsString, OsString>;
@@ -64,7 +67,8 @@ impl Invocation {
 #[derive(Debug, Clone)]
 pub(crate) struct Facts<'a> {
     pub(crate) project: &'a str,
-    pub(crate) incarnation: u64,
+    /// `None`: what is started is for no run.
+    pub(crate) incarnation: Option<u64>,
     pub(crate) restored: Option<&'static str>,
     pub(crate) control: &'a Path,
 }
@@ -75,6 +79,9 @@ pub(crate) fn environment(base: &Environment, spec: &Component, facts: &Facts<'_
     for name in OWN {
         env.remove(OsStr::new(name));
     }
+    if spec.logs.terminal == Terminal::Pty && env.get(OsStr::new("TERM")).is_none_or(|term| is_poor(term)) {
+        env.insert("TERM".into(), USUAL_TERM.into());
+    }
     for (name, value) in spec.env.project.iter().chain(&*spec.env.files).chain(&spec.env.own) {
         match value {
             Some(value) => env.insert(name.into(), value.into()),
@@ -84,15 +91,22 @@ pub(crate) fn environment(base: &Environment, spec: &Component, facts: &Facts<'_
     let mut set = |name: &str, value: OsString| env.insert(name.into(), value);
     set("ORCH_PROJECT", facts.project.into());
     set("ORCH_COMPONENT", spec.name.as_str().into());
-    set("ORCH_INCARNATION", facts.incarnation.to_string().into());
     set("ORCH_CONTROL", facts.control.into());
     if let Some(state) = &spec.state {
         set("ORCH_STATE_FILE", state.file.clone().into());
+    }
+    if let Some(incarnation) = facts.incarnation {
+        set("ORCH_INCARNATION", incarnation.to_string().into());
     }
     if let Some(source) = facts.restored {
         set("ORCH_RESTORED", source.into());
     }
     env
+}
+
+/// Whether a program would show no colours on that terminal.
+fn is_poor(term: &OsStr) -> bool {
+    term.is_empty() || term == "dumb"
 }
 
 /// How a command is run in a component's folder and environment; `more` is appended to its words.

@@ -35,7 +35,8 @@ pub enum Action {
         /// As declared.
         spec: Arc<Component>,
     },
-    /// Ask over and over whether it is healthy, as declared, in place of what was asked before. Answers:
+    /// Ask over and over whether it is healthy, as declared, in place of what was asked before: nothing any more, if
+    /// nothing is declared, or a watchdog. Answers:
     /// `Unwell` for each try that fails, `Well` for the first good one after it. Ends with the run, and when it
     /// is asked to stop.
     CheckHealth {

@@ -33,7 +33,16 @@ impl Supervisor {
                     self.out.push(Action::Signal { run, signal: *signal, scope: Scope::Group });
                 }
             }
-            WatchAction::Run(_) | WatchAction::None => {}
+            WatchAction::Run(_) => self.run_for(cid, seq),
+            WatchAction::None => {}
+        }
+    }
+
+    /// A change runs a command, if there is a run that it could be for: not beside an earlier one, but after it.
+    fn run_for(&mut self, cid: Cid, cause: u64) {
+        let Some(slot) = self.slot(cid) else { return };
+        if matches!(slot.phase, Phase::Starting(_) | Phase::Ready(_)) && slot.may_follow() {
+            self.call_task(cid, Quietly::OnChange, Some(cause), false);
         }
     }
 
@@ -113,18 +122,13 @@ impl Supervisor {
     /// A deadline of a component has come.
     pub(super) fn expire(&mut self, cid: Cid) {
         self.expire_tasks(cid);
+        self.expire_vitals(cid);
         let Some(slot) = self.slot(cid) else { return };
         if slot.phase_deadline() > self.now {
             return;
         }
         match &slot.phase {
-            Phase::Starting(run) => {
-                let due =
-                    run.spec.ready.as_ref().is_some_and(|ready| run.spawned_at + ready.timeout <= self.now);
-                if due {
-                    self.not_ready_in_time(cid);
-                }
-            }
+            Phase::Starting(_) => self.not_ready_in_time(cid),
             Phase::Ending(_) => self.expire_ending(cid),
             Phase::Settling { .. } => self.settled(cid),
             Phase::Backoff { .. } => self.start_or_settle(cid),

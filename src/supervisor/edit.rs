@@ -107,6 +107,7 @@ impl Supervisor {
                 if let Some(slot) = self.slot_mut(cid) {
                     let before = std::mem::replace(&mut slot.spec, Arc::clone(spec));
                     self.re_ask(cid, &before);
+                    self.re_check(cid, &before);
                 }
             }
         }

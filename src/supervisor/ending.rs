@@ -61,7 +61,7 @@ impl Supervisor {
         let (id, rules) = (run.id, Arc::clone(&slot.spec.stop));
         let until = self.now + rules.timeout;
         self.note(cid, cause, What::StopRequested { reason: reason.clone() });
-        let failed = matches!(why, Why::NotReady(_));
+        let failed = matches!(why, Why::NotReady(_) | Why::Unhealthy { .. });
         let by_command = rules.command.is_some() && !is_thread(&run.spec);
         let ending = Ending::of(run, why, Stage::Asked { until });
         self.enter(cid, Phase::Ending(ending), reason, None);
@@ -315,6 +315,7 @@ pub(super) fn explain(why: &Why) -> String {
         Why::Change => "a watched file changed".to_owned(),
         Why::Restart => "restart was commanded".to_owned(),
         Why::Edit(reason) | Why::NotReady(reason) | Why::NotStarted(reason) => reason.clone(),
+        Why::Unhealthy { reason, .. } => reason.clone(),
         Why::TakenBack => "it may not start now".to_owned(),
         Why::Dependency(name) => format!("{name}, on which it depends with restart: true, goes down"),
         Why::Unwanted(reason) => reason.clone().into_owned(),

@@ -315,7 +315,7 @@ fn probing(run: &Run) -> Option<Probing> {
         met: met.map(|met| (met.error.clone(), met.at)),
         row: met.map_or(0, |met| met.row),
         tries: met.map_or(0, |met| met.tries),
-        deadline: run.spawned_at + ready.timeout,
+        deadline: run.ready_by,
     })
 }
 

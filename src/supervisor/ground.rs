@@ -62,15 +62,8 @@ impl Supervisor {
     }
 
     pub(super) fn with_run(&mut self, cid: Cid, change: impl FnOnce(&mut Run)) {
-        let Some(slot) = self.slot_mut(cid) else { return };
-        match &mut slot.phase {
-            Phase::Preparing(run) | Phase::Spawning(run) | Phase::Starting(run) | Phase::Ready(run) => {
-                change(run)
-            }
-            Phase::Ending(ending) => change(&mut ending.run),
-            Phase::Sealing(_) | Phase::Stopped | Phase::Waiting | Phase::Blocked | Phase::Building(_) => {}
-            Phase::Settling { .. } | Phase::Held { .. } => {}
-            Phase::Backoff { .. } | Phase::Completed | Phase::Failed => {}
+        if let Some(run) = self.slot_mut(cid).and_then(|slot| slot.phase.run_mut()) {
+            change(run);
         }
     }
 

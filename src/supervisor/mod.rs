@@ -46,6 +46,8 @@ mod event;
 mod explain;
 mod glance;
 mod ground;
+mod health;
+mod notices;
 mod order;
 mod outcome;
 mod phase;
@@ -287,7 +289,9 @@ impl Supervisor {
             RunEvent::Sealed(outcome) => self.sealed(cid, &outcome),
             RunEvent::Replaced => self.replaced(cid),
             RunEvent::Snapshot(outcome) => self.note_sealed(cid, &outcome),
-            RunEvent::Unwell { .. } | RunEvent::Well | RunEvent::Notice(_) => {}
+            RunEvent::Unwell { error } => self.unwell(cid, error),
+            RunEvent::Well => self.well(cid),
+            RunEvent::Notice(notice) => self.noticed(cid, notice),
         }
     }
 

@@ -29,7 +29,7 @@ impl Supervisor {
             Why::Own | Why::NotReady(_) => End::Crashed,
             _ if crashed(&ended, slot.spec.stop.signal) => End::Crashed,
             Why::Change | Why::Restart | Why::Edit(_) | Why::Dependency(_) | Why::Unwanted(_) => End::Ordered,
-            Why::Reexec => End::Ordered,
+            Why::Reexec | Why::Unhealthy { .. } => End::Ordered,
             Why::NotStarted(_) | Why::TakenBack => End::Ordered,
         };
         self.seal(cid, ended);
@@ -98,6 +98,8 @@ impl Supervisor {
             self.try_start(cid);
         } else if let Why::NotReady(reason) | Why::NotStarted(reason) = &ended.why {
             self.failed_run(cid, Duration::ZERO, reason.clone());
+        } else if let Why::Unhealthy { reason, ready } = &ended.why {
+            self.failed_run(cid, *ready, reason.clone());
         } else if !succeeded(ended, &rules) {
             self.failed_run(cid, ready.unwrap_or_default(), format!("it ended with {exit}"));
         } else if premature {

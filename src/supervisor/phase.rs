@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::health::Vitals;
 use super::record::{End, Restored, State};
 use super::slot::Why;
 use crate::config::model::Component;
@@ -23,6 +24,14 @@ pub(crate) struct Run {
     pub(crate) ask_at: Time,
     /// Whether all its output is read; a process may close its output and live on.
     pub(crate) output_ended: bool,
+    /// When it has failed if it is not ready.
+    pub(crate) ready_by: Time,
+    /// It said that it is ready before it was known to run.
+    pub(crate) says_ready: bool,
+    /// It reads its configuration again, and has failed if that is not over then.
+    pub(crate) reloading: Option<Time>,
+    /// Whether it lives, once ready.
+    pub(crate) vitals: Vitals,
     /// What its readiness probe met last.
     pub(crate) probed: Option<Probed>,
 }
@@ -186,6 +195,17 @@ impl Phase {
             Self::Preparing(run) | Self::Spawning(run) | Self::Starting(run) | Self::Ready(run) => Some(run),
             Self::Ending(ending) => Some(&ending.run),
             Self::Sealing(ended) => Some(&ended.run),
+            Self::Stopped | Self::Waiting | Self::Blocked | Self::Building(_) => None,
+            Self::Settling { .. } | Self::Held { .. } => None,
+            Self::Backoff { .. } | Self::Completed | Self::Failed => None,
+        }
+    }
+
+    pub(crate) fn run_mut(&mut self) -> Option<&mut Run> {
+        match self {
+            Self::Preparing(run) | Self::Spawning(run) | Self::Starting(run) | Self::Ready(run) => Some(run),
+            Self::Ending(ending) => Some(&mut ending.run),
+            Self::Sealing(ended) => Some(&mut ended.run),
             Self::Stopped | Self::Waiting | Self::Blocked | Self::Building(_) => None,
             Self::Settling { .. } | Self::Held { .. } => None,
             Self::Backoff { .. } | Self::Completed | Self::Failed => None,

@@ -223,6 +223,10 @@ impl Supervisor {
                 Phase::Starting(run) if run.spec.ready.is_some() => {
                     Action::Probe { run: run.id, spec: Arc::clone(&run.spec) }
                 }
+                Phase::Ready(_) => {
+                    self.watch_over_again(cid);
+                    continue;
+                }
                 Phase::Preparing(run) => Action::Prepare { run: run.id, spec: Arc::clone(&run.spec) },
                 Phase::Sealing(ended) => slot.sealing(ended),
                 _ => continue,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::action::Action;
 use super::builds::Build;
@@ -111,6 +112,13 @@ pub(crate) enum Why {
     Dependency(Name),
     /// Its probe did not succeed in time.
     NotReady(String),
+    /// It was ready, and did not live as it should.
+    Unhealthy {
+        /// Why, as a fragment of a sentence.
+        reason: String,
+        /// So long it had been ready.
+        ready: Duration,
+    },
     /// It is a thread of an image of orch that is to be replaced.
     Reexec,
     /// Nothing came of it: it could not be prepared, or not be spawned.
@@ -205,7 +213,7 @@ impl Slot {
 
     /// When time alone changes something for it.
     pub(crate) fn deadline(&self) -> Time {
-        self.phase_deadline().min(self.task_deadline())
+        self.phase_deadline().min(self.task_deadline()).min(self.vital_deadline())
     }
 
     /// When time alone changes its phase.
@@ -213,9 +221,7 @@ impl Slot {
         match &self.phase {
             // One that is to end need not become ready any more.
             Phase::Starting(_) if self.wish.is_some() => Time::NEVER,
-            Phase::Starting(run) => {
-                run.spec.ready.as_ref().map_or(Time::NEVER, |ready| run.spawned_at + ready.timeout)
-            }
+            Phase::Starting(run) => run.ready_by,
             Phase::Ending(ending) => match ending.stage {
                 Stage::Asked { until } | Stage::Killed { until } | Stage::Draining { until } => until,
                 Stage::Closed | Stage::Spared | Stage::GivenUp => Time::NEVER,

@@ -46,7 +46,7 @@ impl Supervisor {
         }
     }
 
-    /// An edit may have changed how often a component is asked.
+    /// An edit may have changed how often a component is asked for its state.
     pub(super) fn re_ask(&mut self, cid: Cid, before: &Component) {
         let snapshot = |spec: &Component| spec.state.as_ref().and_then(|state| state.snapshot.clone());
         let Some(slot) = self.slot(cid) else { return };

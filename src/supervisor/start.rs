@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::health::Vitals;
 use super::phase::{Ended, Phase, Probed, Run};
 use super::record::{End, Restored, Sealed, State, What};
 use super::slot::{Edge, Slot, Wanted, Why};
@@ -193,6 +194,10 @@ impl Supervisor {
             ready_since: None,
             ask_at: Time::NEVER,
             output_ended: false,
+            ready_by: Time::NEVER,
+            says_ready: false,
+            reloading: None,
+            vitals: Vitals::of(&spec),
             probed: None,
         };
         self.enter(cid, Phase::Preparing(run), "starting", cause);
@@ -273,8 +278,11 @@ impl Supervisor {
     pub(super) fn spawned(&mut self, cid: Cid, pid: Option<u32>) {
         let Some(Phase::Spawning(run)) = self.slot(cid).map(|slot| &slot.phase) else { return };
         let mut run = run.clone();
-        run.pid = pid;
+        // It may have named another leader already.
+        run.pid = run.pid.or(pid);
         run.spawned_at = self.now;
+        run.ready_by = run.spec.ready.as_ref().map_or(Time::NEVER, |ready| self.now + ready.timeout);
+        let says_ready = run.says_ready;
         self.note(cid, None, What::Spawned { pid });
         if let Some(slot) = self.slot_mut(cid) {
             slot.started = slot.last;
@@ -286,7 +294,7 @@ impl Supervisor {
             let cause = shutdown.seq;
             return self.force(cid, "everything is force-killed", Some(cause));
         }
-        if probed {
+        if probed && !says_ready {
             self.out.push(Action::Probe { run: id, spec });
         } else {
             self.ready(cid);
@@ -308,6 +316,7 @@ impl Supervisor {
             "it runs".to_owned()
         };
         self.enter(cid, Phase::Ready(run), reason, None);
+        self.watch_over(cid);
         if let Some(generation) = used {
             self.out.push(Action::UseState { run: id, spec, generation });
         }
@@ -331,7 +340,7 @@ impl Supervisor {
     /// A probe did not succeed in time: a time-out never counts as ready.
     pub(super) fn not_ready_in_time(&mut self, cid: Cid) {
         let Some(Phase::Starting(run)) = self.slot(cid).map(|slot| &slot.phase) else { return };
-        let timeout = run.spec.ready.as_ref().map(|ready| ready.timeout).unwrap_or_default();
+        let timeout = run.ready_by.since(run.spawned_at);
         let last = run.probed.as_ref().map(|met| format!("; last try: {}", met.error)).unwrap_or_default();
         let reason = format!("not ready within {} ms{last}", timeout.as_millis());
         self.end_now(cid, Why::NotReady(reason), None);
@@ -343,7 +352,11 @@ impl Supervisor {
 pub(super) fn satisfied(dependency: &Slot, edge: Edge) -> bool {
     let runs = match &dependency.phase {
         Phase::Completed => return true,
-        Phase::Ready(_) => matches!(edge.condition, Condition::Started | Condition::Ready),
+        Phase::Ready(run) => match edge.condition {
+            Condition::Started => true,
+            Condition::Ready => run.reloading.is_none(),
+            Condition::Completed => false,
+        },
         Phase::Starting(_) => edge.condition == Condition::Started,
         Phase::Preparing(_) | Phase::Spawning(_) | Phase::Ending(_) | Phase::Sealing(_) => false,
         Phase::Stopped | Phase::Waiting | Phase::Blocked | Phase::Building(_) => false,

@@ -12,6 +12,7 @@ use super::phase::Phase;
 use super::record::What;
 use super::slot::Slot;
 use super::{Action, Supervisor};
+use crate::config::model::{Component, WatchAction};
 use crate::types::{Cid, RunId, TaskEnd, TaskFailure, TaskId, TaskKind, Time};
 
 /// So long what a change runs may take: it is meant to be short, and has no key for it.
@@ -237,6 +238,8 @@ impl Supervisor {
                 };
                 (self.run_task(cid, TaskKind::Build, None, timeout), TaskKind::Build)
             }
+            // An edit has taken it away.
+            Quietly::OnChange if !runs_on_change(&slot.spec) => return self.recount_tasks(cid),
             Quietly::OnChange => (self.run_task(cid, TaskKind::OnChange, run, ON_CHANGE), TaskKind::OnChange),
         };
         let began = self.tell_task(cid, cause, What::TaskStarted { kind: of });
@@ -426,6 +429,10 @@ impl Quietly {
             Self::OnChange => TaskKind::OnChange,
         }
     }
+}
+
+fn runs_on_change(spec: &Component) -> bool {
+    spec.watch.as_ref().is_some_and(|watch| matches!(watch.action, WatchAction::Run(_)))
 }
 
 fn tell_to_end(task: &mut Task, until: Time) -> Option<Action> {

@@ -76,7 +76,7 @@ impl Supervisor {
     pub(super) fn standing_where(&self, cid: Cid, held: impl FnOnce() -> bool) -> Option<Standing> {
         let slot = self.slot(cid)?;
         Some(match &slot.phase {
-            Phase::Ready(_) if slot.wish.is_none() => Standing::Up,
+            Phase::Ready(run) if slot.wish.is_none() && run.reloading.is_none() => Standing::Up,
             Phase::Completed => Standing::Completed,
             Phase::Failed | Phase::Blocked => Standing::Failed,
             Phase::Stopped => Standing::Stopped,

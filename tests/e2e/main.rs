@@ -7,6 +7,7 @@
 
 mod harness;
 
+mod build;
 mod cli;
 mod clients;
 mod commands;
@@ -14,9 +15,14 @@ mod control;
 mod detach;
 mod ends;
 mod guardian;
+mod health;
 mod hostile;
 mod logs;
+mod notice;
 mod output;
+mod polling;
+mod proxy;
+mod pty;
 mod ready;
 mod reexec;
 mod reload;
@@ -25,6 +31,7 @@ mod sockets;
 mod state;
 mod state_command;
 mod stop;
+mod stop_command;
 mod storm;
 mod story;
 mod units;

@@ -5,6 +5,7 @@
 pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("paint", &[]),
+    ("blame", &[]),
     ("api", &[]),
     ("client", &["api"]),
     ("graph", &["types"]),
@@ -13,7 +14,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("plan", &["types", "paint", "graph", "config::model"]),
     ("supervisor", &["types", "config::model", "plan"]),
     ("runner", HAND),
-    ("output", &["types", "config::model", "paint"]),
+    ("output", &["types", "config::model", "paint", "blame"]),
     ("history", &["types", "config::model", "paint"]),
     ("watch", HAND),
     ("state", HAND),
@@ -62,7 +63,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
 const HAND: &[&str] = &["types", "config::model"];
 
 /// The layers that decide and calculate: the same input gives the same output, whenever and wherever.
-pub(crate) const PURE: &[&str] = &["types", "paint", "graph", "story", "plan", "supervisor"];
+pub(crate) const PURE: &[&str] = &["types", "paint", "blame", "graph", "story", "plan", "supervisor"];
 
 /// What the pure layers never name: clocks, files, threads, and maps whose order is random.
 pub(crate) const IMPURE: &[&str] = &[
@@ -96,7 +97,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("clap_complete", &["src/cli/"]),
     ("clap_mangen", &["src/cli/"]),
     ("tracing_subscriber", &["src/cli/"]),
-    ("hyper", &["src/client/", "src/probe/http.rs", "src/runtime/control/"]),
+    ("hyper", &["src/client/", "src/probe/http.rs", "src/runner/thread/proxy/", "src/runtime/control/"]),
     ("schemars", &["src/api/"]),
     ("strsim", &["src/types/near.rs", "src/runner/thread/registry.rs"]),
     ("tokio", &["src/client/", "src/cli/interrupts.rs", "src/runtime/", "src/probe/", "src/runner/thread/"]),
@@ -109,6 +110,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
             "src/supervisor/",
             "src/probe/",
             "src/runner/thread/",
+            "src/runtime/tasks.rs",
         ],
     ),
     (
@@ -143,7 +145,7 @@ pub(crate) const UNSAFE: &[&str] = &[
 ];
 
 /// The form of what one image of orch hands over to the next, and the digest of its shape: see `shape`.
-pub(crate) const SHAPE: (u32, u64) = (4, 0x1753f71b3a2f1382);
+pub(crate) const SHAPE: (u32, u64) = (4, 0xe85a41b039bc9a58);
 
 /// The longest file, its tests not counted.
 pub(crate) const FILE_LINES: usize = 500;

@@ -1,7 +1,8 @@
 //! Threads inside orch. Each unit is one thread that runs a component known to the [`Registry`].
 //!
 //! What the reports mean for a thread:
-//! - `Spawned`: the component is made from its `with`, and its `run` is called next;
+//! - `Spawned`: the component is made from its `with`, a built-in one that listens does so, and its `run` is
+//!   called next;
 //! - `Exited`: `run` has returned, or panicked and was unwound, so all that it owned is dropped. From here
 //!   on nothing more is heard of it, and its output is closed;
 //! - `Gone`: the thread is joined, so its thread-local values are dropped, too. A second, sleeping thread
@@ -12,10 +13,13 @@
 //! A thread can be asked two things: to stop, and to save its state. Signals are for processes: none reaches it,
 //! so that one which only means "read your configuration again" does not stop it.
 
+mod around;
 mod ask;
 mod context;
+mod light;
 mod output;
 mod panics;
+mod proxy;
 mod registry;
 mod state;
 mod ticker;
@@ -28,9 +32,12 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
 
+pub use around::{Around, Holder, Kept};
 pub use ask::{SaveToken, StopToken, Wake};
 pub use context::Context;
+pub use light::{Lamp, Light, Seen};
 pub use output::Output;
+pub use proxy::{Target, target};
 pub use registry::{BoxError, Registry, ThreadComponent};
 pub use state::{StateReader, ThreadState};
 
@@ -80,6 +87,8 @@ pub struct ThreadSpec {
     pub incarnation: u64,
     /// Its state, if it is declared with `state`.
     pub state: Option<ThreadState>,
+    /// What a built-in one is told of the project.
+    pub around: Around,
 }
 
 impl ThreadRunner {
@@ -130,7 +139,11 @@ impl ThreadRunner {
         });
         lock(&self.units).units.insert(unit, ties.asks.clone());
         let (registry, units) = (Arc::clone(&self.registry), Arc::clone(&self.units));
-        let job = move || registry.make(&spec.runner, &spec.with);
+        let around = spec.around;
+        let job = move |name: &Name| {
+            let make = registry.make(&spec.runner, &spec.with)?;
+            panics::contain(|| make(name, around)).unwrap_or_else(|panic| Err(format!("panicked: {panic}")))
+        };
         let attended = Builder::new().name("orch-join".to_owned()).spawn({
             let ties = Arc::clone(&ties);
             move || attend(&ties, &units, job)
@@ -164,7 +177,7 @@ impl Runner for ThreadRunner {
 /// Starts the component's thread, and joins it.
 fn attend<J>(ties: &Arc<Ties>, units: &Units, job: J)
 where
-    J: FnOnce() -> Result<registry::Job, String> + Send + 'static,
+    J: FnOnce(&Name) -> Result<registry::Run, String> + Send + 'static,
 {
     let unit = ties.unit;
     let thread = Builder::new().name(ties.name.to_string()).spawn({
@@ -189,9 +202,9 @@ where
 }
 
 /// The life of a component, on its own thread. An error means that it never began.
-fn live(ties: &Arc<Ties>, job: impl FnOnce() -> Result<registry::Job, String>) -> Result<(), String> {
+fn live(ties: &Arc<Ties>, job: impl FnOnce(&Name) -> Result<registry::Run, String>) -> Result<(), String> {
     panics::print_to(ties.output.clone());
-    let job = job()?;
+    let job = job(&ties.name)?;
     if let Some(state) = &ties.state {
         state.take();
     }

@@ -7,9 +7,12 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_yaml::Value;
 
+use super::around::Around;
 use super::context::Context;
 use super::panics;
+use super::proxy::{Proxy, TcpProxy};
 use super::ticker::Ticker;
+use crate::types::Name;
 
 /// Why a thread component did not start or did not end well.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -34,8 +37,28 @@ pub trait ThreadComponent: Sized + 'static {
     fn run(self, cx: Context) -> Result<(), BoxError>;
 }
 
-/// A component that is made and can be run.
-pub(super) type Job = Box<dyn FnOnce(Context) -> Result<(), BoxError>>;
+/// A component that is made. It begins by opening what it needs, and can be run when it has that.
+pub(super) type Job = Box<dyn FnOnce(&Name, Around) -> Result<Run, String>>;
+/// A component that is open.
+pub(super) type Run = Box<dyn FnOnce(Context) -> Result<(), BoxError>>;
+
+/// A built-in component that listens: it counts as started, and so as ready, when it does (contract,
+/// section 3, "Probes").
+pub(super) trait Listening: Sized + 'static {
+    /// What `with` holds.
+    type With: DeserializeOwned;
+    /// What is open.
+    type Open: 'static;
+
+    /// As [`ThreadComponent::new`].
+    fn new(with: Self::With) -> Result<Self, BoxError>;
+
+    /// Begins to listen. An error says what was attempted, on what, and why it failed.
+    fn open(self, name: &Name, around: Around) -> Result<Self::Open, String>;
+
+    /// As [`ThreadComponent::run`].
+    fn run(open: Self::Open, cx: Context) -> Result<(), BoxError>;
+}
 type Make = Arc<dyn Fn(&Value) -> Result<Job, String> + Send + Sync>;
 
 /// The thread components that a file can name under `thread`.
@@ -50,6 +73,8 @@ impl Registry {
     pub fn builtin() -> Self {
         let mut registry = Self::default();
         registry.register::<Ticker>("ticker");
+        registry.listening::<Proxy>("proxy");
+        registry.listening::<TcpProxy>("tcp-proxy");
         registry
     }
 
@@ -57,8 +82,18 @@ impl Registry {
     pub fn register<C: ThreadComponent>(&mut self, name: &str) -> &mut Self {
         self.insert(name, |with| {
             let component = C::new(typed(with)?).map_err(|error| chain(&*error))?;
-            Ok(Box::new(move |cx| component.run(cx)))
+            Ok(Box::new(move |_, _| Ok(Box::new(move |cx| component.run(cx)))))
         })
+    }
+
+    fn listening<C: Listening>(&mut self, name: &str) {
+        self.insert(name, |with| {
+            let component = C::new(typed(with)?).map_err(|error| chain(&*error))?;
+            Ok(Box::new(move |name, around| {
+                let open = component.open(name, around)?;
+                Ok(Box::new(move |cx| C::run(open, cx)))
+            }))
+        });
     }
 
     /// Makes a function known as `name`: for a component that needs values of the embedding program.
@@ -70,7 +105,7 @@ impl Registry {
         let run = Arc::new(run);
         self.insert(name, move |with| {
             let (with, run) = (typed::<W>(with)?, Arc::clone(&run));
-            Ok(Box::new(move |cx| run(with, cx)))
+            Ok(Box::new(move |_, _| Ok(Box::new(move |cx| run(with, cx)))))
         })
     }
 

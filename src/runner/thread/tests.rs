@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::ask::Asks;
-use super::{BoxError, Context, Registry, ThreadRunner, ThreadSpec, ThreadState, Wake};
+use super::{Around, BoxError, Context, Registry, ThreadRunner, ThreadSpec, ThreadState, Wake};
 use crate::runner::{Runner, RunnerReport, Scope};
 use crate::types::{Exit, Name, Signal, Source, UnitId};
 
@@ -63,6 +63,7 @@ impl Bench {
                     max_size: MAX_SIZE,
                     restored: restored.then_some(Source::Backup),
                 }),
+                around: Around::default(),
             },
         );
         BufReader::new(read.into())

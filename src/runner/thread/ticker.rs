@@ -103,7 +103,7 @@ fn restored(cx: &Context) -> Result<State, BoxError> {
 }
 
 /// A duration as the project's file writes them.
-fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+pub(super) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     struct Text;
     impl Visitor<'_> for Text {
         type Value = Duration;

@@ -1,0 +1,1 @@
+export const greet = (visits) => `hello, visit ${visits}\n`;

@@ -1,0 +1,3 @@
+document.querySelector("#greeting").textContent = "hello";
+
+if (import.meta.hot) import.meta.hot.accept();

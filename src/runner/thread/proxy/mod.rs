@@ -1,0 +1,74 @@
+//! The built-in `proxy` and `tcp-proxy`: they stand before a component, and keep clients waiting while it restarts
+//! (`docs/design/proxy.md`).
+//!
+//! - `with`: what they take;
+//! - `listen`: where clients come in;
+//! - `reach`: the way to who is behind, and the waiting for it;
+//! - `tcp`: bytes both ways;
+//! - `http`: one client's requests; `forward`: one request, sent again where that is safe; `head`: what is changed
+//!   in its head, and in the answer's; `body`: bodies that pass; `pool`: connections that are used again;
+//!   `answer`: what the proxy says itself.
+
+mod answer;
+mod body;
+mod forward;
+mod head;
+mod http;
+mod listen;
+mod pool;
+mod reach;
+mod tcp;
+mod with;
+
+#[cfg(test)]
+mod tests;
+
+pub use with::{Target, target};
+
+use super::around::Around;
+use super::context::Context;
+use super::registry::{BoxError, Listening};
+use crate::types::Name;
+use listen::Open;
+use with::{Settings, With};
+
+/// A reverse proxy for HTTP/1.1 and WebSocket.
+pub(super) struct Proxy(Settings);
+
+/// A proxy for whatever speaks TCP.
+pub(super) struct TcpProxy(Settings);
+
+impl Listening for Proxy {
+    type With = With;
+    type Open = Open;
+
+    fn new(with: With) -> Result<Self, BoxError> {
+        Ok(Self(with.settings(true)?))
+    }
+
+    fn open(self, name: &Name, around: Around) -> Result<Open, String> {
+        Open::new(self.0, name, around)
+    }
+
+    fn run(open: Open, cx: Context) -> Result<(), BoxError> {
+        let pool = pool::Pool::default();
+        open.serve(&cx, move |stream, peer, way| http::serve(stream, peer, way, pool.clone()))
+    }
+}
+
+impl Listening for TcpProxy {
+    type With = With;
+    type Open = Open;
+
+    fn new(with: With) -> Result<Self, BoxError> {
+        Ok(Self(with.settings(false)?))
+    }
+
+    fn open(self, name: &Name, around: Around) -> Result<Open, String> {
+        Open::new(self.0, name, around)
+    }
+
+    fn run(open: Open, cx: Context) -> Result<(), BoxError> {
+        open.serve(&cx, |stream, _, way| tcp::serve(stream, way))
+    }
+}

@@ -10,8 +10,8 @@ use crate::config::code;
 use crate::config::decode::{At, Dependencies, PathText, Section, SocketText, Step, Text, Value};
 use crate::config::keys::ComponentKeys;
 use crate::config::model::{
-    Build, Command, Component, Dependency, Env, EnvOverlay, Kind, Logs, Restart, Socket,
-    SocketAddress, State, Stop, Watch,
+    Build, Command, Component, Dependency, Env, EnvOverlay, Kind, Logs, Restart, Socket, SocketAddress,
+    State, Stop, Watch,
 };
 use crate::config::report::Mistake;
 use crate::config::text::shown;

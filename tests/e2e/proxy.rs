@@ -23,7 +23,7 @@ fn fronted(thread: &str, kind: &str, hold: &str) -> Fronted {
 components:
   app:
     process: python3 served.py {back} {kind}
-    watch: served.py
+    watch: [served.py]
     ready: {{ tcp: '{back}', timeout: 1m, interval: 10ms }}
     restart: {{ backoff: {{ initial: 10ms }} }}
   front: {{ thread: {thread}, with: {{ listen: '{front}', to: '{back}', hold: {hold} }} }}
@@ -259,7 +259,7 @@ fn each_mistake_of_with_is_told_by_validate() {
         ("{ listen: '127.0.0.1:80', to: 'https://a' }", "https is not spoken"),
         (
             "{ listen: '127.0.0.1:80', to: '127.0.0.1:1', hold: soon }",
-            "with.hold: hold: `soon` is no duration",
+            "`soon` is no duration",
         ),
         ("{ listen: '127.0.0.1:80', to: '127.0.0.1:1', helo: 1s }", "unknown field `helo`"),
     ] {

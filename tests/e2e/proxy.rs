@@ -257,10 +257,7 @@ fn each_mistake_of_with_is_told_by_validate() {
         ("{ to: '127.0.0.1:1' }", "missing field `listen`"),
         ("{ listen: ':80', to: '127.0.0.1:1' }", "with.listen: `:80`"),
         ("{ listen: '127.0.0.1:80', to: 'https://a' }", "https is not spoken"),
-        (
-            "{ listen: '127.0.0.1:80', to: '127.0.0.1:1', hold: soon }",
-            "`soon` is no duration",
-        ),
+        ("{ listen: '127.0.0.1:80', to: '127.0.0.1:1', hold: soon }", "`soon` is no duration"),
         ("{ listen: '127.0.0.1:80', to: '127.0.0.1:1', helo: 1s }", "unknown field `helo`"),
     ] {
         project.yaml(&format!("\ncomponents:\n  front: {{ thread: proxy, with: {with} }}\n"));

@@ -9,8 +9,7 @@ use crate::config::text::{Core, shown};
 use crate::config::tree::{NodeId, Shape};
 
 /// What is read and checked, but not acted on in this version. Taking a line out puts the key in effect.
-pub(crate) const LATER: &[&str] =
-    &[];
+pub(crate) const LATER: &[&str] = &[];
 
 /// Keys of other tools, and what to do instead.
 const REFUSED: &[&str] = &["include", "extends", "replicas", "schedule", "user", "limits"];

@@ -3,7 +3,7 @@
 
     cargo build --release && python3 bench/run.py [restart] [burst] [thousand] [validate] [idle] [killed] [log]
                                                    [upgrade] [cycle] [edit] [hostile] [logs] [sockets] [build]
-                                                   [health]
+                                                   [health] [proxy]
 
 Without names, everything: about two minutes. Nothing else should run meanwhile. Each measurement works in a
 folder of its own below the temporary folder, and ends what it started.
@@ -134,11 +134,17 @@ def build(folder):
 
 
 def health(folder):
-    # A server that counts nothing and answers at once; 100 components ask it every 5 s.
-    server = subprocess.Popen(
-        [sys.executable, "-m", "http.server", "18797", "--bind", "127.0.0.1"],
-        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )
+    # A server that answers at once, with room for all to ask in the same moment; 100 components ask it every 5 s.
+    serve = """
+import socket
+server = socket.create_server(("127.0.0.1", 18797), backlog=512)
+while True:
+    peer, _ = server.accept()
+    peer.recv(4096)
+    peer.sendall(b"HTTP/1.1 204 No Content\\r\\n\\r\\n")
+    peer.close()
+"""
+    server = subprocess.Popen([sys.executable, "-c", serve])
     stamp(folder)
     took = {}
     try:
@@ -450,9 +456,47 @@ def sockets(folder):
         show(what, under_restarts(folder, f"version: 1\ncomponents:\n  api: {{ {api} }}\n", port).line())
 
 
+def proxy(folder):
+    """The same with a proxy before a server that binds its own port; and what the way through the proxy costs."""
+    show("100 restarts under 4 clients", HEAD)
+    for what, fronted in [("  with `proxy`", True), ("  the same server without", False)]:
+        port, front = free_port(), free_port()
+        words = f"[{sys.executable}, -S, {HERE / 'serve.py'}, '{port}']"
+        yaml = f"version: 1\ncomponents:\n  api:\n    process: {words}\n    watch: [source]\n"
+        if fronted:
+            yaml += f"    ready: {{ tcp: '127.0.0.1:{port}', interval: 1ms }}\n"
+            yaml += f"  front: {{ thread: proxy, with: {{ listen: '127.0.0.1:{front}', to: '127.0.0.1:{port}' }} }}\n"
+        show(what, under_restarts(folder, yaml, front if fronted else port).line())
+    port, front = free_port(), free_port()
+    yaml = f"version: 1\ncomponents:\n  api:\n    process: [{sys.executable}, {HERE / 'keep.py'}, '{port}']\n"
+    yaml += f"    ready: {{ tcp: '127.0.0.1:{port}' }}\n"
+    yaml += f"  front: {{ thread: proxy, with: {{ listen: '127.0.0.1:{front}', to: '127.0.0.1:{port}' }} }}\n"
+    with Up(folder, yaml) as up:
+        until("both are ready", lambda: up.count("component.ready") >= 2)
+        for what, at in [("one client, its connection kept: through the proxy", front), ("  straight", port)]:
+            took = kept(at)
+            rate = 1e9 / statistics.mean(took)
+            middle, late = statistics.median(took) / 1e3, took[len(took) * 99 // 100] / 1e3
+            show(what, f"{rate:.0f} requests/s, median {middle:.0f} µs, p99 {late:.0f} µs")
+
+
+def kept(port, times=20_000):
+    """How long each of so many requests took on one connection, in nanoseconds."""
+    took = []
+    with socket.create_connection(("127.0.0.1", port)) as stream:
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(times):
+            began, answer = time.monotonic_ns(), b""
+            stream.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            while not answer.endswith(b"ok\n"):
+                answer += stream.recv(65536)
+            took.append(time.monotonic_ns() - began)
+    return sorted(took)
+
+
 def main():
     everything = [restart, burst, thousand, validate, idle, killed, log, upgrade, cycle, edit, hostile, logs]
-    everything += [sockets, build, health]
+    everything += [sockets, build, health, proxy]
     wanted = sys.argv[1:] or [one.__name__ for one in everything]
     for one in everything:
         if one.__name__ in wanted:

@@ -56,8 +56,8 @@ const CERTAIN: &[&str] = &[
     r"^\[ERROR\] (?<path>[^\s:]+):\[{L},{C}\]",
     // Rust: a panic
     r"panicked at (?:'.*', )?(?<path>[^\s:]+):{L}:{C}",
-    // go, and its tests
-    r"(?:^|\s)(?<path>[^\s:]+\.go):{L}(?::{C})?: ",
+    // go, and its tests; a place behind a time is a log's
+    r"^\s*(?:vet: )?(?<path>[^\s:]+\.go):{L}(?::{C})?: ",
     // PHP, Perl, CMake
     r"(?i:error).* in (?<path>[^\s:]+) on line {L}",
     r"(?<path>[^\s:]+\.(?:pl|pm|t)) line {L}[.,]",

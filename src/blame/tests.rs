@@ -64,6 +64,7 @@ fn go() {
     is("# example.com/api\n./x.go:3:5: undefined: y\n./x.go:9:5: more", "./x.go:3:5");
     is("vet: ./x.go:3:5: x declared and not used", "./x.go:3:5");
     is("--- FAIL: TestX (0.00s)\n    x_test.go:12: got 1", "x_test.go:12");
+    is("2026/01/20 10:00:00 main.go:7: starting\n./x.go:3:5: undefined: y", "./x.go:3:5");
 }
 
 #[test]

@@ -60,7 +60,6 @@ codes! {
     THREAD_WITH = "E212": "A thread can't be made from its `with`.";
     STATE_FILE = "E213": "A state file can't be the component's own: it is no regular file, it is the YAML file or an env file, or it lies where orch keeps its own files.";
     UNSET_VARIABLE = "W001": "A variable without a default is not set, and stands for nothing.";
-    NOT_YET = "W002": "A key that this version reads and checks, but does not act on yet.";
     PROGRAM_LATER = "W003": "A program can't be found now, but a build or a completed dependency may make it.";
     NO_COMPONENTS = "W004": "The file declares no components.";
 }

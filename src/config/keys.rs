@@ -9,7 +9,7 @@ use crate::types::Signal;
 
 section! {
     /// The whole file.
-    ProjectKeys as "project" {
+    ProjectKeys {
         /// The version of this format: 1.
         version: Version,
         /// The project's name. Default: the folder's name.
@@ -29,7 +29,7 @@ section! {
 
 section! {
     /// `defaults`.
-    DefaultsKeys as "defaults" {
+    DefaultsKeys {
         /// When components are restarted by themselves.
         restart: Section<RestartKeys>,
         /// How components are stopped.
@@ -43,7 +43,7 @@ section! {
 
 section! {
     /// One of `components`.
-    ComponentKeys as "component" {
+    ComponentKeys {
         /// For people.
         description: Text,
         /// The command that is run: a text that is split into words (no shell), a list of words,
@@ -92,7 +92,7 @@ section! {
 
 section! {
     /// `ready`: one probe, and how it is tried.
-    ReadyKeys as "ready" {
+    ReadyKeys {
         /// GET on this `http://` address answers 200 to 399.
         http: HttpUrl,
         /// A connection to `HOST:PORT` is accepted.
@@ -118,7 +118,7 @@ section! {
 
 section! {
     /// `health`: one check, and how it is tried.
-    HealthKeys as "health" {
+    HealthKeys {
         /// GET on this `http://` address answers 200 to 399.
         http: HttpUrl,
         /// A connection to `HOST:PORT` is accepted.
@@ -138,7 +138,7 @@ section! {
 
 section! {
     /// `restart`.
-    RestartKeys as "restart" {
+    RestartKeys {
         /// After which ends it is restarted.
         policy: RestartPolicy = "on-failure",
         /// Exit codes that are no failure.
@@ -152,7 +152,7 @@ section! {
 
 section! {
     /// `restart.backoff`.
-    BackoffKeys as "backoff" {
+    BackoffKeys {
         /// After the first failure.
         initial: Span<0> = "100ms",
         /// Never more than this; having been ready for so long clears the row.
@@ -166,7 +166,7 @@ section! {
 
 section! {
     /// `restart.limit`.
-    LimitKeys as "limit" {
+    LimitKeys {
         /// So many automatic restarts; one more, and it has failed.
         count: Int<0, 1_000_000> = 5,
         /// Within so long.
@@ -176,7 +176,7 @@ section! {
 
 section! {
     /// `stop`.
-    StopKeys as "stop" {
+    StopKeys {
         /// What asks it to stop.
         signal: Signal = "SIGTERM",
         /// What asks it instead of the signal.
@@ -192,7 +192,7 @@ section! {
 
 section! {
     /// `watch`.
-    WatchKeys as "watch" {
+    WatchKeys {
         /// Paths and globs, relative to the folder of this file.
         paths: List<PathText>,
         /// Globs that are not watched.
@@ -210,7 +210,7 @@ section! {
 
 section! {
     /// `state`.
-    StateKeys as "state" {
+    StateKeys {
         /// The component's own state file. Default: a file in the state directory.
         file: PathText,
         /// Older is not restored; `never`: whatever its age.
@@ -234,7 +234,7 @@ section! {
 
 section! {
     /// `state.snapshot`.
-    SnapshotKeys as "snapshot" {
+    SnapshotKeys {
         /// How often.
         every: Span<1>,
         /// What asks for it.
@@ -244,7 +244,7 @@ section! {
 
 section! {
     /// `logs`.
-    LogsKeys as "logs" {
+    LogsKeys {
         /// The log file. Default: `logs/NAME.log` in the state directory.
         file: PathText,
         /// Larger is rotated.

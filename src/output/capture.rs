@@ -20,7 +20,7 @@ use super::lend::Request;
 use super::log::Logs;
 use super::matcher::Matcher;
 use super::pty;
-use super::queue::Source;
+use super::queue::{Manner, Source};
 use super::screen::Screen;
 use super::stream::{Read, Stream};
 use super::{Bell, LogSpec, OutputReport, ReportSink, StreamSpec};
@@ -197,7 +197,8 @@ impl Capture {
         }
         let stream = Stream::new(fd, spec);
         if stream.show {
-            self.screen.open(unit, stream.label.clone());
+            let manner = if stream.terminal { Manner::Drawn } else { Manner::Lines };
+            self.screen.open(unit, stream.label.clone(), manner);
         }
         let watched = self.watch(unit, &stream);
         self.streams.insert(unit, stream);
@@ -327,8 +328,10 @@ impl Capture {
     }
 
     fn resize(&self, size: Winsize) {
-        for stream in self.streams.values().filter(|stream| stream.terminal) {
-            pty::resize(&stream.fd, size);
+        for (unit, stream) in self.streams.iter().filter(|(_, stream)| stream.terminal) {
+            if pty::resize(&stream.fd, size) {
+                (self.sink)(OutputReport::Resized { unit: *unit });
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod capture;
 mod digest;
+mod drawing;
 mod gap;
 mod handover;
 mod lend;
@@ -129,6 +130,11 @@ pub enum OutputReport {
         /// Whose.
         unit: UnitId,
     },
+    /// Its pseudo-terminal has another size; its processes are to be told.
+    Resized {
+        /// Whose.
+        unit: UnitId,
+    },
     /// Something the user should know; the hand goes on.
     Problem {
         /// Whose output is concerned.
@@ -188,7 +194,7 @@ impl Output {
         Ok(slave)
     }
 
-    /// Gives all pseudo-terminals the size that orch's own has now; those who write to them are not told.
+    /// Gives all pseudo-terminals the size that orch's own has now: [`OutputReport::Resized`] tells of each.
     pub fn resize(&self) {
         self.tell(Command::Resize(self.room.size()));
     }

@@ -1,10 +1,13 @@
 //! Bytes of components into lines for the terminal: prefixed, escaped, never torn. Does no I/O.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use memchr::memchr_iter;
 use serde::{Deserialize, Serialize};
 
+use super::drawing::{Drawing, DrawingState, Shown};
+use super::queue::Manner;
 use crate::paint::{Labels, WIDTH_MAX, escape_line, whole, without_returns};
 use crate::types::{UnitId, escaped};
 
@@ -12,7 +15,7 @@ use crate::types::{UnitId, escaped};
 pub(super) const PIECE_MAX: usize = 16 << 10;
 
 /// Ends every piece but the last one of a line.
-const GOES_ON: &[u8] = b" [orch: the line goes on]";
+const PIECE_END: &[u8] = b" [orch: the line goes on]\n";
 
 /// Paints the output of any number of units.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ struct Source {
     width: usize,
     /// The beginning of a line, as it came.
     partial: Vec<u8>,
+    /// What it draws, if it does.
+    drawing: Option<Drawing>,
 }
 
 /// A painter, handed over.
@@ -47,6 +52,7 @@ struct SourceState {
     label: String,
     #[serde(with = "escaped")]
     partial: Vec<u8>,
+    drawing: Option<DrawingState>,
 }
 
 impl Painter {
@@ -60,9 +66,10 @@ impl Painter {
         let mut painter = Self::new(color, width.max(state.width));
         painter.labels = Labels::adopt(state.slots);
         for source in state.sources {
-            painter.open(source.unit, &source.label);
+            painter.open(source.unit, &source.label, Manner::Lines);
             if let Some(opened) = painter.sources.get_mut(&source.unit) {
                 opened.partial = source.partial;
+                opened.drawing = source.drawing.map(|drawing| Drawing::adopt(drawing, Instant::now()));
             }
         }
         painter
@@ -74,24 +81,30 @@ impl Painter {
             unit,
             label: source.label,
             partial: source.partial,
+            drawing: source.drawing.map(Drawing::leave),
         };
         let sources = self.sources.into_iter().map(source).collect();
         PainterState { width: self.width, slots: self.labels.leave(), sources }
     }
 
     /// What `unit` writes comes from `label`.
-    pub(super) fn open(&mut self, unit: UnitId, label: &str) {
+    pub(super) fn open(&mut self, unit: UnitId, label: &str, manner: Manner) {
         self.width = self.width.max(label.len().min(WIDTH_MAX));
         self.labels.add(label);
-        let source = Source { label: label.to_owned(), prefix: Vec::new(), width: 0, partial: Vec::new() };
+        let drawing = (manner == Manner::Drawn).then(Drawing::default);
+        let (prefix, partial) = (Vec::new(), Vec::new());
+        let source = Source { label: label.to_owned(), prefix, width: 0, partial, drawing };
         self.sources.insert(unit, source);
     }
 
     /// Appends the lines that end in `bytes` to `out`.
-    pub(super) fn bytes(&mut self, unit: UnitId, bytes: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn bytes(&mut self, unit: UnitId, bytes: &[u8], now: Instant, out: &mut Vec<u8>) {
         self.renew_prefix(unit);
         let color = self.color;
         let Some(source) = self.sources.get_mut(&unit) else { return };
+        if let Some((drawing, mut show)) = source.drawing(color, out) {
+            return drawing.bytes(bytes, now, &mut show);
+        }
         let mut start = 0;
         for end in memchr_iter(b'\n', bytes) {
             let piece = &bytes[start..end];
@@ -110,10 +123,31 @@ impl Painter {
     pub(super) fn close(&mut self, unit: UnitId, out: &mut Vec<u8>) {
         self.renew_prefix(unit);
         let color = self.color;
-        if let Some(mut source) = self.sources.remove(&unit)
-            && !source.partial.is_empty()
-        {
+        let Some(mut source) = self.sources.remove(&unit) else { return };
+        if let Some((drawing, mut show)) = source.drawing(color, out) {
+            drawing.end(&mut show);
+        } else if !source.partial.is_empty() {
             source.end_line(color, out);
+        }
+    }
+
+    /// When [`Painter::glimpse`] is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.sources.values().filter_map(|source| source.drawing.as_ref()?.due()).min()
+    }
+
+    /// Shows what is drawn over again and again, as it is now, where that is due.
+    pub(super) fn glimpse(&mut self, now: Instant, out: &mut Vec<u8>) {
+        let due = |source: &Source| source.drawing.as_ref()?.due().filter(|due| *due <= now);
+        let units: Vec<UnitId> =
+            self.sources.iter().filter(|(_, source)| due(source).is_some()).map(|(unit, _)| *unit).collect();
+        for unit in units {
+            self.renew_prefix(unit);
+            let color = self.color;
+            let source = self.sources.get_mut(&unit).and_then(|source| source.drawing(color, out));
+            if let Some((drawing, mut show)) = source {
+                drawing.glimpse(now, &mut show);
+            }
         }
     }
 
@@ -122,7 +156,9 @@ impl Painter {
         self.renew_prefix(unit);
         let color = self.color;
         let Some(source) = self.sources.get_mut(&unit) else { return };
-        if !source.partial.is_empty() {
+        if let Some((drawing, mut show)) = source.drawing(color, out) {
+            drawing.interrupt(&mut show);
+        } else if !source.partial.is_empty() {
             source.end_piece(source.partial.len(), color, out);
         }
         out.extend_from_slice(&source.prefix);
@@ -141,6 +177,25 @@ impl Painter {
 }
 
 impl Source {
+    /// What it draws, and a way to show parts of it.
+    fn drawing<'a>(
+        &'a mut self,
+        color: bool,
+        out: &'a mut Vec<u8>,
+    ) -> Option<(&'a mut Drawing, impl FnMut(Shown<'_>) + 'a)> {
+        let Self { prefix, drawing, .. } = self;
+        let show = move |shown: Shown<'_>| {
+            let (text, end) = match shown {
+                Shown::Line(text) => (text, &b"\n"[..]),
+                Shown::Piece(text) => (text, PIECE_END),
+            };
+            out.extend_from_slice(prefix);
+            escape_line(text, color, out);
+            out.extend_from_slice(end);
+        };
+        drawing.as_mut().map(|drawing| (drawing, show))
+    }
+
     /// Goes on with a line; `bytes` holds no line's end.
     fn add(&mut self, mut bytes: &[u8], color: bool, out: &mut Vec<u8>) {
         while self.partial.len() + bytes.len() > PIECE_MAX {
@@ -167,8 +222,7 @@ impl Source {
     fn end_piece(&mut self, len: usize, color: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.prefix);
         escape_line(&self.partial[..len], color, out);
-        out.extend_from_slice(GOES_ON);
-        out.push(b'\n');
+        out.extend_from_slice(PIECE_END);
         self.partial.drain(..len);
     }
 }
@@ -176,7 +230,9 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::{PIECE_MAX, Painter};
+    use crate::output::queue::Manner;
     use crate::types::UnitId;
+    use std::time::Instant;
 
     const A: UnitId = UnitId(1);
     const B: UnitId = UnitId(2);
@@ -185,9 +241,9 @@ mod tests {
     fn painted(pieces: &[&[u8]], color: bool) -> String {
         let mut painter = Painter::new(color, 0);
         let mut out = Vec::new();
-        painter.open(A, "a");
+        painter.open(A, "a", Manner::Lines);
         for piece in pieces {
-            painter.bytes(A, piece, &mut out);
+            painter.bytes(A, piece, Instant::now(), &mut out);
         }
         painter.close(A, &mut out);
         String::from_utf8(out).unwrap()
@@ -207,11 +263,11 @@ mod tests {
     fn lines_are_prefixed_and_aligned_and_not_torn() {
         let mut painter = Painter::new(false, 0);
         let mut out = Vec::new();
-        painter.open(A, "api");
-        painter.bytes(A, b"one\nha", &mut out);
-        painter.open(B, "worker");
-        painter.bytes(B, b"two\r\n", &mut out);
-        painter.bytes(A, b"lf\n\nend", &mut out);
+        painter.open(A, "api", Manner::Lines);
+        painter.bytes(A, b"one\nha", Instant::now(), &mut out);
+        painter.open(B, "worker", Manner::Lines);
+        painter.bytes(B, b"two\r\n", Instant::now(), &mut out);
+        painter.bytes(A, b"lf\n\nend", Instant::now(), &mut out);
         painter.close(A, &mut out);
         painter.close(B, &mut out);
         let expected = "api | one\nworker | two\napi    | half\napi    | \napi    | end\n";
@@ -225,14 +281,14 @@ mod tests {
         for number in 0..10 {
             let mut out = Vec::new();
             let unit = UnitId(number);
-            painter.open(unit, &format!("component-{number}"));
-            painter.bytes(unit, b"\n", &mut out);
+            painter.open(unit, &format!("component-{number}"), Manner::Lines);
+            painter.bytes(unit, b"\n", Instant::now(), &mut out);
             let shown = String::from_utf8(out).unwrap();
             let color = shown.split_once('m').map(|(sgr, _)| sgr.to_owned()).unwrap();
             assert!(prefixes.insert(color), "{shown:?}");
             let mut again = Vec::new();
-            painter.open(UnitId(100), &format!("component-{number}"));
-            painter.bytes(UnitId(100), b"\n", &mut again);
+            painter.open(UnitId(100), &format!("component-{number}"), Manner::Lines);
+            painter.bytes(UnitId(100), b"\n", Instant::now(), &mut again);
             assert_eq!(String::from_utf8(again).unwrap(), shown);
         }
     }
@@ -276,12 +332,12 @@ mod tests {
     #[test]
     fn a_line_without_an_end_is_cut_in_whole_characters_and_takes_bounded_memory() {
         let mut painter = Painter::new(false, 0);
-        painter.open(A, "a");
+        painter.open(A, "a", Manner::Lines);
         let mut shown = 0;
         let piece = "€".repeat(10_000);
         for _ in 0..200 {
             let mut out = Vec::new();
-            painter.bytes(A, piece.as_bytes(), &mut out);
+            painter.bytes(A, piece.as_bytes(), Instant::now(), &mut out);
             for line in out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                 assert!(line.len() < PIECE_MAX + 64);
                 let text = std::str::from_utf8(line).unwrap();
@@ -316,10 +372,10 @@ mod tests {
     fn a_note_ends_a_line_that_was_begun() {
         let mut painter = Painter::new(false, 0);
         let mut out = Vec::new();
-        painter.open(A, "a");
-        painter.bytes(A, b"begun", &mut out);
+        painter.open(A, "a", Manner::Lines);
+        painter.bytes(A, b"begun", Instant::now(), &mut out);
         painter.note(A, "[orch: 1 line not shown]", &mut out);
-        painter.bytes(A, b"next\n", &mut out);
+        painter.bytes(A, b"next\n", Instant::now(), &mut out);
         let expected = "a | begun [orch: the line goes on]\na | [orch: 1 line not shown]\na | next\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }

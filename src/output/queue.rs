@@ -22,11 +22,20 @@ pub(super) enum Source {
     Unit(UnitId),
 }
 
+/// In what way a unit writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Manner {
+    /// Line after line.
+    Lines,
+    /// As on a terminal: it may go back and draw over what it wrote.
+    Drawn,
+}
+
 /// Something to be shown.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Item {
-    /// From now on there is a unit with that label.
-    Open(UnitId, String),
+    /// From now on there is a unit with that label, and it writes in that way.
+    Open(UnitId, String, Manner),
     /// Bytes of a source, in order.
     Bytes(Source, #[serde(with = "escaped")] Vec<u8>),
     /// So many lines of the source are left out here.
@@ -100,9 +109,9 @@ impl Queue {
         self.items.is_empty() && self.gaps.is_empty()
     }
 
-    pub(super) fn open(&mut self, unit: UnitId, label: String) {
+    pub(super) fn open(&mut self, unit: UnitId, label: String, manner: Manner) {
         self.shares.entry(Source::Unit(unit)).or_default().opened += 1;
-        self.items.push_back(Item::Open(unit, label));
+        self.items.push_back(Item::Open(unit, label, manner));
     }
 
     pub(super) fn close(&mut self, unit: UnitId) {
@@ -190,7 +199,7 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use super::{CAPACITY, Item, Queue, Source};
+    use super::{CAPACITY, Item, Manner, Queue, Source};
     use crate::types::UnitId;
 
     const A: Source = Source::Unit(UnitId(1));
@@ -198,8 +207,8 @@ mod tests {
 
     fn queue() -> Queue {
         let mut queue = Queue::default();
-        queue.open(UnitId(1), "a".to_owned());
-        queue.open(UnitId(2), "b".to_owned());
+        queue.open(UnitId(1), "a".to_owned(), Manner::Lines);
+        queue.open(UnitId(2), "b".to_owned(), Manner::Lines);
         queue.pop();
         queue.pop();
         queue

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::gap;
 use super::lend::{self, Lent, Request};
 use super::paint::Painter;
-use super::queue::{Item, Queue, Source};
+use super::queue::{Item, Manner, Queue, Source};
 use super::sink::Sink;
 use super::{OutputConfig, Terminal};
 use crate::paint::escape_line;
@@ -121,8 +121,8 @@ impl Screen {
         Some(request)
     }
 
-    pub(super) fn open(&self, unit: UnitId, label: String) {
-        self.put(|queue| queue.open(unit, label));
+    pub(super) fn open(&self, unit: UnitId, label: String, manner: Manner) {
+        self.put(|queue| queue.open(unit, label, manner));
     }
 
     pub(super) fn bytes(&self, source: Source, bytes: &[u8]) {
@@ -179,6 +179,8 @@ struct Writer {
 /// What the thread does next.
 enum Next {
     Show(Item),
+    /// Show what components are drawing, as it is just now.
+    Glimpse(Instant),
     Lend(Request<Writer>),
     End,
 }
@@ -206,6 +208,7 @@ impl Writer {
                         self.write();
                     }
                 }
+                Next::Glimpse(now) => self.painter.glimpse(now, &mut self.stdout.painted),
                 Next::Lend(request) => match request.lend(self) {
                     Some(back) => self = back,
                     None => return,
@@ -222,6 +225,10 @@ impl Writer {
         loop {
             if let Some(request) = screen.take_request(&mut state) {
                 return Next::Lend(request);
+            }
+            let due = self.painter.due();
+            if let Some(now) = due.and_then(reached) {
+                return Next::Glimpse(now);
             }
             // What orch says comes before all that follows it.
             let item = if self.stderr.painted.is_empty() { state.queue.pop() } else { None };
@@ -240,17 +247,24 @@ impl Writer {
             if state.closing {
                 return Next::End;
             }
-            state = screen.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = match due.map(|due| due.saturating_duration_since(Instant::now())) {
+                None => screen.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(left) => {
+                    screen.filled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
     }
 
     fn show(&mut self, item: Item) {
         let out = &mut self.stdout.painted;
         match item {
-            Item::Open(unit, label) => self.painter.open(unit, &label),
+            Item::Open(unit, label, manner) => self.painter.open(unit, &label, manner),
             Item::Close(unit) => self.painter.close(unit, out),
             Item::Bytes(Source::Unit(_), _) if self.stdout.dead => {}
-            Item::Bytes(Source::Unit(unit), bytes) => self.painter.bytes(unit, &bytes, out),
+            Item::Bytes(Source::Unit(unit), bytes) => {
+                self.painter.bytes(unit, &bytes, Instant::now(), out);
+            }
             Item::Omitted(Source::Unit(unit), lines) => self.painter.note(unit, &omitted(lines), out),
             Item::Bytes(Source::Orch, text) => self.say(&text),
             Item::Omitted(Source::Orch, lines) => self.say(omitted(lines).as_bytes()),
@@ -273,6 +287,12 @@ impl Writer {
             self.stderr.write(&self.screen.stop);
         }
     }
+}
+
+/// The present, if that moment is not to come.
+fn reached(moment: Instant) -> Option<Instant> {
+    let now = Instant::now();
+    (moment <= now).then_some(now)
 }
 
 fn omitted(count: u64) -> String {

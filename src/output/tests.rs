@@ -406,6 +406,32 @@ fn a_pseudo_terminal_ends_when_its_last_holder_closes_it() {
 }
 
 #[test]
+fn a_unit_gets_a_terminal_that_changes_nothing_and_is_closed_though_somebody_holds_it() {
+    let rig = Rig::new();
+    let slave = rig.output.open_terminal(UnitId(1), spec(Some(rig.log()))).unwrap();
+    assert!(rustix::termios::isatty(&slave));
+    let size = rustix::termios::tcgetwinsize(&slave).unwrap();
+    assert_eq!((size.ws_col, size.ws_row), (80, 24), "orch has no terminal here");
+    // As much as it holds before anybody reads, and every byte there is.
+    let bytes: Vec<u8> = (0..=255).cycle().take(3_000).collect();
+    let mut holder = File::from(slave.try_clone().unwrap());
+    holder.write_all(&bytes).unwrap();
+    rig.output.close(UnitId(1));
+    rig.wait_ended(1);
+    assert!(fs::read(rig.log().path).unwrap() == bytes);
+    eventually("an error for who writes on", || holder.write(b"x").is_err());
+
+    let mut second = File::from(rig.output.open_terminal(UnitId(2), spec(Some(rig.log()))).unwrap());
+    let large = random(3 << 20);
+    second.write_all(&large).unwrap();
+    drop(second);
+    rig.wait_ended(2);
+    assert!(fs::read(rig.log().path).unwrap() == [bytes, large].concat());
+    assert_eq!(problems(&rig.wait(|_| true)), Vec::<String>::new());
+    rig.finish();
+}
+
+#[test]
 fn a_line_without_an_end_goes_through() {
     let rig = Rig::new();
     let matcher = Some(regex::bytes::Regex::new("y$").unwrap());

@@ -119,6 +119,12 @@ pub fn whole(bytes: &[u8]) -> usize {
     {
         return near_end + at;
     }
+    whole_characters(bytes)
+}
+
+/// How much of `bytes` can be cut off without cutting a character in two.
+#[must_use]
+pub fn whole_characters(bytes: &[u8]) -> usize {
     let start = bytes.iter().rposition(|byte| byte & 0b1100_0000 != 0b1000_0000).unwrap_or(0);
     let len = match bytes.get(start) {
         Some(0xc0..=0xdf) => 2,

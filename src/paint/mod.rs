@@ -5,9 +5,11 @@
 mod escape;
 mod label;
 mod plain;
+mod redraw;
 mod xml;
 
-pub use escape::{escape_line, sgr, whole, without_returns};
+pub use escape::{escape_line, sgr, whole, whole_characters, without_returns};
 pub use label::{Labels, WIDTH_MAX};
 pub use plain::plain;
+pub use redraw::{Sequence, column, condensed, is_redrawn, parameter, redrawn, sequence};
 pub use xml::Escaped;

@@ -68,8 +68,14 @@ pub async fn holder_of_port(address: SocketAddr) -> Option<String> {
 pub fn holder(address: SocketAddr) -> Option<String> {
     let tables =
         ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
-    let lines = tables.iter().flat_map(|table| table.lines()).filter_map(listener);
-    owner(&lines.filter(|(bound, _)| serves(*bound, address)).map(|(_, inode)| inode).collect())
+    let lines = tables.iter().flat_map(|table| table.lines()).filter_map(entry);
+    let there: Vec<Entry> = lines.filter(|entry| serves(entry.address, address)).collect();
+    let some = |listens: bool| {
+        let some = there.iter().filter(|entry| entry.listens == listens);
+        owner(&some.map(|entry| entry.inode).collect())
+    };
+    // A connection from that port keeps others from it, too.
+    some(true).or_else(|| some(false))
 }
 
 /// The same of a Unix socket, by its path.
@@ -152,16 +158,22 @@ fn component(environ: &[u8]) -> Option<String> {
     Some(format!("`{component}` of the orch project in {}", folder.display()))
 }
 
-/// The address and the inode of a listening socket, from a line of `/proc/net/tcp` or `tcp6`.
-fn listener(line: &str) -> Option<(SocketAddr, u64)> {
+/// A socket in `/proc/net/tcp` or `tcp6`.
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    listens: bool,
+    /// Its own.
+    address: SocketAddr,
+    inode: u64,
+}
+
+/// From a line of these.
+fn entry(line: &str) -> Option<Entry> {
     let mut fields = line.split_ascii_whitespace();
     let (local, state) = (fields.nth(1)?, fields.nth(1)?);
-    if state != "0A" {
-        return None;
-    }
     let (ip, port) = local.split_once(':')?;
     let address = SocketAddr::new(address(ip)?, u16::from_str_radix(port, 16).ok()?);
-    Some((address, fields.nth(5)?.parse().ok()?))
+    Some(Entry { listens: state == "0A", address, inode: fields.nth(5)?.parse().ok()? })
 }
 
 /// The path and the inode of a listening Unix socket, from a line of `/proc/net/unix`.
@@ -194,7 +206,7 @@ fn address(hex: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::{component, listener, serves, unix_listener};
+    use super::{Entry, component, entry, serves, unix_listener};
 
     #[test]
     fn a_component_of_another_project_is_named() {
@@ -214,12 +226,16 @@ mod tests {
         let v6 = "   1: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 0A \
                   00000000:00000000 00:00000000 00000000  0        0 99 1";
         if cfg!(target_endian = "little") {
-            assert_eq!(listener(v4), Some(("127.0.0.1:8080".parse().unwrap(), 4711)));
-            assert_eq!(listener(v6), Some(("[::1]:80".parse().unwrap(), 99)));
+            let listener = |address: &str, inode| {
+                Some(Entry { listens: true, address: address.parse().unwrap(), inode })
+            };
+            assert_eq!(entry(v4), listener("127.0.0.1:8080", 4711));
+            assert_eq!(entry(v6), listener("[::1]:80", 99));
         }
-        assert_eq!(listener(&v4.replace(" 0A ", " 01 ")), None, "a connection is no listener");
+        let connection = entry(&v4.replace(" 0A ", " 01 "));
+        assert!(!connection.unwrap().listens, "a connection is no listener");
         for broken in ["", "sl local_address", "0: X:Y 0 0A", "0: é0007F:1F90 0 0A 0 0 0 0 0 1"] {
-            assert_eq!(listener(broken), None, "{broken}");
+            assert_eq!(entry(broken), None, "{broken}");
         }
     }
 

@@ -96,7 +96,7 @@ pub enum RunnerReport {
 
 /// What both kinds of runner can be told about a unit that was spawned.
 pub trait Runner {
-    /// Sends `signal`, then SIGCONT. A thread gets no signals.
+    /// Sends `signal`, then SIGCONT (but with SIGWINCH). A thread gets no signals.
     fn signal(&self, unit: UnitId, signal: Signal, scope: Scope);
     /// Asks the unit to stop: a process by `signal`, as [`Runner::signal`] does; a thread by its stop token.
     fn stop(&self, unit: UnitId, signal: Signal, scope: Scope) {

@@ -30,7 +30,7 @@ impl Driver {
             }
             Action::Spawn { run, spec, restored } => self.spawn(run, spec, restored),
             Action::Probe { run, spec } => self.probe(run, &spec),
-            Action::Stop { run, signal, scope } => self.stop(run, signal, scope),
+            Action::Stop { run, signal, scope } => self.stop_drained(run, signal, scope),
             Action::Signal { run, signal, scope } => self.signal(run, signal, scope),
             Action::Kill { run } => {
                 if let Some(life) = self.lives.get(&run) {
@@ -94,7 +94,7 @@ impl Driver {
     }
 
     /// Asks a run to stop. What is asked to stop is not asked any more whether it is ready.
-    fn stop(&mut self, run: RunId, signal: Signal, scope: Scope) {
+    pub(super) fn stop(&mut self, run: RunId, signal: Signal, scope: Scope) {
         let Some(life) = self.lives.get_mut(&run) else { return };
         life.asked_to_stop();
         let (unit, thread) = (life.unit, life.thread);
@@ -373,6 +373,11 @@ impl Driver {
 }
 
 impl Life {
+    /// What is asked to stop, or has ended, is not asked any more whether it is ready, or well.
+    pub(crate) fn asked_to_stop(&mut self) {
+        (self.probe, self.health) = (None, None);
+    }
+
     fn new(unit: UnitId, thread: bool, spec: &Arc<Component>) -> Self {
         let baseline = spec.ready.as_ref().map(|ready| Baseline::take(&ready.probe)).unwrap_or_default();
         let spec = Arc::clone(spec);

@@ -143,7 +143,7 @@ mod tests {
     use crate::types::{Name, Time};
 
     fn said(what: What, stays: bool) -> Option<String> {
-        let component = Some("api".parse::<Name>().unwrap());
+        let component = Some(Name::new("api").unwrap());
         let record = Record { seq: 1, cause: None, at: Time(0), component, incarnation: None, what };
         Announcer::new(false, Path::new("/srv")).line(&record, stays)
     }

@@ -38,7 +38,7 @@ use crate::runner::keeper::Keeper;
 use crate::runner::thread::ThreadRunner;
 use crate::runner::{Runner, RunnerReport};
 use crate::supervisor::{Command, Event, RunEvent, Supervisor};
-use crate::types::{Cid, Exit, Name, RunId, TaskId, Time, UnitId};
+use crate::types::{Cid, Exit, Name, RunId, Scope, Signal, TaskId, Time, UnitId};
 use crate::watch::{WatchKey, WatchReport, Watcher};
 
 /// What the driver is made from.
@@ -119,13 +119,6 @@ pub(crate) struct Life {
     pub(crate) health: Option<HealthHandle>,
     /// Whether the last try of its health check failed.
     pub(crate) unwell: Arc<AtomicBool>,
-}
-
-impl Life {
-    /// What is asked to stop, or has ended, is not asked any more whether it is ready, or well.
-    pub(crate) fn asked_to_stop(&mut self) {
-        (self.probe, self.health) = (None, None);
-    }
 }
 
 impl Driver {
@@ -253,6 +246,7 @@ impl Driver {
             Message::Output(report) => self.output_reports(report),
             Message::Watch(report) => self.watcher_reports(report),
             Message::Replaced { name, incarnation } => self.replaced(&name, incarnation),
+            Message::Drained { run } => self.drained(run),
             Message::Probe(report) => self.probe_reports(report),
             Message::Help { ticket, run, command, reply } => self.help(ticket, run, &command, reply),
             Message::EndHelp { ticket } => self.end_help(ticket),
@@ -304,6 +298,7 @@ impl Driver {
                 self.step(Event::Command(Command::Shutdown));
             }
             Signalled::Reload => self.reload(),
+            Signalled::Resized => self.parts.output.resize(),
         }
     }
 
@@ -409,6 +404,9 @@ impl Driver {
                 Some(Purpose::Task(task)) => self.task_read(*task),
                 _ => self.tell(unit, RunEvent::OutputEnded),
             },
+            OutputReport::Resized { unit } => {
+                self.parts.keeper.signal(unit, Signal::WINCH, Scope::Group);
+            }
             OutputReport::Problem { message, .. } => self.say(Paint::Warn, &message),
         }
     }

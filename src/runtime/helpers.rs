@@ -16,6 +16,9 @@ use crate::runner::Runner as _;
 use crate::supervisor::{Event, RunEvent};
 use crate::types::{Exit, RunId, UnitId};
 
+/// So long the end of a command is waited for that is killed; what can't be killed must not silence who asks.
+const KILLED: Duration = Duration::from_secs(1);
+
 /// Asks the loop to run commands for one run of a component.
 #[derive(Debug, Clone)]
 pub(crate) struct Helpers {
@@ -33,7 +36,7 @@ impl Helpers {
 impl ExecRunner for Helpers {
     fn run(&self, command: &Command, timeout: Duration) -> ExecFuture {
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
-        let (reply, end) = oneshot::channel();
+        let (reply, mut end) = oneshot::channel();
         let (run, command, inbox) = (self.run, command.clone(), self.inbox.clone());
         Box::pin(async move {
             // However this ends, also by being dropped, the command ends with it.
@@ -41,10 +44,15 @@ impl ExecRunner for Helpers {
             if inbox.send(Message::Help { ticket, run, command, reply }).is_err() {
                 return Err("orch is ending".to_owned());
             }
-            match tokio::time::timeout(timeout, end).await {
+            match tokio::time::timeout(timeout, &mut end).await {
                 Ok(Ok(result)) => result,
                 Ok(Err(_)) => Err("it was ended".to_owned()),
-                Err(_) => Err(format!("no end within {} ms", timeout.as_millis())),
+                Err(_) => {
+                    // The next try does not begin beside one that is being killed.
+                    let _ = inbox.send(Message::EndHelp { ticket });
+                    let _ = tokio::time::timeout(KILLED, end).await;
+                    Err(format!("no end within {} ms", timeout.as_millis()))
+                }
             }
         })
     }
@@ -129,6 +137,7 @@ impl Driver {
 
     /// Ends what asks for others, and is asked again by the next image.
     pub(crate) fn let_go_of_helpers(&mut self) {
+        self.drained_all();
         self.lives.values_mut().for_each(Life::asked_to_stop);
         for unit in self.helping.values() {
             self.parts.keeper.kill(*unit);

@@ -36,6 +36,11 @@ pub(crate) enum Message {
         /// In which run.
         incarnation: u64,
     },
+    /// Nothing more is under way to a run that is to stop, or not for long enough: now it is asked to.
+    Drained {
+        /// Which.
+        run: RunId,
+    },
     /// A probe reports.
     Probe(ProbeReport),
     /// The reader of the notify sockets reports.

@@ -6,13 +6,21 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::driver::Driver;
+use super::inbox::Message;
 use crate::config::model::{Component, HealthCheck, HostPort, Kind, Probe, Project, SocketAddress};
 use crate::probe;
+use crate::runner::Scope;
 use crate::runner::thread::{Around, Kept, Lamp, Seen, Target, target};
 use crate::supervisor::{Record, Supervisor, What};
-use crate::types::{Cid, Name};
+use crate::types::{Cid, Name, RunId, Signal, State};
+
+/// So long a component is not asked to stop for what a proxy has under way to it. Nothing more is begun
+/// meanwhile, so what takes milliseconds is answered whole, by a server that would just fall over, too; and a save
+/// is not held up by what takes long.
+const DRAIN: Duration = Duration::from_millis(200);
 
 /// The lamps of the proxies.
 #[derive(Default)]
@@ -21,6 +29,8 @@ pub(crate) struct Lights {
     lamps: BTreeMap<Name, (Lamp, Option<Name>)>,
     /// For which project that is.
     of: Option<Arc<Project>>,
+    /// What is asked to stop when nothing is under way to it any more, and how.
+    draining: BTreeMap<RunId, (Signal, Scope)>,
     kept: Kept,
 }
 
@@ -41,6 +51,48 @@ impl Driver {
         Around { light, holder: Some(holder), kept }
     }
 
+    /// Asks a run to stop, when nothing is under way to it by a proxy.
+    pub(super) fn stop_drained(&mut self, run: RunId, signal: Signal, scope: Scope) {
+        let name = self.lives.get(&run).map(|life| &life.spec.name);
+        let of = |(lamp, behind): &(Lamp, Option<Name>)| lamp.idle().filter(|_| behind.as_ref() == name);
+        // The leader is asked once; what is asked later is asked of what its end has left.
+        let busy: Vec<_> = match scope {
+            Scope::Group if name.is_some() => self.lights.lamps.values().filter_map(of).collect(),
+            _ => Vec::new(),
+        };
+        if busy.is_empty() {
+            return self.stop(run, signal, scope);
+        }
+        if let Some(life) = self.lives.get_mut(&run) {
+            life.asked_to_stop();
+        }
+        self.lights.draining.insert(run, (signal, scope));
+        let inbox = self.parts.inbox.clone();
+        tokio::spawn(async move {
+            let all = async {
+                for idle in busy {
+                    idle.await;
+                }
+            };
+            let _ = tokio::time::timeout(DRAIN, all).await;
+            let _ = inbox.send(Message::Drained { run });
+        });
+    }
+
+    /// That time is over.
+    pub(super) fn drained(&mut self, run: RunId) {
+        if let Some((signal, scope)) = self.lights.draining.remove(&run) {
+            self.stop(run, signal, scope);
+        }
+    }
+
+    /// It is over for all, for this image of orch ends.
+    pub(super) fn drained_all(&mut self) {
+        while let Some((run, (signal, scope))) = self.lights.draining.pop_first() {
+            self.stop(run, signal, scope);
+        }
+    }
+
     /// What a component has left open for its next run is closed: there is none.
     pub(super) fn darken(&mut self, component: Cid) {
         if let Some(spec) = self.observed.get(&component) {
@@ -51,6 +103,9 @@ impl Driver {
     /// Tells the proxies what has happened, before it has consequences.
     pub(super) fn shine(&mut self, record: &Record) {
         let (Some(name), What::State { state, reason }) = (&record.component, &record.what) else { return };
+        if matches!(state, State::Stopped | State::Completed | State::Failed | State::Blocked) {
+            self.lights.kept.release(name);
+        }
         for (lamp, behind) in self.lights.lamps.values() {
             if behind.as_ref() == Some(name) {
                 let incarnation = record.incarnation.unwrap_or_default();
@@ -125,11 +180,61 @@ fn owns(component: &Component, to: &Target) -> bool {
     socket || ready || health
 }
 
-/// Whether two addresses mean the same listener: this machine has many names for itself.
+/// Whether two addresses mean the same listener: this machine has some names for itself, and a listener may be at all
+/// of its addresses.
 fn same(a: &HostPort, b: &HostPort) -> bool {
-    let here = |at: &HostPort| match at.host.parse::<IpAddr>() {
-        Ok(ip) => ip.is_loopback() || ip.is_unspecified(),
-        Err(_) => at.host.eq_ignore_ascii_case("localhost"),
-    };
-    a.port == b.port && (here(a) && here(b) || a.host.eq_ignore_ascii_case(&b.host))
+    let names = ["localhost", "127.0.0.1", "::1"];
+    let ip = |at: &HostPort| at.host.parse::<IpAddr>().ok();
+    let everywhere = |at: &HostPort| ip(at).is_some_and(|ip| ip.is_unspecified());
+    let usual = |at: &HostPort| names.contains(&at.host.to_ascii_lowercase().as_str());
+    let here = |at: &HostPort| usual(at) || ip(at).is_some_and(|ip| ip.is_loopback() || ip.is_unspecified());
+    let hosts = a.host.eq_ignore_ascii_case(&b.host)
+        || usual(a) && usual(b)
+        || (everywhere(a) || everywhere(b)) && here(a) && here(b);
+    a.port == b.port && hosts
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::behind;
+    use crate::config::{LoadOptions, load};
+
+    /// Who is behind the proxy `front` with this `to`, of these components.
+    fn found(to: &str, others: &str, needs: &str) -> Option<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("devmode.yaml");
+        let with = format!("{{ listen: '127.0.0.1:1', to: '{to}' }}");
+        let front = format!("front: {{ thread: proxy, with: {with}, depends_on: [{needs}] }}");
+        fs::write(&file, format!("version: 1\ncomponents:\n  {front}\n{others}")).unwrap();
+        let loaded = load(&file, &LoadOptions::default());
+        let project = loaded.project.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
+        behind(&project, &project.components[0]).map(|name| name.to_string())
+    }
+
+    #[test]
+    fn who_calls_the_address_its_own_is_behind() {
+        let others = "
+  db: { process: sleep 9, ready: { tcp: '127.0.0.1:5432' } }
+  api: { process: sleep 9, ready: { http: 'http://localhost:8080/health' } }
+  old: { process: sleep 9, health: { tcp: '0.0.0.0:8081' } }
+  far: { process: sleep 9, ready: { tcp: '127.0.0.1:8082', external: true } }
+  own: { process: sleep 9, sockets: { http: '127.0.0.1:8083', more: ./a.sock } }
+";
+        for (to, expected) in [
+            ("http://127.0.0.1:8080", Some("api")),
+            ("localhost:5432", Some("db")),
+            ("127.0.0.3:8081", Some("old")),
+            ("127.0.0.3:8080", None),
+            ("127.0.0.1:8082", None),
+            ("[::1]:8083", Some("own")),
+            ("127.0.0.1:9", None),
+        ] {
+            assert_eq!(found(to, others, "").as_deref(), expected, "{to}");
+        }
+        assert_eq!(found("127.0.0.1:9", others, "db").as_deref(), Some("db"), "the only one it needs");
+        assert_eq!(found("127.0.0.1:9", others, "db, api"), None);
+        assert_eq!(found("127.0.0.1:8080", others, "db").as_deref(), Some("api"), "an address says more");
+    }
 }

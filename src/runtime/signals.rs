@@ -10,6 +10,8 @@ use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 pub(crate) enum Signalled {
     Shutdown,
     Reload,
+    /// The terminal has another size.
+    Resized,
 }
 
 /// The signals that orch answers; none by default. One that orch was started with as ignored (nohup) stays so.
@@ -18,6 +20,7 @@ pub(crate) struct Signals {
     interrupt: Option<Stream>,
     terminate: Option<Stream>,
     hangup: Option<Stream>,
+    window: Option<Stream>,
     /// What a hang-up means: that the terminal is gone, if orch was started from one. To be asked at the
     /// start: one that has just hung up can't be told from none.
     has_terminal: bool,
@@ -40,6 +43,7 @@ impl Signals {
             interrupt: stream(SignalKind::interrupt()),
             terminate: stream(SignalKind::terminate()),
             hangup: if hangup_ignored() { None } else { stream(SignalKind::hangup()) },
+            window: stream(SignalKind::window_change()),
             has_terminal,
         };
         // Only now: what was blocked until here would have ended orch.
@@ -59,6 +63,7 @@ impl Signals {
             () = heard(&mut self.hangup) => {
                 if self.has_terminal { Signalled::Shutdown } else { Signalled::Reload }
             }
+            () = heard(&mut self.window) => Signalled::Resized,
         }
     }
 

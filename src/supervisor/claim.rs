@@ -106,10 +106,14 @@ fn claims(spec: &Component) -> BTreeSet<Claim<'_>> {
     let mut claims = BTreeSet::new();
     claims.extend(spec.state.as_ref().map(|state| Claim::File(&state.file)));
     claims.extend(spec.logs.file.as_deref().map(Claim::File));
-    claims.extend(spec.sockets.iter().filter_map(|socket| match &socket.address {
-        SocketAddress::Unix(path) => Some(Claim::File(path)),
-        SocketAddress::Tcp(address) if address.port() == 0 => None,
-        SocketAddress::Tcp(address) => Some(port(&address.ip().to_string(), address.port())),
+    claims.extend(spec.sockets.iter().flat_map(|socket| match &socket.address {
+        SocketAddress::Unix(path) => vec![Claim::File(path)],
+        SocketAddress::Tcp(address) if address.port() == 0 => Vec::new(),
+        // 0.0.0.0 takes in all others: who gets one waits for whoever had any.
+        SocketAddress::Tcp(address) => {
+            let host = address.ip().to_string();
+            vec![port(&host, address.port()), port("", address.port())]
+        }
     }));
     let own = spec.ready.as_ref().filter(|ready| !ready.external);
     claims.extend(own.and_then(|ready| match &ready.probe {

@@ -75,6 +75,8 @@ pub enum Course {
         why: String,
         /// What was sent; `None` for a thread.
         signal: Option<Signal>,
+        /// Whether that is only sent if its stop command fails, which runs.
+        by_command: bool,
         /// Whether its leader has ended.
         led: bool,
         /// When what is left is force-killed; `None`: never (`force_kill: false`).
@@ -296,6 +298,7 @@ fn course_of_end(slot: &Slot, ending: &Ending) -> Course {
                 (why, _) => super::ending::explain(why),
             },
             signal: (!is_thread(&ending.run.spec)).then_some(slot.spec.stop.signal),
+            by_command: slot.stop_task.is_some(),
             led: ending.exit.is_none(),
             kill_at: slot.spec.stop.force_kill.then_some(until),
         },

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::affected::Effect;
 use super::{Action, Event, Record, RunEvent, Setup, State, Supervisor, What};
-use crate::config::model::{Component, Condition, Dependency, Project, RestartPolicy};
-use crate::types::{Exit, Name, RunId, Scope, Time};
+use crate::config::model::{Component, Condition, Dependency, Probe, Project, Ready, RestartPolicy};
+use crate::types::{Exit, Name, Notice, RunId, Scope, TaskKind, Time};
 
 /// So many contradictions are kept; the rest is counted.
 const KEPT: usize = 100;
@@ -176,7 +176,8 @@ impl Facts {
                 let (spawned, ready, exit, gone, asked) = (false, spec.ready.is_none(), None, false, false);
                 self.lives.insert(*run, Life { spec, spawned, ready, exit, gone, asked });
             }
-            Action::Stop { run, scope: Scope::Group, .. } => {
+            Action::Stop { run, scope: Scope::Group, .. }
+            | Action::RunTask { kind: TaskKind::Stop, run: Some(run), .. } => {
                 if let Some(life) = self.lives.get_mut(run) {
                     life.asked = true;
                 }
@@ -209,7 +210,8 @@ impl Facts {
     pub(super) fn judge(&self, action: &Action, ending: bool) -> Result<(), String> {
         match action {
             Action::Spawn { run, spec, .. } => self.may_spawn(*run, spec, ending),
-            Action::Stop { run, scope: Scope::Group, .. } => self.may_stop(*run, ending),
+            Action::Stop { run, scope: Scope::Group, .. }
+            | Action::RunTask { kind: TaskKind::Stop, run: Some(run), .. } => self.may_stop(*run, ending),
             _ => Ok(()),
         }
     }
@@ -257,6 +259,10 @@ impl Facts {
         if life.gone {
             return Err(format!("{name}: a stop of what is gone"));
         }
+        // One whose stop command failed was told when that began.
+        if life.asked {
+            return Ok(());
+        }
         let reason = self.reasons.get(name).map(String::as_str).unwrap_or_default();
         let ending = ending || reason == "the project is shut down";
         if !ending && !matches!(reason, "stopped by command" | "removed from the file") {
@@ -298,6 +304,10 @@ impl Life {
         match event {
             RunEvent::Spawned { .. } => self.spawned = true,
             RunEvent::Ready => self.ready = true,
+            RunEvent::Notice(Notice::Ready) => {
+                let notifies = |ready: &Ready| matches!(ready.probe, Probe::Notify);
+                self.ready |= self.spec.ready.as_deref().is_some_and(notifies);
+            }
             RunEvent::Exited(exit) => self.exit = Some(exit.clone()),
             RunEvent::Gone | RunEvent::SpawnFailed { .. } => self.gone = true,
             _ => {}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::explain::{Awaited, Awaits, Course, Explanation, Probing};
-use crate::types::{Signal, Time};
+use crate::types::Time;
 
 /// Puts an explanation into sentences: the first says what the component does and what it waits for, the next
 /// ones what that waits for, then come its restarts and what it says of itself. `now` is the moment that
@@ -105,14 +105,20 @@ fn clause(it: &Explanation, now: Time) -> String {
                 until(probing.deadline)
             )
         }
+        // What has failed since is told in it.
+        Course::Ready if it.reason.starts_with("ready; ") => it.reason.clone(),
         Course::Ready => format!("ready: {}", it.reason),
         Course::ToEnd { why } => format!("about to be stopped: {why}"),
-        Course::Stopping { why, signal, led, kill_at } => {
+        Course::Stopping { why, signal, by_command, led, kill_at } => {
             let force = match kill_at {
                 Some(at) => format!("force-killed in {}", until(*at)),
                 None => "not force-killed, for force_kill is off".to_owned(),
             };
-            let asked = signal.as_ref().map_or_else(|| "its stop token".to_owned(), Signal::to_string);
+            let asked = match signal {
+                _ if *by_command => "its stop command".to_owned(),
+                Some(signal) => signal.to_string(),
+                None => "its stop token".to_owned(),
+            };
             match led {
                 true => format!("stopping: asked to stop {} ago ({asked}), {force}: {why}", since()),
                 false => format!("stopping: {why} {} ago; the rest of it is {force}", since()),

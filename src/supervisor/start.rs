@@ -119,7 +119,9 @@ impl Supervisor {
     /// What it needs is wanted with it, if nobody wanted it before (profiles, autostart).
     fn take_in(&mut self, cid: Cid) {
         let Some(slot) = self.slot(cid) else { return };
-        let (name, cause) = (slot.spec.name.clone(), slot.last);
+        let name = slot.spec.name.clone();
+        // It may be let go only now by what had failed.
+        let cause = slot.meanwhile.or_else(|| self.latest(cid, slot.deps.iter().map(|edge| edge.to)));
         let unchosen = |to: &Cid| self.slot(*to).is_some_and(|other| other.wanted == Wanted::Never);
         for needed in slot.deps.iter().map(|edge| edge.to).filter(unchosen).collect::<Vec<_>>() {
             let Some(other) = self.slot_mut(needed) else { continue };
@@ -181,8 +183,7 @@ impl Supervisor {
         slot.meanwhile = None;
         slot.after_dependents = false;
         slot.quiet.started();
-        // What may start was built, or needs no build.
-        (slot.build.done, slot.build.good, slot.build.then) = (true, true, None);
+        slot.build.then = None;
         slot.status = None;
         let (id, spec) = (RunId { component: cid, incarnation: slot.incarnation }, Arc::clone(&slot.spec));
         let run = Run {
@@ -286,6 +287,9 @@ impl Supervisor {
         self.note(cid, None, What::Spawned { pid });
         if let Some(slot) = self.slot_mut(cid) {
             slot.started = slot.last;
+            // What runs can run again; and where nothing was to be built, there is nothing to make up for.
+            slot.build.good = true;
+            slot.build.done |= run.spec.build.is_none();
         }
         let (id, spec) = (run.id, Arc::clone(&run.spec));
         let probed = spec.ready.is_some();

@@ -151,6 +151,9 @@ pub(super) fn reason(slot: &Slot) -> String {
         }
         (Some(failure), _) => format!("{}; {}", short(), failed_because("its build", failure)),
         (None, Some(failure)) => format!("{}; {}", short(), failed_because("what a change runs", failure)),
+        (None, None) if slot.phase.up() && slot.build.beside.task().is_some() => {
+            format!("{}; it is being built anew", slot.reason)
+        }
         (None, None) => slot.reason.clone(),
     }
 }

@@ -31,6 +31,8 @@ impl Signal {
     pub const TERM: Self = Self(15);
     /// SIGCONT.
     pub const CONT: Self = Self(18);
+    /// SIGWINCH: the terminal has another size.
+    pub const WINCH: Self = Self(28);
 
     /// The signal of that number; real-time signals (34 to 64) are signals, too.
     #[must_use]

@@ -4,25 +4,21 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::gitignore::GitRules;
 use super::handover::Specs;
 use super::judge::{Entry, Pending};
-use super::native::{Backlog, Native, Refusal, silent_file_system};
+use super::native::{Backlog, Native};
 use super::places::{Owner, Places};
+use super::poll::{POLL, Polls};
 use super::report::Reports;
 use super::rules::Rules;
 use super::timers::Timers;
 use super::{Message, Sink, WatchHandover, WatchKey};
-use crate::config::model::Poll;
 
 /// Messages taken in one round at most, so that the first change of a flood is not reported after it.
 const ROUND: usize = 256;
-/// How often files are looked at where no events come.
-const POLL: Duration = Duration::from_millis(500);
-/// Polling faster than this would only heat the room.
-const POLL_MIN: Duration = Duration::from_millis(10);
 
 /// The messages to the thread.
 pub(super) struct Inbox {
@@ -39,11 +35,6 @@ enum Wake {
     Time,
     /// There is nothing to do but what can wait.
     Idle,
-}
-
-pub(super) struct Polling {
-    every: Duration,
-    next: Instant,
 }
 
 pub(super) struct Engine {
@@ -63,14 +54,12 @@ pub(super) struct Engine {
     pub(super) unread: VecDeque<PathBuf>,
     /// Where to look again.
     pub(super) rescans: BTreeSet<(Owner, PathBuf)>,
-    pub(super) polls: BTreeMap<WatchKey, Polling>,
+    pub(super) polls: Polls,
     pub(super) reports: Reports,
     /// A `.gitignore` was edited.
     pub(super) is_git_stale: bool,
     /// Events were lost.
     pub(super) is_lost: bool,
-    /// The devices seen, each with the name of its file system if that gives no events.
-    devices: BTreeMap<u64, Option<&'static str>>,
 }
 
 impl Inbox {
@@ -131,11 +120,10 @@ impl Engine {
             pending: Pending::default(),
             unread: VecDeque::new(),
             rescans: BTreeSet::new(),
-            polls: BTreeMap::new(),
+            polls: Polls::default(),
             reports: Reports::new(sink),
             is_git_stale: false,
             is_lost: false,
-            devices: BTreeMap::new(),
         }
     }
 
@@ -223,8 +211,7 @@ impl Engine {
 
     /// When to go on at the latest. `None`: when a message comes.
     fn deadline(&self) -> Option<Instant> {
-        let polls = self.polls.values().map(|polling| polling.next).min();
-        [self.timers.next(), self.pending.next(), polls].into_iter().flatten().min()
+        [self.timers.next(), self.pending.next(), self.polls.next()].into_iter().flatten().min()
     }
 
     /// Takes in all that has happened up to now.
@@ -240,85 +227,14 @@ impl Engine {
 
     fn rebase(&mut self, key: WatchKey) {
         self.catch_up();
-        if self.polls.contains_key(&key) {
-            self.look_at(key);
+        for (owner, path) in self.polls.of(key) {
+            self.rescan(owner, &path);
         }
         self.look_again();
         let is_mine = |path: &PathBuf| self.files.get(path).is_some_and(|entry| entry.is_of(key));
         let mine: Vec<PathBuf> = self.timers.paths().filter(|path| is_mine(path)).cloned().collect();
         for path in mine {
             self.judge(&path, Some(key));
-        }
-    }
-
-    /// Sets whether and how often `key` is polled, from its rules.
-    pub(super) fn set_polling(&mut self, key: WatchKey, poll: Poll) {
-        self.polls.remove(&key);
-        match poll {
-            Poll::Every(every) => self.start_polling(key, every.max(POLL_MIN)),
-            Poll::Auto if !self.native.is_available() => self.start_polling(key, POLL),
-            Poll::Auto => {}
-        }
-    }
-
-    fn start_polling(&mut self, key: WatchKey, every: Duration) {
-        self.polls.entry(key).or_insert_with(|| Polling { every, next: Instant::now() + every });
-    }
-
-    fn poll(&mut self) {
-        let now = Instant::now();
-        let due = self.polls.iter().filter(|(_, polling)| polling.next <= now);
-        for key in due.map(|(key, _)| *key).collect::<Vec<_>>() {
-            self.look_at(key);
-            self.look_again();
-            if let Some(polling) = self.polls.get_mut(&key) {
-                polling.next = Instant::now() + polling.every;
-            }
-        }
-    }
-
-    /// Has the system watch the folders that are marked and not watched yet.
-    pub(super) fn arm(&mut self) {
-        let rules = &self.rules;
-        let wanted = |owner: Owner| rules.get(&owner.key).is_some_and(|rules| rules.poll == Poll::Auto);
-        let folders = self.places.take_unarmed(wanted);
-        if folders.is_empty() {
-            return;
-        }
-        for (folder, refusal) in self.native.watch(&folders) {
-            let owners = self.places.refused(&folder);
-            let about = match refusal {
-                Refusal::Unreachable => continue,
-                Refusal::Limit => "the system's limit of file watches is reached; raise \
-                                   fs.inotify.max_user_watches, or watch fewer folders"
-                    .into(),
-                Refusal::Other(cause) => format!("{} can't be watched: {cause}", folder.display()),
-            };
-            for owner in owners {
-                self.start_polling(owner.key, POLL);
-            }
-            self.reports.problem(None, format!("looking for changes every {POLL:?}: {about}"));
-        }
-        for (folder, _) in folders {
-            self.check_device(&folder);
-        }
-    }
-
-    /// Polls, too, where changes made elsewhere cause no event.
-    fn check_device(&mut self, folder: &std::path::Path) {
-        let Ok(meta) = std::fs::metadata(folder) else {
-            return;
-        };
-        let device = std::os::unix::fs::MetadataExt::dev(&meta);
-        let silent = *self.devices.entry(device).or_insert_with(|| silent_file_system(folder));
-        let Some(name) = silent else {
-            return;
-        };
-        for key in self.places.owners(folder).into_iter().map(|owner| owner.key).collect::<BTreeSet<_>>() {
-            self.start_polling(key, POLL);
-            let message =
-                format!("looking for changes every {POLL:?}: {name} gives no events of all changes");
-            self.reports.problem(Some(key), message);
         }
     }
 }

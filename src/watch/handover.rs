@@ -218,7 +218,7 @@ impl Engine {
             self.reports.problem(Some(key), problem);
         }
         self.specs.keep(key, spec);
-        self.set_polling(key, rules.poll);
+        self.set_polling(key, &rules);
         let bases = rules.bases.len();
         self.rules.insert(key, Arc::new(rules));
         let mut unknown = Vec::new();

@@ -24,6 +24,7 @@ mod handover;
 mod judge;
 mod native;
 mod places;
+mod poll;
 mod print;
 mod report;
 mod rules;

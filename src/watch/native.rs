@@ -1,5 +1,7 @@
 //! The one place that knows `notify`: folders to watch go in, happenings come out.
 
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -75,7 +77,23 @@ pub(super) enum Refusal {
 }
 
 /// The system's events, if it gives any.
-pub(super) struct Native(Option<RecommendedWatcher>);
+pub(super) struct Native {
+    watcher: Option<RecommendedWatcher>,
+    /// The devices seen, each with the name of its file system if that gives no events.
+    devices: BTreeMap<u64, Option<&'static str>>,
+    #[cfg(test)]
+    fake: Fake,
+}
+
+/// What a test makes of the system.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Fake {
+    /// Folders of this name, and those below, are on a file system that gives no events.
+    pub(super) silent: Option<&'static str>,
+    /// So many folders can be watched.
+    pub(super) limit: Option<usize>,
+}
 
 impl Native {
     /// Opens the system's event queue. Without one, says why.
@@ -96,19 +114,45 @@ impl Native {
             }
         };
         match RecommendedWatcher::new(handler, config) {
-            Ok(watcher) => (Self(Some(watcher)), None),
-            Err(error) => (Self(None), Some(error.to_string())),
+            Ok(watcher) => (Self::of(Some(watcher)), None),
+            Err(error) => (Self::of(None), Some(error.to_string())),
         }
     }
 
     /// As on a system that has no queue to give.
     #[cfg(test)]
     pub(super) fn refused(_: Sender<Message>, _: Arc<Backlog>) -> (Self, Option<String>) {
-        (Self(None), Some("too many open files".into()))
+        (Self::of(None), Some("too many open files".into()))
+    }
+
+    /// As on a system with such a file system, or with such a limit.
+    #[cfg(test)]
+    pub(super) fn faked(inbox: Sender<Message>, backlog: Arc<Backlog>, fake: Fake) -> (Self, Option<String>) {
+        let (native, trouble) = Self::start(inbox, backlog);
+        (Self { fake, ..native }, trouble)
+    }
+
+    fn of(watcher: Option<RecommendedWatcher>) -> Self {
+        Self {
+            watcher,
+            devices: BTreeMap::new(),
+            #[cfg(test)]
+            fake: Fake::default(),
+        }
+    }
+
+    /// The name of the file system of `folder`, if it is one that gives no events of all changes.
+    pub(super) fn silent(&mut self, folder: &Path) -> Option<&'static str> {
+        #[cfg(test)]
+        if self.fake.is_silent(folder) {
+            return Some("FUSE");
+        }
+        let device = std::fs::metadata(folder).ok()?.dev();
+        *self.devices.entry(device).or_insert_with(|| silent_file_system(folder))
     }
 
     pub(super) fn is_available(&self) -> bool {
-        self.0.is_some()
+        self.watcher.is_some()
     }
 
     /// Watches `folders`, all in one request. A folder marked `true` may still be watched as what it was
@@ -136,9 +180,11 @@ impl Native {
 
     fn apply(&mut self, mut ops: Vec<PathOp>) -> Vec<(PathBuf, Refusal)> {
         let mut refused = Vec::new();
-        let Some(watcher) = &mut self.0 else {
+        let Some(watcher) = &mut self.watcher else {
             return refused;
         };
+        #[cfg(test)]
+        refused.extend(self.fake.refuse(&mut ops));
         while let Err(error) = watcher.update_paths(ops) {
             ops = error.remaining;
             let orphaned = error.origin.is_none();
@@ -150,6 +196,32 @@ impl Native {
             if cause == Refusal::Limit || orphaned {
                 refused.extend(watches(ops).map(|path| (path, cause.clone())));
                 break;
+            }
+        }
+        refused
+    }
+}
+
+#[cfg(test)]
+impl Fake {
+    fn is_silent(&self, folder: &Path) -> bool {
+        self.silent.is_some_and(|name| folder.components().any(|part| part.as_os_str() == name))
+    }
+
+    /// Takes out what the system would not watch, or of what it would tell nothing.
+    fn refuse(&mut self, ops: &mut Vec<PathOp>) -> Vec<(PathBuf, Refusal)> {
+        let mut refused = Vec::new();
+        let fake = *self;
+        ops.retain(|op| !matches!(op, PathOp::Watch(path, _) if fake.is_silent(path)));
+        for op in std::mem::take(ops) {
+            match (op, &mut self.limit) {
+                (PathOp::Watch(path, _), Some(0)) => refused.push((path, Refusal::Limit)),
+                (op, limit) => {
+                    if let (PathOp::Watch(..), Some(left)) = (&op, limit) {
+                        *left -= 1;
+                    }
+                    ops.push(op);
+                }
             }
         }
         refused

@@ -205,19 +205,14 @@ impl Places {
         taken
     }
 
-    /// The system refused to watch `real`. Returns who has marks in it.
-    pub(super) fn refused(&mut self, real: &Path) -> BTreeSet<Owner> {
+    /// The system refused to watch `real`. Returns who has marks in it, with the paths that they are for.
+    pub(super) fn refused(&mut self, real: &Path) -> BTreeSet<(Owner, PathBuf)> {
         let Some(folder) = self.folders.get_mut(real) else {
             return BTreeSet::new();
         };
         folder.armed = Armed::No;
         self.doubtful.insert(real.to_owned());
-        folder.owners().collect()
-    }
-
-    /// Who has marks in the real folder `real`.
-    pub(super) fn owners(&self, real: &Path) -> Vec<Owner> {
-        self.folders.get(real).map(|folder| folder.owners().collect()).unwrap_or_default()
+        folder.views.iter().chain(folder.links.values().flatten()).cloned().collect()
     }
 
     /// Drops the folders that nobody has a mark in; returns those that the system still watches.

@@ -15,6 +15,8 @@ const READ_LIMIT: u64 = 64 << 20;
 const QUICK: u64 = 1 << 20;
 /// Coarser clocks than this are on no file system that gives native events.
 const TICK: Duration = Duration::from_millis(20);
+/// The coarsest clock of a file system: that of FAT. Times on such ones have no fractions.
+const COARSE: Duration = Duration::from_secs(2);
 
 /// What `stat` says of one content. Equal stamps mean equal bytes, unless the stamp is `Print::fresh`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,10 +184,11 @@ impl Print {
     }
 }
 
-/// Whether the file was written within the last tick, or in the future.
+/// Whether the file was written within the last tick of its file system's clock, or in the future.
 fn is_fresh(meta: &Metadata) -> bool {
+    let tick = if meta.mtime_nsec() == 0 { COARSE } else { TICK };
     meta.modified()
-        .is_ok_and(|written| SystemTime::now().duration_since(written).map_or(true, |age| age < TICK))
+        .is_ok_and(|written| SystemTime::now().duration_since(written).map_or(true, |age| age < tick))
 }
 
 /// The digest of the bytes that `stamp` stands for; within, `None` if they are written just now. `None` if they

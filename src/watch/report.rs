@@ -75,6 +75,11 @@ impl Reports {
         }
     }
 
+    /// Whether a problem was said that ends so, to whomever.
+    pub(super) fn has_said(&self, end: &str) -> bool {
+        self.problems.iter().any(|(_, message)| message.ends_with(end))
+    }
+
     /// The problems that were said.
     pub(super) fn said(&self) -> Vec<(Option<WatchKey>, String)> {
         self.problems.iter().cloned().collect()

@@ -59,7 +59,7 @@ impl Engine {
         self.disown(key);
         self.rules.remove(&key);
         self.specs.remove(key);
-        self.polls.remove(&key);
+        self.polls.remove(key);
         self.reports.forget(key);
         self.files.retain(|_, entry| !entry.owners.is_empty());
     }
@@ -67,7 +67,7 @@ impl Engine {
     /// Puts `rules` in place for `key`. What `old` covered already is new if it was not known.
     fn install(&mut self, key: WatchKey, rules: Arc<Rules>, mut old: Option<Covered>) {
         let before = self.disown(key);
-        self.set_polling(key, rules.poll);
+        self.set_polling(key, &rules);
         self.rules.insert(key, Arc::clone(&rules));
         for base in 0..rules.bases.len() {
             let owner = Owner { key, base };
@@ -189,7 +189,7 @@ impl Engine {
         };
         let below = self.files.range(path.to_owned()..).take_while(|(known, _)| known.starts_with(path));
         // A look that no event led to may come in the middle of a save.
-        let changed = if self.polls.contains_key(&owner.key) { What::Touched } else { What::Written };
+        let changed = if self.polls.covers(owner, path) { What::Touched } else { What::Written };
         let known: BTreeSet<PathBuf> = below
             .filter(|(_, entry)| entry.owners.contains(&owner))
             .map(|(known, _)| known.clone())
@@ -254,6 +254,7 @@ impl Engine {
         let mut now = trace(path, &walk.rules.root);
         for _ in 0..3 {
             for (folder, name) in now.links.iter().cloned() {
+                self.check_device(walk.owner, path, &folder);
                 self.places.add_link(walk.owner, path, folder, name);
             }
             self.arm();
@@ -311,6 +312,7 @@ impl Engine {
             level.retain(|(path, real)| self.places.add_view(walk.owner, path, real));
             self.arm();
             for (path, real) in level {
+                self.check_device(walk.owner, &path, &real);
                 for entry in fs::read_dir(&real).into_iter().flatten().flatten() {
                     self.listed(walk, &path, &entry);
                 }

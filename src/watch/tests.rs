@@ -17,6 +17,7 @@ use crate::config::model::Poll;
 use crate::types::Cid;
 
 mod handover;
+mod polling;
 
 /// Longer than anything here takes on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(20);

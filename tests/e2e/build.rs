@@ -253,12 +253,26 @@ fn a_restart_of_what_cannot_be_built_says_so_and_leaves_it() {
 
 #[test]
 fn a_program_that_is_not_there_is_a_build_that_failed() {
-    let project = Project::new("components:\n  api: { process: ./faulty, build: [./made-later] }");
+    let project = Project::new(
+        "
+components:
+  api: { process: ./faulty, build: [./builder, there], autostart: false }
+  other: { process: ./faulty }
+",
+    );
+    // It is there when the file is read, or that would be refused.
+    project.write("builder", "#!/bin/sh\n");
+    std::fs::set_permissions(project.path("builder"), PermissionsExt::from_mode(0o755)).unwrap();
     let mut orch = project.up();
-    project.wait_state("api", "failed");
+    project.wait_ready("other", 1);
+    std::fs::remove_file(project.path("builder")).unwrap();
+    let output = project.run(&["start", "api"]);
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     let failed = wait_nth(&project, "build.failed", 1);
-    assert!(failed["reason"].as_str().unwrap().contains("made-later"), "{failed}");
-    orch.expect_exit(1);
+    assert!(failed["reason"].as_str().unwrap().contains("builder"), "{failed}");
+    assert_eq!(project.state_of("api").0, "failed");
+    orch.signal(rustix::process::Signal::TERM);
+    assert_eq!(orch.exit_status().code(), Some(1));
 }
 
 #[test]
@@ -270,7 +284,7 @@ components:
     process: ./faulty
     env: { OWN: word }
     cwd: inner
-    build: { shell: 'env > ../env; readlink /proc/$$$$/fd/0 > ../stdin; ls /proc/$$$$/fd > ../fds; pwd > ../cwd' }
+    build: ./faulty describe ../told exit 0
 ",
     );
     project.write("inner/faulty", "");
@@ -280,18 +294,17 @@ components:
     command.env("NOTIFY_SOCKET", "/nowhere").env("LISTEN_FDS", "1").env("WATCHDOG_USEC", "1");
     let mut orch = project.start(command);
     project.wait_told_ready("api", 1);
-    let env = project.read("env");
-    let has = |line: &str| env.lines().any(|it| it.starts_with(line));
-    assert!(
-        has("OWN=word") && has("ORCH_COMPONENT=api") && has("ORCH_CONTROL=/") && has("ORCH_PROJECT="),
-        "{env}"
-    );
-    for absent in ["NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_", "ORCH_INCARNATION", "ORCH_HANDOVER"] {
-        assert!(!has(absent), "{absent}: {env}");
+    let told = project.read("told");
+    let has = |line: &str| told.lines().any(|it| it.starts_with(line));
+    for there in ["OWN=word", "ORCH_COMPONENT=api", "ORCH_CONTROL=/", "ORCH_PROJECT="] {
+        assert!(has(&format!("env {there}")), "{there}: {told}");
     }
-    assert_eq!(project.read("stdin").trim(), "/dev/null");
-    assert_eq!(project.read("cwd").trim(), project.path("inner").to_str().unwrap());
-    assert_eq!(project.read("fds").split_whitespace().collect::<Vec<_>>(), ["0", "1", "2"]);
+    for absent in ["NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_", "ORCH_INCARNATION", "ORCH_HANDOVER"] {
+        assert!(!has(&format!("env {absent}")), "{absent}: {told}");
+    }
+    assert!(has("fd 0 /dev/null") && has("fd 1 pipe:") && has("fd 2 pipe:"), "{told}");
+    assert_eq!(told.lines().filter(|line| line.starts_with("fd ")).count(), 3, "{told}");
+    assert!(has(&format!("cwd {}", project.path("inner").display())), "{told}");
     orch.signal(rustix::process::Signal::TERM);
     assert_eq!(orch.exit_status().code(), Some(0));
 }

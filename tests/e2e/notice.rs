@@ -163,6 +163,7 @@ fn a_daemon_that_leaves_its_parents_is_the_components_main_process() {
         stays("its parents' ends are not its own", Duration::from_millis(300), || {
             project.state_of("daemon").0 == "ready" && alive(pid)
         });
+        assert_eq!(shown(&project, "daemon")["pid"], pid);
         project.write("end", "");
         let exited = project.wait_event("the daemon's end", |event| event["event"] == "component.exited");
         assert_eq!(exited["code"], 7);
@@ -194,13 +195,15 @@ fn a_child_of_the_leader_can_be_the_main_process() {
         &[(
             "pre.py",
             "pid = os.fork()\nif not pid:\n    wait_for('end')\n    os._exit(9)\n\
+             print(pid, file=open('main', 'w'), flush=True)\n\
              say('MAINPID=%d\\nREADY=1' % pid)\nos.waitpid(pid, 0)\nforever()",
         )],
     );
     let mut orch = project.up();
     project.wait_told_ready("pre", 1);
-    // The answer about the main process comes behind the readiness.
-    std::thread::sleep(Duration::from_millis(100));
+    let main = || project.read("main").trim_end().parse::<u32>().ok();
+    let main = wait_for("it has noted its main process", main);
+    wait_until("ps shows it", || shown(&project, "pre")["pid"] == main);
     project.write("end", "");
     let exited = project.wait_event("its main process's end", |event| event["event"] == "component.exited");
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();

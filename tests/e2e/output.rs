@@ -113,14 +113,14 @@ fn up_on<'a>(slave: &OwnedFd, project: &'a Project, env: &[(&str, &str)]) -> Orc
 }
 
 /// A terminal, and what was shown on it.
-struct Terminal {
-    master: File,
+pub(crate) struct Terminal {
+    pub(crate) master: File,
     slave: OwnedFd,
     shown: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Terminal {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (master, slave) = pty();
         let shown = Arc::new(Mutex::new(Vec::new()));
         let (mut reader, into) = (File::from(master.try_clone().unwrap()), Arc::clone(&shown));
@@ -134,17 +134,17 @@ impl Terminal {
         Self { master: master.into(), slave, shown }
     }
 
-    fn up<'a>(&self, project: &'a Project, env: &[(&str, &str)]) -> Orch<'a> {
+    pub(crate) fn up<'a>(&self, project: &'a Project, env: &[(&str, &str)]) -> Orch<'a> {
         up_on(&self.slave, project, env)
     }
 
-    fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         String::from_utf8_lossy(&self.shown.lock().unwrap()).into_owned()
     }
 }
 
 /// Without the colours; whatever is left of other controls stays.
-fn without_colors(text: &str) -> String {
+pub(crate) fn without_colors(text: &str) -> String {
     regex::Regex::new("\x1b\\[[0-9;:]*m").unwrap().replace_all(text, "").into_owned()
 }
 

@@ -1,5 +1,7 @@
 //! `stop.command`: what asks a component to stop instead of a signal.
 
+use std::os::unix::fs::PermissionsExt;
+
 use crate::harness::{Project, alive, wait_until};
 
 #[test]
@@ -25,12 +27,18 @@ components:
 
 #[test]
 fn one_that_fails_is_followed_by_the_signal() {
-    for command in ["[sh, -c, 'exit 3']", "[./not-there]"] {
-        let project = Project::new(&format!(
-            "components:\n  a: {{ process: ./faulty, stop: {{ command: {command}, timeout: 1m }} }}"
-        ));
+    for is_there in [true, false] {
+        let project = Project::new(
+            "components:\n  a: { process: ./faulty, stop: { command: [./ctl, stop], timeout: 1m } }",
+        );
+        // It is there when the file is read, or that would be refused.
+        project.write("ctl", "#!/bin/sh\nexit 3\n");
+        std::fs::set_permissions(project.path("ctl"), PermissionsExt::from_mode(0o755)).unwrap();
         let mut orch = project.up();
         project.wait_ready("a", 1);
+        if !is_there {
+            std::fs::remove_file(project.path("ctl")).unwrap();
+        }
         assert_eq!(project.run(&["stop", "a"]).status.code(), Some(0));
         assert_eq!(project.trace().of("a", "got").len(), 1, "the signal, once");
         let failed = project.wait_event("that is recorded", |event| event["event"] == "stop_command.failed");

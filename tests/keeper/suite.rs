@@ -452,6 +452,33 @@ fn without_the_tag_group_output_and_descent_still_tell() {
 }
 
 #[test]
+fn a_terminal_of_its_own_tells_whose_a_process_is() {
+    use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+    let mut bench = Bench::new();
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let ends = [0; 2].map(|_| {
+        let master = openpt(flags).unwrap();
+        unlockpt(&master).unwrap();
+        let slave = ioctl_tiocgptpeer(&master, flags).unwrap();
+        (master, slave)
+    });
+    let [(_first, one), (_second, two)] = ends;
+    // A neighbour on another terminal has no part in it.
+    let other = bench.id();
+    bench.keeper().spawn(other, ProcessSpec { output: two, ..spec(&["/bin/sleep", "1000"]).1 });
+    assert!(matches!(bench.next_report(), Report::Spawned { .. }));
+    let unit = bench.id();
+    let program = fixture().display().to_string();
+    let words = [&*program, "untagged-writer-and-exit"];
+    bench.keeper().spawn(unit, ProcessSpec { output: one, ..spec(&words).1 });
+    assert!(matches!(bench.next_report(), Report::Spawned { .. }));
+    bench.expect_exit(unit, Exit::Code(0));
+    bench.expect_silence();
+    assert_eq!(bench.kill(unit).len(), 1);
+    bench.expect_gone(unit);
+}
+
+#[test]
 fn a_stray_is_told_hinders_nobody_and_ends_with_the_keeper() {
     let mut bench = Bench::new();
     if bench.keeper().cgroup().is_some() {

@@ -65,9 +65,10 @@ fn meets(world: &World, name: &Name, condition: Condition) -> bool {
     }
     let ready = life.told_ready || life.spec.ready.is_none();
     let running = life.told_spawned && life.told_exit.is_none() && !life.asked && !life.told_gone;
+    let running = running && !life.pulse.leaving;
     match condition {
         Condition::Started => running,
-        Condition::Ready => running && ready,
+        Condition::Ready => running && ready && !life.pulse.reloading,
         Condition::Completed => false,
     }
 }
@@ -90,7 +91,8 @@ pub(crate) fn may_change_signal(world: &World, run: RunId) {
 pub(crate) fn may_signal(world: &World, run: RunId, scope: Scope) {
     let Some(life) = world.lives.get(&run) else { panic!("{run}: a signal to what was never started") };
     assert!(!life.told_gone, "{}: a signal to what is known to be gone", life.name);
-    if scope != Scope::Group {
+    // One whose stop command failed was told when that began.
+    if scope != Scope::Group || life.asked {
         return;
     }
     let reason = world.last_stop_reason.get(&life.name).map(String::as_str).unwrap_or_default();
@@ -234,6 +236,7 @@ pub(crate) fn after_step(world: &World) {
     if let Some(deadline) = world.core.next_deadline() {
         assert!(deadline > world.now, "a deadline that has come was left: a busy loop");
     }
+    world.nobody_is_left_unwell();
     for (run, life) in &world.lives {
         let spared = world.core.view(run.component).is_some_and(|view| view.state.word() == "stuck");
         let overdue = life.kill_by.is_some_and(|by| by < world.now) && !life.killed && !life.told_gone;
@@ -290,6 +293,7 @@ fn waits_for_a_reason(world: &World, name: &Name) {
 
 /// After the end, only what can't be killed is left.
 pub(crate) fn nothing_left(world: &World) {
+    world.no_chore_is_left();
     for life in world.lives.values().filter(|life| life.unit_alive) {
         assert!(life.killed, "{} is left running, and was never killed", life.name);
         assert_ne!(world.exited, Some(0), "{} is left, but orch says that all is well", life.name);

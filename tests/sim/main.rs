@@ -11,6 +11,7 @@ mod checks;
 mod dice;
 mod edits;
 mod projects;
+mod tasks;
 mod world;
 
 use world::World;
@@ -53,7 +54,7 @@ fn the_guarantees_hold_in_every_order_of_events() {
         assert!(reached.contains(state), "no seed reached {state}");
     }
     assert!(images > 0, "no seed made a new image");
-    for state in ["blocked", "stuck"] {
+    for state in ["blocked", "stuck", "building", "unhealthy"] {
         assert!(reached.contains(state), "no seed reached {state}");
     }
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orch::config::model::{
-    Backoff, Command, Component, Condition, Dependency, Env, Kind, Limit, Logs, OnFailure, Poll, Probe,
-    Project, Ready, Restart, RestartPolicy, Snapshot, State, Stdin, Stop, Watch, WatchAction,
+    Backoff, Build, Command, Component, Condition, Dependency, Env, Health, HealthCheck, HostPort, Kind,
+    Limit, Logs, OnFailure, Poll, Probe, Project, Ready, Restart, RestartPolicy, Snapshot, State, Stdin,
+    Stop, Watch, WatchAction,
 };
 use orch::types::{Name, Signal};
 
@@ -159,12 +160,16 @@ fn component(dice: &mut Dice, index: u64) -> Component {
         autostart: !dice.percent(8),
         profiles: Vec::new(),
         depends_on,
-        build: None,
+        build: dice.percent(30).then(|| {
+            let timeout = ms(500 + dice.upto(5_000));
+            Box::new(Build { command: Command::Words(vec!["make".to_owned()]), timeout })
+        }),
         ready: probed.then(|| {
             let (interval, timeout) = (ms(100), ms(200 + dice.upto(5_000)));
-            Box::new(Ready { probe: Probe::Delay(ms(1)), interval, timeout, external: false })
+            let probe = if dice.percent(30) { Probe::Notify } else { Probe::Delay(ms(1)) };
+            Box::new(Ready { probe, interval, timeout, external: false })
         }),
-        health: None,
+        health: dice.percent(30).then(|| Box::new(health(dice))),
         restart: Arc::new(Restart {
             policy,
             success_codes: vec![0],
@@ -187,7 +192,7 @@ fn thread() -> Kind {
 fn stop(dice: &mut Dice) -> Stop {
     Stop {
         signal: Signal::TERM,
-        command: None,
+        command: dice.percent(20).then(|| Command::Words(vec!["ctl".to_owned()])),
         timeout: ms(dice.upto(3_000)),
         join_timeout: ms(dice.upto(2_000)),
         force_kill: !dice.percent(10),
@@ -203,10 +208,20 @@ fn watch(dice: &mut Dice) -> Watch {
         action: match dice.upto(19) {
             0 => WatchAction::None,
             1 => WatchAction::Signal(Signal::HUP),
+            2..4 => WatchAction::Run(Command::Words(vec!["ctl".to_owned()])),
             _ => WatchAction::Restart,
         },
         poll: Poll::Auto,
     }
+}
+
+fn health(dice: &mut Dice) -> Health {
+    let check = match dice.upto(2) {
+        0 => HealthCheck::Watchdog(ms(200 + dice.upto(3_000))),
+        _ => HealthCheck::Tcp(HostPort { host: "localhost".to_owned(), port: 80 }),
+    };
+    let retries = 1 + u32::try_from(dice.upto(3)).unwrap();
+    Health { check, interval: ms(500), timeout: ms(100), retries }
 }
 
 fn state(index: u64) -> State {

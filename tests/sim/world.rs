@@ -15,6 +15,7 @@ use orch::types::{Cid, Exit, Name, RunId, Scope, Signal, Time};
 use super::checks;
 use super::dice::Dice;
 use super::projects;
+use super::tasks::{Chores, Pulse, TaskTodo};
 
 /// One unit, as it really is.
 pub(crate) struct Life {
@@ -37,6 +38,13 @@ pub(crate) struct Life {
     /// By when the core owes a force-kill, if anything is left.
     pub(crate) kill_by: Option<Time>,
     output_open: bool,
+    pub(crate) pulse: Pulse,
+}
+
+impl Life {
+    pub(crate) fn temper_is_a_process(&self) -> bool {
+        !self.temper.thread
+    }
 }
 
 /// How a unit behaves.
@@ -65,6 +73,7 @@ pub(crate) enum Todo {
     /// The new image is there, or could not be made.
     NewImage(bool),
     Disturb,
+    Task(TaskTodo),
     /// Another edit, to this or to whatever.
     Edit(Option<Arc<Project>>),
 }
@@ -95,7 +104,10 @@ pub(crate) struct World {
     pub(crate) last_stop_reason: BTreeMap<Name, String>,
     heap: BTreeMap<(Time, u64), Todo>,
     tie: u64,
-    dice: Dice,
+    pub(crate) dice: Dice,
+    pub(crate) chores: Chores,
+    /// Whether anything was ever edited.
+    pub(crate) edited: bool,
     calm: bool,
     /// What is spawned from now on does not end by itself.
     lasting: bool,
@@ -156,6 +168,8 @@ impl World {
             heap: BTreeMap::new(),
             tie: 0,
             dice,
+            chores: Chores::default(),
+            edited: false,
             calm: false,
             lasting: false,
             steps: 0,
@@ -278,6 +292,26 @@ impl World {
         }
     }
 
+    pub(crate) fn is_calm(&self) -> bool {
+        self.calm
+    }
+
+    pub(crate) fn later_task(&mut self, ms: u64, todo: TaskTodo) {
+        self.later(ms, Todo::Task(todo));
+    }
+
+    pub(crate) fn later_end(&mut self, ms: u64, run: RunId, exit: Exit) {
+        self.later(ms, Todo::LeaderEnds(run, exit));
+    }
+
+    pub(crate) fn core_find(&self, name: &Name) -> Option<Cid> {
+        self.core.find(name.as_str())
+    }
+
+    pub(crate) fn core_state(&self, cid: Cid) -> Option<&'static str> {
+        self.core.state(cid).map(|state| state.word())
+    }
+
     fn later(&mut self, ms: u64, todo: Todo) {
         self.tie += 1;
         self.heap.insert((self.now + Duration::from_millis(ms), self.tie), todo);
@@ -296,6 +330,7 @@ impl World {
             Todo::OutputEnds(run) => self.output_ends(run),
             Todo::NewImage(made) => self.new_image(made),
             Todo::Disturb => self.disturb(),
+            Todo::Task(todo) => self.task_happens(todo),
             Todo::Edit(to) => self.edit_again(to),
         }
     }
@@ -329,7 +364,7 @@ impl World {
     }
 
     /// Tells the core, and does what it wants done.
-    fn tell(&mut self, event: Event) {
+    pub(crate) fn tell(&mut self, event: Event) {
         if self.exited.is_some() {
             return;
         }
@@ -374,6 +409,7 @@ impl World {
             self.handed.insert(run.component);
         }
         if let Event::Changed { component, .. } = event {
+            self.files_changed(*component);
             let name = self.core.view(*component).map(|view| view.name);
             let watch = name.and_then(|name| self.declared.get(&name)).and_then(|spec| spec.watch.clone());
             let until = self.now + watch.map(|watch| watch.settle).unwrap_or_default();
@@ -462,8 +498,12 @@ impl World {
                 }
             }
             Action::UseState { .. } | Action::Observe { .. } | Action::Forget { .. } => {}
-            Action::CheckHealth { .. } | Action::RunTask { .. } | Action::EndTask { .. } => {}
-            Action::Release { .. } => {}
+            Action::CheckHealth { run, spec } => self.check_health(run, &spec),
+            Action::RunTask { task, kind, spec, run, timeout } => {
+                self.run_task(task, kind, &spec, run, timeout);
+            }
+            Action::EndTask { task } => self.end_chore(task),
+            Action::Release { component } => self.may_release(component),
         }
     }
 
@@ -483,6 +523,7 @@ impl World {
 
     fn spawn(&mut self, run: RunId, spec: Arc<Component>) {
         checks::may_spawn(self, run, &spec);
+        self.may_start_unbuilt(run, &spec);
         if !self.calm && self.dice.percent(4) {
             return self.answer(3, run, RunEvent::SpawnFailed { error: "ENOENT".to_owned() });
         }
@@ -498,6 +539,7 @@ impl World {
         }
         let life = Life {
             name: spec.name.clone(),
+            pulse: Self::pulse_of(&spec),
             spec,
             temper,
             leader_alive: true,
@@ -543,16 +585,35 @@ impl World {
         let now = self.now;
         let Some(life) = self.lives.get_mut(&run) else { return };
         if scope == Scope::Group {
-            life.asked = true;
-            life.kill_by = Some(now + stop);
+            // After a command that failed no more time is given.
+            if !std::mem::replace(&mut life.asked, true) {
+                life.kill_by = Some(now + stop);
+            }
             if let Some(ms) = life.temper.heeds_stop_after {
                 self.later(ms, Todo::LeaderEnds(run, Exit::Code(0)));
             }
         }
     }
 
+    /// A command is run that is to stop it.
+    pub(crate) fn asked_to_stop(&mut self, run: RunId) {
+        checks::may_signal(self, run, Scope::Group);
+        let by = self.now + self.core_stop(run.component);
+        if let Some(life) = self.lives.get_mut(&run) {
+            (life.asked, life.kill_by) = (true, Some(by));
+        }
+    }
+
+    /// The command has asked it.
+    pub(crate) fn heeds(&mut self, run: RunId) {
+        let after = self.lives.get(&run).and_then(|life| life.temper.heeds_stop_after);
+        if let Some(ms) = after {
+            self.later(ms, Todo::LeaderEnds(run, Exit::Code(0)));
+        }
+    }
+
     /// The stop time-out as last declared: edits are effective when next used.
-    fn core_stop(&self, cid: Cid) -> Duration {
+    pub(crate) fn core_stop(&self, cid: Cid) -> Duration {
         let life = self.lives.iter().rev().find(|(run, _)| run.component == cid);
         life.and_then(|(_, life)| self.declared.get(&life.name))
             .map(|spec| spec.stop.timeout)
@@ -580,6 +641,7 @@ impl World {
     fn new_image(&mut self, made: bool) {
         self.replacing = false;
         if !made {
+            self.pulses_anew();
             return self.tell(Event::ReexecFailed { error: "no room".to_owned() });
         }
         self.images += 1;
@@ -592,6 +654,7 @@ impl World {
             (life.told_exit, life.told_gone, life.killed, life.kill_by) =
                 (Some(Exit::Signal(Signal::KILL)), true, true, None);
         }
+        self.pulses_anew();
         self.tell(Event::Reexeced);
         let open: Vec<RunId> = self
             .lives
@@ -612,9 +675,29 @@ impl World {
             (What::State { state, .. }, Some(name)) => {
                 self.states_seen.insert(state.word());
                 self.states.insert(name.clone(), state.word());
+                let (name, word) = (name.clone(), state.word());
+                self.entered(&name, word);
             }
             (What::StopRequested { reason }, Some(name)) => {
                 self.last_stop_reason.insert(name.clone(), reason.clone());
+                if reason == "a watched file changed" {
+                    self.may_stop_for_a_change(name);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What a state means for what it does beside.
+    fn entered(&mut self, name: &Name, word: &'static str) {
+        match word {
+            "stopped" => self.stopped_for_good(name),
+            "ready" => {
+                let there = |(_, life): &(&RunId, &Life)| life.name == *name && !life.told_gone;
+                let run = self.lives.iter().rev().find(there).map(|(run, _)| *run);
+                if let Some(run) = run {
+                    self.pulse_begins(run);
+                }
             }
             _ => {}
         }
@@ -631,8 +714,9 @@ impl World {
         let Some(name) = self.dice.pick(&names).cloned() else { return };
         let Some(cid) = self.core.find(name.as_str()) else { return };
         match self.dice.upto(99) {
-            0..30 => self.change(cid),
-            30..40 => self.tell(Event::Busy { component: cid }),
+            0..26 => self.change(cid),
+            26..32 => self.somebody_speaks(),
+            32..40 => self.tell(Event::Busy { component: cid }),
             40..68 => self.clients(name),
             68..80 => self.edits(),
             80..88 => self.crash(),
@@ -747,7 +831,10 @@ impl World {
         let added: Vec<Name> = chosen.iter().filter(new).cloned().collect();
         self.up.extend(added);
         self.project = Arc::clone(&next);
+        let before = self.declared.clone();
         self.declared.extend(declared(&next));
+        self.edited = true;
+        self.pulses_edited(&before);
         self.stopped_with();
         let plan = self.core.plan(&next, &chosen);
         self.tell(Event::Edit { project: next, chosen });

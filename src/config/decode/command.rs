@@ -34,7 +34,7 @@ pub(crate) struct Build {
 
 section! {
     /// A command as a map.
-    CommandKeys as "command" {
+    CommandKeys {
         /// A text that `/bin/sh -c` runs.
         shell: Text,
         /// The program and its arguments; no shell runs.
@@ -44,7 +44,7 @@ section! {
 
 section! {
     /// `watch.action` as a map.
-    Run as "run" {
+    Run {
         /// The command that a change runs.
         run: CommandForm,
     }
@@ -52,7 +52,7 @@ section! {
 
 section! {
     /// `build` as a map.
-    BuildKeys as "build" {
+    BuildKeys {
         /// A text that `/bin/sh -c` runs.
         shell: Text,
         /// The program and its arguments; no shell runs.

@@ -27,7 +27,7 @@ pub(crate) struct Dependencies {
 
 section! {
     /// A dependency as a map.
-    DependencyKeys as "dependency" {
+    DependencyKeys {
         /// What must hold before the start.
         condition: Condition = "ready",
         /// Whether the component is restarted whenever the dependency is.

@@ -100,7 +100,7 @@ impl EnvMap {
 
 section! {
     /// An env file as a map.
-    EnvFileKeys as "env_file" {
+    EnvFileKeys {
         /// The file.
         path: PathText,
         /// Whether it is an error if the file is missing.

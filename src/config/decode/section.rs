@@ -1,4 +1,4 @@
-//! One declaration per key: from it come the decoder, the schema, the docs string, and whether it is in effect.
+//! One declaration per key: from it come the decoder, the schema and the docs string.
 
 use serde_json::{Value as Json, json};
 
@@ -8,9 +8,6 @@ use crate::config::report::Mistake;
 use crate::config::text::{Core, shown};
 use crate::config::tree::{NodeId, Shape};
 
-/// What is read and checked, but not acted on in this version. Taking a line out puts the key in effect.
-pub(crate) const LATER: &[&str] = &[];
-
 /// Keys of other tools, and what to do instead.
 const REFUSED: &[&str] = &["include", "extends", "replicas", "schedule", "user", "limits"];
 
@@ -19,7 +16,7 @@ const REFUSED: &[&str] = &["include", "extends", "replicas", "schedule", "user",
 macro_rules! section {
     (
         $(#[doc = $about:literal])+
-        $name:ident as $title:literal {
+        $name:ident {
             $( $(#[doc = $doc:literal])+ $key:ident: $type:ty $(= $default:tt)?, )+
         }
     ) => {
@@ -39,7 +36,6 @@ macro_rules! section {
                     let step = $crate::config::decode::Step::Key(text);
                     match text {
                         $( stringify!($key) => section.$key = decoder.within(step, |decoder| {
-                            decoder.later(key, $title, text);
                             let value = <$type as $crate::config::decode::Value>::decode(decoder, node)?;
                             Some($crate::config::decode::At { value, node })
                         }), )+
@@ -57,7 +53,7 @@ macro_rules! section {
                     let docs = [$($doc),+];
                     let default: &[serde_json::Value] = &[$(serde_json::json!($default))?];
                     let schema = <$type as $crate::config::decode::Value>::schema();
-                    let key = $crate::config::decode::Section::<()>::key(schema, &docs, default, $title, stringify!($key));
+                    let key = $crate::config::decode::Section::<()>::key(schema, &docs, default);
                     properties.insert(stringify!($key).into(), key);
                 )+
                 serde_json::json!({
@@ -152,11 +148,8 @@ where
 
 impl Section<()> {
     /// The schema of a key: its value's, with docs and default.
-    pub(crate) fn key(mut schema: Json, docs: &[&str], default: &[Json], section: &str, key: &str) -> Json {
-        let mut description = docs.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
-        if LATER.contains(&format!("{section}.{key}").as_str()) {
-            description.push_str(" (Not in effect yet.)");
-        }
+    pub(crate) fn key(mut schema: Json, docs: &[&str], default: &[Json]) -> Json {
+        let description = docs.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
         schema["description"] = description.into();
         if let [default] = default {
             schema["default"] = default.clone();
@@ -166,24 +159,6 @@ impl Section<()> {
 }
 
 impl Decoder<'_> {
-    /// Warns at a key that is not in effect yet.
-    pub(crate) fn later(&mut self, node: NodeId, section: &str, key: &str) {
-        let matches =
-            |later: &&&str| later.strip_prefix(section).and_then(|rest| rest.strip_prefix('.')) == Some(key);
-        if let Some(later) = LATER.iter().find(matches) {
-            self.later_value(node, later);
-        }
-    }
-
-    /// Warns at a value that is not in effect yet.
-    pub(crate) fn later_value(&mut self, node: NodeId, what: &str) {
-        if LATER.contains(&what) {
-            let what = what.strip_prefix("component.").unwrap_or(what);
-            let message = format!("`{what}` is not in effect yet: it is checked, and then ignored");
-            self.mistake(node, Mistake::new(code::NOT_YET, message));
-        }
-    }
-
     /// Whether one of these keys is written, or one that was meant to be it and is reported as unknown.
     pub(crate) fn has_key_like(&mut self, map: NodeId, keys: &[&str]) -> bool {
         let entries = self.entries(map, "a map").unwrap_or_default();

@@ -15,15 +15,12 @@ use crate::types::Signal;
 
 /// Declares the words of an enum.
 macro_rules! words {
-    ($type:ident { $($word:literal => $variant:ident $(as $later:literal)?,)+ }) => {
+    ($type:ident { $($word:literal => $variant:ident,)+ }) => {
         impl Value for $type {
             fn decode(decoder: &mut Decoder<'_>, node: NodeId) -> Option<Self> {
                 let words = [$($word),+];
                 match decoder.choice(node, &words)? {
-                    $($word => {
-                        $(decoder.later_value(node, $later);)?
-                        Some(Self::$variant)
-                    })+
+                    $($word => Some(Self::$variant),)+
                     _ => None,
                 }
             }
@@ -125,7 +122,6 @@ impl Value for Action {
                     }
                     return None;
                 };
-                decoder.later_value(node, "watch.action run");
                 Some(Self(WatchAction::Run(run.value.0)))
             }
             Shape::Scalar(..) => Self::named(decoder, node, expected),

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::claim::{Claim, What};
-use super::{BUILT_IN_THREADS, Lowering, absolute, on, plain, sections};
+use super::{Lowering, absolute, on, plain, sections};
 use crate::config::code;
 use crate::config::decode::{At, Dependencies, PathText, Section, SocketText, Step, Text, Value};
 use crate::config::keys::ComponentKeys;
 use crate::config::model::{
-    Build, Command, Component, Dependency, Env, EnvOverlay, Kind, Logs, Restart, RestartPolicy, Socket,
-    SocketAddress, State, Stop, Watch,
+    Build, Command, Component, Dependency, Env, EnvOverlay, Kind, Logs, Restart, Socket, SocketAddress,
+    State, Stop, Watch,
 };
 use crate::config::report::Mistake;
 use crate::config::text::shown;
@@ -50,9 +50,6 @@ impl Lowering<'_> {
         });
         let (name, kind) = (name?, kind?);
         let state = self.state(&keys, index, &name);
-        // What can't succeed is not tried again.
-        let once = || Arc::new(Restart { policy: RestartPolicy::Never, ..(*restart).clone() });
-        let restart = if self.is_not_in_effect(&kind) { once() } else { restart };
         let component = Component {
             name,
             description: plain(keys.description.as_ref()).map(|text| text.0),
@@ -115,9 +112,6 @@ impl Lowering<'_> {
 
     fn check_thread(&mut self, thread: &At<Text>, written: Option<NodeId>, with: &serde_yaml::Value) {
         let Some(registered) = &self.ground.threads else { return };
-        let others = registered.names.iter().map(String::as_str);
-        let others = || others.clone().filter(|name| !BUILT_IN_THREADS.contains(name));
-        let known = || BUILT_IN_THREADS.iter().copied().chain(others());
         let name = &thread.value.0;
         if registered.names.contains(name) {
             if let Err(message) = (registered.check)(name, with) {
@@ -131,14 +125,7 @@ impl Lowering<'_> {
             }
             return;
         }
-        if known().any(|known| known == name) {
-            let message =
-                format!("the thread `{name}` is not in effect yet: the component fails when it is started");
-            self.key("thread", |lowering| {
-                lowering.mistake(thread.node, Mistake::new(code::NOT_YET, message))
-            });
-            return;
-        }
+        let known = || registered.names.iter().map(String::as_str);
         let help = self.decoder.suggester.did_you_mean(name, known());
         let help =
             help.unwrap_or_else(|| format!("the threads are {}", known().collect::<Vec<_>>().join(", ")));
@@ -160,14 +147,6 @@ impl Lowering<'_> {
         };
         let node = if message.contains("unknown field") { key } else { value };
         self.within(Step::Key(text), |lowering| lowering.mistake(node, mistake));
-    }
-
-    /// Whether the thread is one that this version knows by name only: its start fails, whenever it is tried.
-    fn is_not_in_effect(&self, kind: &Kind) -> bool {
-        match (kind, &self.ground.threads) {
-            (Kind::Thread { runner, .. }, Some(registered)) => !registered.names.contains(runner),
-            _ => false,
-        }
     }
 
     /// The working directory, shared by all that name it.

@@ -29,9 +29,6 @@ use super::text::shown;
 use super::tree::{NodeId, Tree};
 use crate::types::Name;
 
-/// Built-in threads.
-const BUILT_IN_THREADS: &[&str] = &["ticker", "proxy", "tcp-proxy"];
-
 /// What a file is read against.
 #[derive(Debug)]
 pub(crate) struct Ground {

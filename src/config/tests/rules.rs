@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Folder, codes, component, project_in, project_of, render};
-use crate::config::model::{RestartPolicy, State};
+use crate::config::model::State;
 use crate::config::{LoadOptions, Loaded, Threads, load};
 
 fn load_of(yaml: &str) -> Loaded {
@@ -173,19 +173,8 @@ fn what_a_thread_says_of_its_with_is_put_at_its_key() {
 }
 
 #[test]
-fn a_thread_that_is_not_in_effect_fails_once() {
-    let loaded = with_threads(
-        "version: 1\ncomponents:\n  a: { thread: proxy, restart: always }\n  b: { thread: ticker, restart: always }\n",
-    );
-    assert_eq!(codes(&loaded), ["W002"]);
-    let project = loaded.project.unwrap();
-    assert_eq!(component(&project, "a").restart.policy, RestartPolicy::Never);
-    assert_eq!(component(&project, "b").restart.policy, RestartPolicy::Always);
-}
-
-#[test]
 fn threads_are_listed_once_each() {
     let loaded = with_threads("version: 1\ncomponents:\n  a: { thread: nothing-like-it }\n");
     let help = loaded.diagnostics[0].help.as_deref();
-    assert_eq!(help, Some("the threads are ticker, proxy, tcp-proxy, mine, picky"));
+    assert_eq!(help, Some("the threads are mine, ticker, picky"));
 }

@@ -288,6 +288,25 @@ fn where_a_logs_last_line_began_is_known_still() {
 }
 
 #[test]
+fn what_is_remembered_goes_along_and_is_told_before_the_end() {
+    let mut rig = Rig::new();
+    let mut pipe = rig.open(1, StreamSpec { remember: true, ..spec(Some(rig.log())) });
+    let text = b"a.c:3:5: error: x\nand\xff more";
+    for part in text.chunks(7) {
+        pipe.write_all(part).unwrap();
+        rig = rig.pass_on(LIMIT);
+    }
+    drop(pipe);
+    rig.wait_ended(1);
+    let (unit, place) = (UnitId(1), Some("a.c:3:5".to_owned()));
+    let tail = vec!["a.c:3:5: error: x".to_owned(), "and\\xff more".to_owned()];
+    let remembered = OutputReport::Remembered { unit, place, tail };
+    assert_eq!(rig.wait(|_| true), [remembered, OutputReport::Ended { unit }]);
+    assert_eq!(fs::read(rig.log().path).unwrap(), text);
+    rig.finish();
+}
+
+#[test]
 fn a_reader_that_does_not_stop_is_left_alone() {
     let rig = Rig::new();
     let matcher = Some(regex::bytes::Regex::new("x").unwrap());

@@ -74,7 +74,7 @@ impl Server {
                 Scope::Leader => false,
                 Scope::Unit => !(with_leader && group_first),
             };
-            if meant && signal_member(member, signal) && signal != libc::SIGKILL {
+            if meant && signal_member(member, signal) && wakes(signal) {
                 signal_member(member, libc::SIGCONT);
             }
         }
@@ -155,9 +155,15 @@ impl Server {
 fn signal_group(leader: u32, signal: i32) {
     // A group that has just ended is no error: its end is on its way.
     let _ = proc::signal_group(leader, signal);
-    if signal != libc::SIGKILL {
+    if wakes(signal) {
         let _ = proc::signal_group(leader, libc::SIGCONT);
     }
+}
+
+/// Whether who gets that signal is to go on if it was stopped: not when it dies of it, and not because a window
+/// was resized.
+fn wakes(signal: i32) -> bool {
+    signal != libc::SIGKILL && signal != libc::SIGWINCH
 }
 
 /// Signals one process of a census; tells whether it was reached.

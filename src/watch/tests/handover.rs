@@ -14,7 +14,7 @@ impl Bench {
         self.pass_on_to(Native::start, between)
     }
 
-    fn pass_on_to(self, native: StartNative, between: impl FnOnce(&Path)) -> Self {
+    pub(super) fn pass_on_to(self, native: StartNative, between: impl FnOnce(&Path)) -> Self {
         let Self { folder, watcher, sink, reports, thread } = self;
         let left = watcher.hand_over(PATIENCE).unwrap();
         let text = serde_json::to_vec(&left).unwrap();

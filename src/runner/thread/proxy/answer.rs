@@ -5,6 +5,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
 use super::super::light::Seen;
+use super::super::registry::chain;
 use super::body::Answer;
 use super::reach::{Away, Way};
 
@@ -42,7 +43,7 @@ pub(super) fn away(way: &Way, why: &Away) -> Response<Answer> {
 
 /// The request was sent, and is not answered.
 pub(super) fn unanswered(way: &Way, error: &hyper::Error, again: &str) -> Response<Answer> {
-    let text = format!("orch: {} did not answer: {error}; {again}", who(way));
+    let text = format!("orch: {} did not answer: {}; {again}", who(way), chain(error));
     say(StatusCode::BAD_GATEWAY, &text)
 }
 
@@ -52,5 +53,6 @@ pub(super) fn who(way: &Way) -> String {
 }
 
 fn standing(seen: &Seen) -> String {
-    format!("{} is {} ({})", seen.name, seen.state, seen.reason)
+    let Seen { name, state, reason, .. } = seen;
+    if reason == state.word() { format!("{name} is {state}") } else { format!("{name} is {state}: {reason}") }
 }

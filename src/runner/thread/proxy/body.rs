@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use http_body_util::Full;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 
+use super::super::light::UnderWay;
 use super::super::lock;
 use super::pool::{Pool, Sender};
 use super::reach::Way;
@@ -84,6 +85,8 @@ pub(super) struct Lease {
     pub(super) incarnation: u64,
     pub(super) pool: Pool,
     pub(super) way: Arc<Way>,
+    /// Until the answer has ended.
+    pub(super) under_way: Option<UnderWay>,
 }
 
 impl Passing {
@@ -99,6 +102,7 @@ impl Passing {
         if self.ended
             && let Some(mut lease) = self.lease.take()
         {
+            lease.under_way = None;
             tokio::spawn(async move {
                 if lease.sender.ready().await.is_ok() {
                     lease.pool.keep(lease.sender, lease.incarnation, &lease.way);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -16,7 +17,7 @@ use super::answer;
 use super::body::{Answer, Lease, Outgoing, Passing};
 use super::head;
 use super::pool::{Pool, Sender};
-use super::reach::{Duplex, Way};
+use super::reach::{Away, Duplex, Reached, Way};
 
 /// No request is sent to more incarnations than this: it may be the very one that they crash at.
 const MOST_SENDS: u32 = 3;
@@ -63,22 +64,29 @@ pub(super) async fn forward(
             reused = found.is_some();
             found
         };
-        let (mut sender, incarnation) = match way.reach(deadline, kept, open).await {
+        let Reached { by: mut sender, incarnation, under_way } = match way.reach(deadline, kept, open).await {
             Ok(reached) => reached,
             Err(away) => return Outcome::Own(answer::away(way, &away)),
         };
         let error = match send(&mut sender, head.clone(), &body).await {
             Tried::Answered(answer) => {
-                let lease = Lease { sender, incarnation, pool: pool.clone(), way: Arc::clone(way) };
+                let (pool, way) = (pool.clone(), Arc::clone(way));
+                let lease = Lease { sender, incarnation, pool, way, under_way: Some(under_way) };
                 return Outcome::Answered(answer, lease);
             }
             Tried::Unsent if reused => continue,
-            Tried::Unsent => {
+            Tried::Unsent if Instant::now() < deadline => {
+                drop(under_way);
                 sleep(REST).await;
                 continue;
             }
+            Tried::Unsent => {
+                let why = "it closes each connection at once".to_owned();
+                return Outcome::Own(answer::away(way, &Away::Refused(why)));
+            }
             Tried::Failed(error) => error,
         };
+        drop(under_way);
         let why_not = if body.is_begun() {
             "it is not sent again, for a part of its body is gone"
         } else if !safe {
@@ -136,11 +144,19 @@ impl Outcome {
     pub(super) fn answer(self) -> Response<Answer> {
         match self {
             Self::Own(answer) => answer,
-            Self::Answered(answer, lease) => {
+            Self::Answered(answer, mut lease) => {
                 let (mut head, body) = answer.into_parts();
+                // A stream of events has no end that could be waited for.
+                if head.headers.get(CONTENT_TYPE).is_some_and(is_event_stream) {
+                    lease.under_way = None;
+                }
                 head::response(&mut head, None);
                 Response::from_parts(head, Answer::Passing(Passing::new(body, lease)))
             }
         }
     }
+}
+
+fn is_event_stream(value: &HeaderValue) -> bool {
+    value.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream")
 }

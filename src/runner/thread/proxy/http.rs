@@ -25,6 +25,9 @@ use super::reach::Way;
 /// A client may take so long to send the head of its next request.
 const HEAD_TIME: Duration = Duration::from_secs(30);
 
+/// A longer head is refused. Bytes.
+const MOST_HEAD: usize = 128 << 10;
+
 /// Both ends of a connection that has changed to something else, such as WebSocket.
 type Tunnel = Arc<Mutex<Option<(OnUpgrade, OnUpgrade)>>>;
 
@@ -36,7 +39,8 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, way: Arc<Way>, po
         async move { Ok::<_, hyper::Error>(attend(request, peer.ip(), way, pool, tunnel).await) }
     });
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).preserve_header_case(true);
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
+    server.preserve_header_case(true).max_buf_size(MOST_HEAD);
     let mut serving = std::pin::pin!(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
     // What a client does wrong is told to it by hyper, and is nobody else's business.
     let served = tokio::select! {

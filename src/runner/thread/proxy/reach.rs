@@ -11,7 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::super::light::{Light, Seen};
+use super::super::light::{Light, Seen, UnderWay};
 use super::with::{Settings, Target};
 use crate::config::model::HostPort;
 use crate::types::State;
@@ -20,6 +20,8 @@ use crate::types::State;
 const MOST_HELD: usize = 1024;
 /// From one try to connect to the next: at first, and at last.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
+/// One try to connect may take so long.
+const TRY: Duration = Duration::from_secs(1);
 /// More addresses of one name are not tried.
 const ADDRESSES: usize = 16;
 
@@ -37,6 +39,16 @@ pub(super) struct Way {
     /// True when the proxy is to stop.
     pub(super) closing: watch::Receiver<bool>,
     held: AtomicUsize,
+}
+
+/// A connection that was found or made.
+#[derive(Debug)]
+pub(super) struct Reached<T> {
+    pub(super) by: T,
+    /// To which incarnation; 0 where nobody is known.
+    pub(super) incarnation: u64,
+    /// Held until the answer has ended: so long orch does not ask the component to stop, within reason.
+    pub(super) under_way: UnderWay,
 }
 
 /// Why there is no connection.
@@ -76,35 +88,31 @@ impl Way {
         Ok(Seat(self))
     }
 
-    /// Connects, by `deadline`: waits while the component behind is not ready or refuses. Gives the
-    /// incarnation, too. `kept` may give a connection that is there already.
+    /// Connects, by `deadline`: waits while the component behind is not ready or refuses. `kept` may give a
+    /// connection that is there already.
     pub(super) async fn reach<T, F: Future<Output = io::Result<T>>>(
         &self,
         deadline: Instant,
         mut kept: impl FnMut(u64) -> Option<T>,
         open: impl Fn(Duplex) -> F,
-    ) -> Result<(T, u64), Away> {
+    ) -> Result<Reached<T>, Away> {
         let (mut seat, mut pause) = (None, PAUSE.0);
         loop {
+            let under_way = self.light.under_way();
             let refused = match self.light.ready() {
                 Ok(incarnation) => {
-                    if let Some(found) = kept(incarnation) {
-                        return Ok((found, incarnation));
+                    if let Some(by) = kept(incarnation) {
+                        return Ok(Reached { by, incarnation, under_way });
                     }
-                    let connected = async { open(connect(&self.settings.to).await?).await };
-                    let connected = tokio::select! {
-                        connected = connected => connected,
-                        () = sleep_until(deadline) => Err(io::ErrorKind::TimedOut.into()),
-                        () = self.closed() => return Err(Away::Closing),
-                    };
-                    match connected {
-                        Ok(stream) => return Ok((stream, incarnation)),
+                    match self.open(deadline, &open).await? {
+                        Ok(by) => return Ok(Reached { by, incarnation, under_way }),
                         Err(error) => Some(error.to_string()),
                     }
                 }
                 Err(seen) if is_down(seen.state) => return Err(Away::Down(seen)),
                 Err(_) => None,
             };
+            drop(under_way);
             if seat.is_none() {
                 seat = Some(self.seat()?);
             }
@@ -122,6 +130,20 @@ impl Way {
                 }
             }
             pause = PAUSE.1.min(pause * 2);
+        }
+    }
+
+    /// One try. It has its time also when `hold` is short or over.
+    async fn open<T, F: Future<Output = io::Result<T>>>(
+        &self,
+        deadline: Instant,
+        open: &impl Fn(Duplex) -> F,
+    ) -> Result<io::Result<T>, Away> {
+        let until = deadline.max(Instant::now() + TRY);
+        tokio::select! {
+            opened = async { open(connect(&self.settings.to).await?).await } => Ok(opened),
+            () = sleep_until(until) => Ok(Err(io::ErrorKind::TimedOut.into())),
+            () = self.closed() => Err(Away::Closing),
         }
     }
 

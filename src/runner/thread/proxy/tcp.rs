@@ -6,7 +6,7 @@ use tokio::io::{Interest, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::reach::Way;
+use super::reach::{Reached, Way};
 
 /// Copies until both directions have ended; a direction that ends is closed on the other side, and the other one
 /// goes on. What can't be reached by the end of `hold` is closed.
@@ -16,7 +16,8 @@ pub(super) async fn serve(mut client: TcpStream, way: Arc<Way>) {
         reached = way.reach(deadline, |_| None, |stream| std::future::ready(Ok(stream))) => reached,
         () = gone(&client) => return,
     };
-    let Ok((mut server, _)) = reached else { return };
+    // What a connection carries has no end that orch could wait for.
+    let Ok(Reached { by: mut server, .. }) = reached else { return };
     tokio::select! {
         // An error of either side ends both: each sees its connection closed.
         _ = copy_bidirectional(&mut client, &mut server) => {}

@@ -191,7 +191,7 @@ mod tests {
             ("{listen: '127.0.0.1:1', to: 'a b:1'}", "characters that a host name has not"),
             ("{listen: '127.0.0.1:1', to: 'localhost:1'}", "is where it listens itself"),
             ("{listen: '0.0.0.0:1', to: '127.0.0.1:1'}", "is where it listens itself"),
-            ("{listen: '127.0.0.1:1', to: 'a:1', hold: 5}", "a duration"),
+            ("{listen: '127.0.0.1:1', to: 'a:1', hold: 5}", "is no duration such as"),
             ("{listen: '127.0.0.1:1', to: 'a:1', held: 5s}", "unknown field `held`"),
         ] {
             let error = settings(yaml, true).unwrap_err();

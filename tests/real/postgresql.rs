@@ -61,10 +61,10 @@ fn a_database_is_made_migrated_and_kept_over_crashes() {
     assert!(said.trim_end().ends_with("database system is shut down"), "a clean end: {said}");
 
     guide.up();
-    guide.wait_ready("app", 4);
+    guide.wait_ready("app", 5);
     assert_eq!(
         ask(&guide, "select count(*) from visits"),
-        "3",
+        "4",
         "the folder is made once, the schema each time"
     );
     guide.stop();

@@ -46,6 +46,9 @@ fn tcp(address: SocketAddr) -> Result<Bound, Why> {
         let fd = stream(family)?;
         // Connections of an earlier run may still be in TIME_WAIT; two listeners are refused all the same.
         sockopt::set_socket_reuseaddr(&fd, true)?;
+        // Accepted connections inherit it. asyncio, for one, does not set it on a socket that it was handed, and
+        // an answer in two writes then waits 40 ms for the client's delayed acknowledgement.
+        sockopt::set_tcp_nodelay(&fd, true)?;
         if address.is_ipv6() && address.ip().is_unspecified() {
             // `[::]` is every address, of both kinds, whatever the machine's default is.
             sockopt::set_ipv6_v6only(&fd, false)?;

@@ -49,6 +49,14 @@ fn a_run_gets_a_socket_that_blocks() {
 }
 
 #[test]
+fn accepted_connections_delay_nothing() {
+    let bound = bind(&any()).unwrap();
+    let listener = TcpListener::from(bound.for_a_run().unwrap());
+    let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    assert!(listener.accept().unwrap().0.nodelay().unwrap());
+}
+
+#[test]
 fn an_address_that_somebody_has_is_in_use() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();

@@ -185,7 +185,9 @@ mod tests {
         let mut polls = Polls::default();
         let now = Instant::now();
         let trees = [(A, PathBuf::from("/a")), (B, PathBuf::from("/b"))];
-        trees.iter().for_each(|(owner, path)| drop(polls.add(*owner, path, POLL, true)));
+        for (owner, path) in &trees {
+            polls.add(*owner, path, POLL, true);
+        }
         polls.looked(&trees[0], now, now + Duration::from_millis(1));
         assert_eq!(polls.0[&trees[0]].next, now + Duration::from_millis(1) + POLL, "little costs little");
         let end = now + Duration::from_secs(2);

@@ -1,10 +1,13 @@
 //! `docs/guides/cargo.md`.
 
-use crate::harness::Guide;
+use crate::harness::{Guide, find, skipped};
 use crate::net::get;
 
 #[test]
 fn what_runs_is_replaced_only_by_what_compiles() {
+    if find("cargo", &[]).is_none() {
+        return skipped("cargo", "cargo", "https://rustup.rs");
+    }
     let mut guide = Guide::new("cargo");
     // Where rustup keeps its things, for whoever has cargo by it.
     guide.set("HOME", &std::env::var("HOME").unwrap());

@@ -144,7 +144,12 @@ impl Guide {
         command.arg("up").stdout(file("stdout")).stderr(file("stderr"));
         // SAFETY: nothing but plain system calls, which may be made between fork and exec.
         unsafe { command.pre_exec(in_own_session) };
-        self.orch = Some(command.spawn().unwrap());
+        // A child that another test has just forked may hold the copy open for writing, until it execs.
+        let busy = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ExecutableFileBusy;
+        self.orch = Some(wait_for("orch can be run", || match command.spawn() {
+            Err(error) if busy(&error) => None,
+            started => Some(started.unwrap()),
+        }));
     }
 
     /// Ctrl-C: everything stops, in order, with 0, and nothing is left.

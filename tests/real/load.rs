@@ -7,7 +7,10 @@ use std::thread::JoinHandle;
 use crate::harness::wait_until;
 use crate::net::get;
 
-/// Four clients, each with one request after another on connections of their own.
+/// How many ask at the same time.
+pub(crate) const CLIENTS: usize = 4;
+
+/// The clients, each with one request after another on connections of their own.
 pub(crate) struct Load {
     shared: Arc<Shared>,
     clients: Vec<JoinHandle<Vec<String>>>,
@@ -34,7 +37,7 @@ impl Load {
                 failed
             })
         };
-        let clients = (0..4).map(|_| client(Arc::clone(&shared))).collect();
+        let clients = (0..CLIENTS).map(|_| client(Arc::clone(&shared))).collect();
         Self { shared, clients }
     }
 

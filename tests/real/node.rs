@@ -1,7 +1,7 @@
 //! `docs/guides/node.md`.
 
 use crate::harness::{Guide, find, skipped};
-use crate::load::Load;
+use crate::load::{CLIENTS, Load};
 use crate::net::get;
 
 #[test]
@@ -23,7 +23,7 @@ fn a_saved_module_restarts_the_server_which_goes_on_counting() {
     // What Node has accepted but not read, it may close when it is told to stop.
     let failed = load.end();
     assert!(failed.iter().all(|why| why.starts_with("after the connection was accepted")), "{failed:#?}");
-    assert!(failed.len() <= 4, "one a client, at the very most: {failed:#?}");
+    assert!(failed.len() <= CLIENTS, "one a client, at the very most: {failed:#?}");
     assert_eq!(get(port, "/").unwrap(), "good morning, visit 2\n");
 
     guide.change("app.js", "export", "this is no JavaScript: export");

@@ -19,11 +19,15 @@ fn every_guide_has_its_page_and_its_folder() {
         entries.filter_map(|name| Some(name.to_str()?.strip_suffix(end)?.to_owned())).collect()
     };
     let guides: BTreeSet<String> = GUIDES.iter().map(|name| (*name).to_owned()).collect();
-    assert_eq!(names(&root().join("docs/guides"), ".md"), guides);
+    let mut pages = names(&root().join("docs/guides"), ".md");
+    assert!(pages.remove("README"), "the guides have a first page");
+    assert_eq!(pages, guides);
     assert_eq!(names(&root().join("examples/guides"), ""), guides);
-    let index = fs::read_to_string(root().join("docs/README.md")).unwrap();
-    for name in GUIDES {
-        assert!(index.contains(&format!("(guides/{name}.md)")), "docs/README.md links {name}");
+    for (index, to) in [("docs/README.md", "guides/"), ("docs/guides/README.md", "")] {
+        let text = fs::read_to_string(root().join(index)).unwrap();
+        for name in GUIDES {
+            assert!(text.contains(&format!("({to}{name}.md)")), "{index} links {name}");
+        }
     }
 }
 
@@ -80,7 +84,8 @@ fn the_files_are_valid_and_all_that_they_say_is_in_effect() {
         let complaints =
             ["errors", "warnings"].map(|kind| verdict[kind].as_array().unwrap().clone()).concat();
         // Programs may be missing here; the guides' own tests say so.
-        let real: Vec<_> = complaints.iter().filter(|one| one["code"] != "E208").collect();
+        let here = |one: &&Value| one["code"] == "E208" || one["code"] == "W003";
+        let real: Vec<_> = complaints.iter().filter(|one| !here(one)).collect();
         assert!(real.is_empty(), "{name}: {real:#?}");
     }
 }

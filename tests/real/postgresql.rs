@@ -45,19 +45,26 @@ fn a_database_is_made_migrated_and_kept_over_crashes() {
     guide.wait_ready("app", 2);
     assert_eq!(ask(&guide, "select count(*) from visits"), "2");
 
+    guide.change("schema.sql", "-- Run", "selec 1; -- Run");
+    guide.wait_state("schema", "failed", 3);
+    guide.change("schema.sql", "selec 1; -- Run", "-- Run");
+    guide.wait_state("schema", "completed", 4);
+    guide.wait_ready("app", 3);
+    assert_eq!(ask(&guide, "select count(*) from visits"), "3");
+
     guide.crash("database");
     guide.wait_ready("database", 2);
-    guide.wait_ready("app", 3);
-    assert_eq!(ask(&guide, "select count(*) from visits"), "2");
+    guide.wait_ready("app", 4);
+    assert_eq!(ask(&guide, "select count(*) from visits"), "3");
     guide.stop();
     let said = guide.read(".orch/logs/database.log");
     assert!(said.trim_end().ends_with("database system is shut down"), "a clean end: {said}");
 
     guide.up();
-    guide.wait_ready("app", 4);
+    guide.wait_ready("app", 5);
     assert_eq!(
         ask(&guide, "select count(*) from visits"),
-        "3",
+        "4",
         "the folder is made once, the schema each time"
     );
     guide.stop();

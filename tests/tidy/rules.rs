@@ -135,7 +135,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
 
 /// The places where `unsafe` stands: the spawn that shares memory, what must be said to the kernel for it, the
 /// signal mask, the exec of a new image with what it inherits, the fork into the background, what comes beside
-/// a datagram, and an example that takes a socket by its number.
+/// a datagram, and an example's socket, which it knows by its number.
 pub(crate) const UNSAFE: &[&str] = &[
     "src/runner/keeper/",
     "src/runtime/detach.rs",

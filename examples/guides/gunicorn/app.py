@@ -2,5 +2,6 @@ greeting = "hello"
 
 
 def app(environ, start_response):
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    return [f"{greeting} from {environ['PATH_INFO']}\n".encode()]
+    body = f"{greeting} from {environ['PATH_INFO']}\n".encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]

@@ -25,10 +25,10 @@ impl Server {
     pub(super) fn signal(&mut self, unit: UnitId, signal: i32, scope: Scope) {
         match self.units.get(unit) {
             None => {}
-            Some(super::units::Unit { heir: Some(heir), .. }) if scope == Scope::Leader
-                && !heir.ended => {
-                    heir.signal(signal);
-                }
+            // The main process is asked, or nobody: whoever started it is not it any more.
+            Some(it) if scope == Scope::Leader && it.heir.is_some() => {
+                it.heir.iter().filter(|heir| !heir.ended).for_each(|heir| heir.signal(signal));
+            }
             Some(it) if scope == Scope::Leader && it.reaped.is_some() => {}
             Some(it) if scope == Scope::Leader => drop(proc::signal_child(it.leader, signal)),
             Some(it) if scope == Scope::Group && it.reaped.is_none() && it.heir.is_none() => {

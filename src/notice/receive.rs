@@ -104,7 +104,7 @@ fn beside(header: &libc::msghdr) -> (Option<Sender>, Vec<OwnedFd>) {
         let mut next = libc::CMSG_FIRSTHDR(header);
         while let Some(item) = next.as_ref() {
             let payload = libc::CMSG_DATA(item);
-            let bytes = (item.cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
+            let bytes = item.cmsg_len.saturating_sub(libc::CMSG_LEN(0) as usize);
             let descriptors = || {
                 let count = (bytes / size_of::<RawFd>()).min(MAX_FDS);
                 (0..count).map(|at| OwnedFd::from_raw_fd(payload.cast::<RawFd>().add(at).read_unaligned()))

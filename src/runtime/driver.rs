@@ -28,7 +28,7 @@ use super::replaced::Replaced;
 use super::signals::{Signalled, Signals};
 use super::spawn::Environment;
 use super::tasks::{self, Tasks};
-use super::up::{self, UpOptions};
+use super::up::UpOptions;
 use crate::config::Loaded;
 use crate::config::model::{Component, Project};
 use crate::notice::Notices;
@@ -320,25 +320,6 @@ impl Driver {
                 self.say(Paint::Warn, &text);
             }
             Report::KeeperLost => self.renew_keeper(),
-        }
-    }
-
-    /// The keeper was killed, and with it all processes: another one takes over, and the core has heard of
-    /// each end already.
-    fn renew_keeper(&mut self) {
-        self.say(
-            Paint::Bad,
-            "the keeper of the processes was killed, and they with it; starting another one",
-        );
-        match up::keeper(&self.parts.home, &self.parts.options, &self.parts.inbox) {
-            Ok(keeper) => {
-                // The old note stays good until this one is written.
-                if let Err(error) = self.parts.home.note(&keeper) {
-                    tracing::warn!(%error, "the lock's note is not renewed");
-                }
-                self.parts.keeper = keeper;
-            }
-            Err(error) => self.say(Paint::Bad, &format!("nothing more can be started: {error}")),
         }
     }
 

@@ -28,6 +28,7 @@ mod recorder;
 mod reexec;
 pub mod registry;
 mod reload;
+mod renew;
 mod replaced;
 mod shapes;
 mod signals;

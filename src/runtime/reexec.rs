@@ -5,6 +5,8 @@
 //! happens: reports wait in its socket, output in its pipes, signals are blocked, saved files are compared with
 //! what was known of them.
 
+mod give;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
@@ -25,23 +27,22 @@ use super::home::Home;
 use super::inbox::{Inbox, Message};
 use super::journal::Journal;
 use super::listening::Listening;
-use super::notices::{self, Talks};
+use super::notices;
 use super::prepare::{States, why};
 use super::reload::Reloader;
 use super::signals::{self, Diverted, Signals};
 use super::spawn::Environment;
-use super::tasks::Tasks;
 use super::up::{UpOptions, output_config, replaced, terminal};
-use crate::config::model::{Component, Project};
-use crate::listen::SocketsHandover;
+use crate::config::model::Project;
 use crate::notice::Notices;
 use crate::output::{Output, OutputHandover};
-use crate::runner::keeper::{self, Keeper};
+use crate::runner::keeper::Keeper;
 use crate::runner::thread::ThreadRunner;
 use crate::state::Store;
-use crate::supervisor::{Event, Supervisor};
-use crate::types::{Cid, RunId, UnitId};
+use crate::supervisor::Event;
+use crate::types::{RunId, UnitId};
 use crate::watch::{WatchHandover, Watcher};
+use give::give_hands;
 
 /// So long the state store is waited for; what it does must not be done twice.
 const STORE: Duration = Duration::from_secs(5);
@@ -164,136 +165,18 @@ enum Failed {
     Lost(String),
 }
 
-/// The hands, given away.
-struct Given {
-    watch: Option<WatchHandover>,
-    output: (OutputHandover, Vec<OwnedFd>),
-    keeper: (keeper::Handover, OwnedFd),
-    home: Vec<OwnedFd>,
-    sockets: (SocketsHandover, Vec<OwnedFd>),
-    control: Vec<OwnedFd>,
-}
-
-/// Gives away what can say no. If one does, those before it are taken back, and the driver is whole again.
-fn give_hands(mut driver: Driver) -> Result<(Shell, Given), Failed> {
-    let as_before = |driver, error| Err(Failed::AsBefore(Box::new(driver), error));
-    if !driver.parts.states.is_free() {
-        return as_before(driver, "the state store is still at work".to_owned());
-    }
-    let locks = match driver.parts.home.duplicates() {
-        Ok(locks) => locks,
-        Err(error) => return as_before(driver, format!("can't keep the project's locks: {error}")),
-    };
-    let sockets = match driver.parts.listening.hand_over() {
-        Ok(sockets) => sockets,
-        Err(error) => return as_before(driver, format!("can't keep the sockets: {error}")),
-    };
-    let watch = match driver.parts.watcher.take().map(|it| it.hand_over(WATCHER)).transpose() {
-        Ok(watch) => watch,
-        Err(refused) => {
-            driver.parts.watcher = Some(refused.watcher);
-            return as_before(driver, "the watcher is still looking through files".to_owned());
-        }
-    };
-    let output = match driver.parts.output.hand_over(TERMINAL) {
-        Ok(output) => output,
-        Err(refused) => {
-            let error = refused.to_string();
-            driver.parts.output = refused.output;
-            driver.parts.watcher = adopt_watcher(&driver.parts.inbox, watch).map_err(Failed::Lost)?;
-            return as_before(driver, error);
-        }
-    };
-    let keeper = match driver.parts.keeper.hand_over() {
-        Ok(keeper) => keeper,
-        Err(refused) => {
-            let (keeper, error) = *refused;
-            driver.parts.keeper = keeper;
-            let (options, core, inbox) = (&driver.parts.options, &driver.parts.core, &driver.parts.inbox);
-            let output = adopt_output(options, core.project(), inbox, output);
-            driver.parts.output = output.map_err(Failed::Lost)?;
-            driver.declare_logs();
-            driver.parts.watcher = adopt_watcher(&driver.parts.inbox, watch).map_err(Failed::Lost)?;
-            return as_before(driver, format!("can't let go of the keeper of the processes: {error}"));
-        }
-    };
-    let Parts { core, options, states, threads, journal, announcer, reloader, notices, .. } = driver.parts;
-    let Driver { lives, helping, tickets, tasks, next_unit, observed, clients, images, talks, .. } = driver;
-    let Parts { home: locked, listening, control, environment, inbox, .. } = driver.parts;
-    let home = locked;
-    let messages = None;
-    let rest = Rest {
-        threads,
-        journal,
-        announcer,
-        reloader,
-        home,
-        environment,
-        inbox,
-        clients,
-        listening,
-        messages,
-    };
-    let talking = (notices, talks);
-    let shell = Shell {
-        core,
-        options,
-        states,
-        lives,
-        helping,
-        tickets,
-        tasks,
-        next_unit,
-        observed,
-        images,
-        talking,
-        rest,
-    };
-    let control = control.into_iter().collect();
-    Ok((shell, Given { watch, output, keeper, home: locks, sockets, control }))
-}
-
-/// What is left of a driver whose hands are given away.
-struct Shell {
-    core: Supervisor,
-    options: UpOptions,
-    states: States,
-    lives: BTreeMap<RunId, Life>,
-    helping: BTreeMap<u64, UnitId>,
-    tickets: Arc<AtomicU64>,
-    tasks: Tasks,
-    next_unit: u32,
-    observed: BTreeMap<Cid, Arc<Component>>,
-    images: u64,
-    talking: (Notices, Talks),
-    rest: Rest,
-}
-
 fn take_apart(
     driver: Driver,
     messages: &mut Messages,
     had_terminal: bool,
 ) -> Result<(Handover, Descriptors, Rest), Failed> {
     let (shell, given) = give_hands(driver)?;
-    let Shell {
-        core,
-        options,
-        states,
-        lives,
-        helping,
-        tickets,
-        tasks,
-        next_unit,
-        observed,
-        images,
-        talking,
-        rest,
-    } = shell;
     // Nobody has begun anything since it was found to be free.
-    let store = states.into_store().map_err(|_| Failed::Lost("the state store is at work".to_owned()))?;
+    let store =
+        shell.states.into_store().map_err(|_| Failed::Lost("the state store is at work".to_owned()))?;
     let (store, store_fds) = store.hand_over();
-    let (runs, stdins) = leave_runs(lives);
-    let (notices, notice_fds) = talking.0.hand_over();
+    let (runs, stdins) = leave_runs(shell.lives);
+    let (notices, notice_fds) = shell.talking.0.hand_over();
     // Last, for until here the hands may have reported.
     let messages = drain(messages);
     let reloaded =
@@ -306,24 +189,24 @@ fn take_apart(
         pid: std::process::id(),
         name: process_name(),
         watch: given.watch,
-        core,
-        options,
+        core: shell.core,
+        options: shell.options,
         keeper,
         output,
         store,
         sockets,
         notices,
-        talks: talking.1.into_iter().collect(),
+        talks: shell.talking.1.into_iter().collect(),
         runs,
-        helpers: helping.into_iter().collect(),
-        tasks: tasks.into_iter().collect(),
-        next_unit,
-        next_ticket: tickets.load(Ordering::Relaxed),
-        images: images + 1,
-        observed: observed.into_iter().collect(),
-        env_files: rest.reloader.env_files(),
+        helpers: shell.helping.into_iter().collect(),
+        tasks: shell.tasks.into_iter().collect(),
+        next_unit: shell.next_unit,
+        next_ticket: shell.tickets.load(Ordering::Relaxed),
+        images: shell.images + 1,
+        observed: shell.observed.into_iter().collect(),
+        env_files: shell.rest.reloader.env_files(),
         had_terminal,
-        reload: rest.reloader.is_reading() || reloaded,
+        reload: shell.rest.reloader.is_reading() || reloaded,
         messages: messages.iter().filter_map(heard).collect(),
         fds: Places::default(),
     };
@@ -339,7 +222,7 @@ fn take_apart(
         control,
         signals: Vec::new(),
     };
-    Ok((handover, fds, Rest { messages: Some(messages), ..rest }))
+    Ok((handover, fds, Rest { messages: Some(messages), ..shell.rest }))
 }
 
 /// Puts a driver together, in whichever image. What had been heard is in its inbox; the caller says behind

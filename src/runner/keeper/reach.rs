@@ -25,10 +25,8 @@ impl Server {
     pub(super) fn signal(&mut self, unit: UnitId, signal: i32, scope: Scope) {
         match self.units.get(unit) {
             None => {}
-            Some(super::units::Unit { heir: Some(heir), .. }) if scope == Scope::Leader => {
-                if !heir.ended {
-                    heir.signal(signal);
-                }
+            Some(super::units::Unit { heir: Some(heir), .. }) if scope == Scope::Leader && !heir.ended => {
+                heir.signal(signal);
             }
             Some(it) if scope == Scope::Leader && it.reaped.is_some() => {}
             Some(it) if scope == Scope::Leader => drop(proc::signal_child(it.leader, signal)),

@@ -116,7 +116,7 @@ impl Units {
         }
         let is_heir = |heir: &&mut Heir| heir.pid == pid && !heir.ended;
         let mut heirs = self.units.iter_mut().filter_map(|(unit, it)| Some((*unit, it.heir.as_mut()?)));
-        let (unit, heir) = heirs.find(|(_, heir)| is_heir(&heir))?;
+        let (unit, heir) = heirs.find(|(_, heir)| is_heir(heir))?;
         heir.ended = true;
         Some(unit)
     }

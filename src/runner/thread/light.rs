@@ -72,7 +72,7 @@ impl Lamp {
     pub fn idle(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
         let mut under_way = self.under_way.subscribe();
         let busy = *under_way.borrow() > 0;
-        busy.then(|| async move {
+        busy.then_some(async move {
             // An error means that the other end is gone.
             let _ = under_way.wait_for(|count| *count == 0).await;
         })

@@ -309,13 +309,13 @@ fn a_name_that_is_not_known_starts_nothing() {
     bench.spawn("tiker", "null");
     assert_eq!(
         bench.failure(),
-        "start the thread `clock`: no thread component is named `tiker`; did you mean `ticker`? known are: ticker"
+        "start the thread `clock`: no thread component is named `tiker`; did you mean `ticker`? known are: proxy, tcp-proxy, ticker"
     );
     bench.runner.kill(UNIT);
     bench.spawn("zzz", "null");
     assert_eq!(
         bench.failure(),
-        "start the thread `clock`: no thread component is named `zzz`; known are: ticker"
+        "start the thread `clock`: no thread component is named `zzz`; known are: proxy, tcp-proxy, ticker"
     );
     assert!(bench.reports.try_recv().is_err(), "and nothing else is reported");
 }

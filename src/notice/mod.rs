@@ -6,7 +6,7 @@
 //! - A flood costs the thread, and nobody else: what is told is bounded (see `pending`). A message that is too long
 //!   is refused whole; a descriptor that nobody is to have is closed at once.
 //! - A socket is read once its unit's leader is known; until then, messages wait in it.
-//! - `BARRIER=1` needs no code: the descriptor beside it is closed when all before it has been heard.
+//! - `BARRIER=1`: the descriptor beside it is closed when all that was said before it is told.
 //!
 //! `docs/design/notice.md` says why.
 

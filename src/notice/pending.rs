@@ -58,6 +58,11 @@ impl Pending {
         self.phase = phases.iter().rev().find(|(said, _)| *said).map(|(_, phase)| *phase).or(self.phase);
     }
 
+    /// Whether all but a ping is told.
+    pub(super) fn is_told(&self) -> bool {
+        Self { watchdog: false, ..self.clone() }.is_empty()
+    }
+
     fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -121,9 +126,8 @@ impl Gate {
     pub(super) fn pass(&mut self, pending: &mut Pending, now: Instant) -> Vec<Notice> {
         self.refill(now);
         let ping = pending.watchdog && now >= self.ping_from;
-        let words = Pending { watchdog: false, ..pending.clone() };
         let mut told = Vec::new();
-        if !words.is_empty() && self.left > 0 {
+        if !pending.is_told() && self.left > 0 {
             self.left -= 1;
             told = self.all(pending, now, ping);
         } else if ping {

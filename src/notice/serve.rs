@@ -23,6 +23,8 @@ const TURN: usize = 256;
 const FLUSH: Duration = Duration::from_millis(250);
 /// What was found out of a sender is good for so long: no system gives away all its process ids meanwhile.
 const JUDGED: Duration = Duration::from_millis(50);
+/// So many senders of one unit may wait behind a barrier at once; more are let through.
+const BARRIERS: usize = 8;
 /// So many senders of a unit are remembered.
 const REMEMBERED: usize = 1024;
 
@@ -47,6 +49,8 @@ pub(super) struct Talker {
     senders: HashMap<u32, (bool, Instant)>,
     pending: Pending,
     gate: Gate,
+    /// What came with `BARRIER=1`: closed, by which its sender goes on, when all before it is told.
+    barriers: Vec<Arc<OwnedFd>>,
     /// It was said that something is ignored.
     complained: bool,
 }
@@ -67,12 +71,12 @@ pub(super) struct Written {
 impl Talker {
     pub(super) fn new(socket: OwnedFd, path: PathBuf, component: Name, watchdog: Option<Duration>) -> Self {
         let gate = Gate::new(Instant::now(), watchdog);
-        let (senders, pending) = (HashMap::new(), Pending::default());
-        Self { socket, path, component, leader: None, senders, pending, gate, complained: false }
+        let (senders, pending, barriers) = (HashMap::new(), Pending::default(), Vec::new());
+        Self { socket, path, component, leader: None, senders, pending, gate, barriers, complained: false }
     }
 
     pub(super) fn write(self, unit: UnitId) -> (Written, OwnedFd) {
-        let Self { socket, path, component, leader, senders, pending, gate, complained } = self;
+        let Self { socket, path, component, leader, senders, pending, gate, barriers: _, complained } = self;
         let members = senders.into_iter().filter(|(_, (belongs, _))| *belongs).map(|(pid, _)| pid).collect();
         let watchdog = Some(gate.watchdog_of());
         (Written { unit, path, component, watchdog, leader, members, pending, complained }, socket)
@@ -132,6 +136,7 @@ impl Server {
             for (unit, talker) in &mut self.talkers {
                 let told = talker.gate.pass(&mut talker.pending, now);
                 tell(&self.sink, *unit, told);
+                talker.lift_barriers();
             }
         }
     }
@@ -197,6 +202,7 @@ impl Server {
         if let Some(talker) = self.talkers.get_mut(&unit) {
             let told = talker.gate.flush(&mut talker.pending, Instant::now());
             tell(&self.sink, unit, told);
+            talker.lift_barriers();
         }
         (self.sink)(NoticeReport::Flushed { unit });
     }
@@ -254,8 +260,18 @@ impl Talker {
             return None;
         }
         let (closed, full) = lock(store).take(&self.component, &wish, fds);
-        drop(closed);
+        // A descriptor that comes alone, and not to be stored, is a barrier's.
+        if closed.len() == 1 && !wish.store && !wish.remove && self.barriers.len() < BARRIERS {
+            self.barriers.extend(closed);
+        }
         full.then(|| format!("a descriptor to be stored: there is room for {OF_ONE}"))
+    }
+
+    /// Lets those go on who wait until all that was said before is told.
+    fn lift_barriers(&mut self) {
+        if self.pending.is_told() {
+            self.barriers.clear();
+        }
     }
 
     fn believes(&mut self, unit: UnitId, sender: &Sender, judge: &Judge) -> bool {

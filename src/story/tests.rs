@@ -166,11 +166,13 @@ fn builds_force_kills_and_others_have_their_part() {
         4 5000 3 web/2 component.force_killed {"pids":[1]}
         5 5000 4 web/2 component.exited {"signal":"SIGKILL"}
         6 5004 5 web/2 component.building {"reason":"building"}
-        7 5416 6 web/3 component.starting {"reason":"starting"}
-        8 5420 7 web/3 component.failed {"reason":"not ready within 10000 ms"}
+        7 5004 6 web/2 build.started {}
+        8 5416 7 web/2 build.succeeded {"ms":412}
+        9 5416 8 web/3 component.starting {"reason":"starting"}
+        10 5420 9 web/3 component.failed {"reason":"not ready within 10000 ms"}
     "#;
     assert_eq!(
-        arrows(list, 8),
+        arrows(list, 10),
         "db: ended by itself with exit code 1 (10:00:00.000) → web: stop 5.004 s, force-killed → build 412 ms → start → \
          failed: not ready within 10000 ms"
     );

@@ -322,10 +322,8 @@ impl World {
                     life.pulse.silent_at = life.pulse.every.map(|every| now + every);
                 }
             }
-            Notice::Watchdog => {
-                if life.pulse.silent_at.is_some() {
-                    life.pulse.silent_at = life.pulse.every.map(|every| now + every);
-                }
+            Notice::Watchdog if life.pulse.silent_at.is_some() => {
+                life.pulse.silent_at = life.pulse.every.map(|every| now + every);
             }
             Notice::Extend(more) => {
                 if let Some(by) = &mut life.kill_by {

@@ -34,16 +34,9 @@ pub(super) struct Given {
 /// Gives away what can say no. If one does, those before it are taken back, and the driver is whole again.
 pub(super) fn give_hands(mut driver: Driver) -> Result<(Shell, Given), Failed> {
     let as_before = |driver, error| Err(Failed::AsBefore(Box::new(driver), error));
-    if !driver.parts.states.is_free() {
-        return as_before(driver, "the state store is still at work".to_owned());
-    }
-    let locks = match driver.parts.home.duplicates() {
-        Ok(locks) => locks,
-        Err(error) => return as_before(driver, format!("can't keep the project's locks: {error}")),
-    };
-    let sockets = match driver.parts.listening.hand_over() {
-        Ok(sockets) => sockets,
-        Err(error) => return as_before(driver, format!("can't keep the sockets: {error}")),
+    let (locks, sockets) = match duplicates(&driver) {
+        Ok(duplicates) => duplicates,
+        Err(error) => return as_before(driver, error),
     };
     let watch = match driver.parts.watcher.take().map(|it| it.hand_over(WATCHER)).transpose() {
         Ok(watch) => watch,
@@ -105,6 +98,17 @@ pub(super) fn give_hands(mut driver: Driver) -> Result<(Shell, Given), Failed> {
     };
     let control = control.into_iter().collect();
     Ok((shell, Given { watch, output, keeper, home: locks, sockets, control }))
+}
+
+/// What is given without being taken away: the locks, and the sockets that are held for components.
+fn duplicates(driver: &Driver) -> Result<(Vec<OwnedFd>, (SocketsHandover, Vec<OwnedFd>)), String> {
+    if !driver.parts.states.is_free() {
+        return Err("the state store is still at work".to_owned());
+    }
+    let locks = driver.parts.home.duplicates();
+    let locks = locks.map_err(|error| format!("can't keep the project's locks: {error}"))?;
+    let sockets = driver.parts.listening.hand_over();
+    Ok((locks, sockets.map_err(|error| format!("can't keep the sockets: {error}"))?))
 }
 
 /// Takes back what was given before the keeper said no.

@@ -120,7 +120,7 @@ impl Server {
     /// Reads until told to stop.
     pub(super) fn run(mut self) -> Self {
         loop {
-            let Some(ready) = self.wait() else { return self };
+            let ready = self.wait();
             // A bell that can't be read would ring for ever, and is read again at the next turn.
             let _ = rustix::io::read(&self.bell, &mut [0; 8]);
             while let Ok(order) = self.orders.try_recv() {
@@ -141,8 +141,8 @@ impl Server {
         }
     }
 
-    /// Waits until there is something to do; the units that have something to say. `None`: it can't wait.
-    fn wait(&mut self) -> Option<Vec<UnitId>> {
+    /// Waits until there is something to do; the units that have something to say.
+    fn wait(&mut self) -> Vec<UnitId> {
         let now = Instant::now();
         let next = self.talkers.values().filter_map(|talker| talker.gate.next(&talker.pending)).min();
         let limit = next.map(|next| next.saturating_duration_since(now)).map(|left| Timespec {
@@ -160,10 +160,13 @@ impl Server {
             .collect();
         match rustix::event::poll(&mut fds, limit.as_ref()) {
             Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => return Some(Vec::new()),
+            Err(rustix::io::Errno::INTR) => return Vec::new(),
             Err(error) => {
-                tracing::error!(%error, "the notify sockets can't be read any more");
-                return None;
+                // Memory is short, say; somebody waits for what is read here, so it is tried again.
+                tracing::warn!(%error, "the notify sockets can't be read for now");
+                let rest = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+                let _ = rustix::event::poll(&mut [], Some(&rest));
+                return Vec::new();
             }
         }
         let shown: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
@@ -173,7 +176,7 @@ impl Server {
         for (dead, _) in watched.iter().zip(stored).filter(|(_, shows)| **shows) {
             lock(&self.store).bury(dead);
         }
-        Some(ready)
+        ready
     }
 
     fn obey(&mut self, order: Order) {

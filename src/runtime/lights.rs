@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use super::driver::Driver;
 use super::inbox::Message;
-use crate::config::model::{Component, HealthCheck, HostPort, Kind, Probe, Project, SocketAddress};
+use crate::config::model::{
+    Component, Condition, HealthCheck, HostPort, Kind, Probe, Project, SocketAddress,
+};
 use crate::probe;
 use crate::runner::Scope;
 use crate::runner::thread::{Around, Kept, Lamp, Seen, Target, target};
@@ -25,13 +27,38 @@ const DRAIN: Duration = Duration::from_millis(200);
 /// The lamps of the proxies.
 #[derive(Default)]
 pub(crate) struct Lights {
-    /// Of each proxy that has started: its lamp, and who is behind it.
-    lamps: BTreeMap<Name, (Lamp, Option<Name>)>,
+    /// Of each proxy that has started.
+    lamps: BTreeMap<Name, Lit>,
     /// For which project that is.
     of: Option<Arc<Project>>,
     /// What is asked to stop when nothing is under way to it any more, and how.
     draining: BTreeMap<RunId, (Signal, Scope)>,
     kept: Kept,
+}
+
+/// A proxy's lamp.
+struct Lit {
+    lamp: Lamp,
+    /// Who may be behind: more than one where profiles keep them apart, or one stands in for another.
+    behind: Vec<Name>,
+    /// Whom it shows.
+    shown: Option<Name>,
+}
+
+impl Lit {
+    fn new(core: &Supervisor, behind: Vec<Name>) -> Self {
+        let seen = look(core, &behind);
+        let shown = seen.as_ref().map(|seen| seen.name.clone());
+        Self { lamp: Lamp::new(seen), behind, shown }
+    }
+
+    /// Shows it of one that may be behind, unless it rests and another one is shown.
+    fn show(&mut self, seen: Seen) {
+        if !rests(seen.state) || self.shown.as_ref().is_none_or(|shown| *shown == seen.name) {
+            self.shown = Some(seen.name.clone());
+            self.lamp.show(Some(seen));
+        }
+    }
 }
 
 impl Driver {
@@ -45,16 +72,16 @@ impl Driver {
             return Around { holder: Some(holder), kept, ..Around::default() };
         }
         let behind = behind(core.project(), spec);
-        let lamp = Lamp::new(behind.as_ref().and_then(|name| look(core, name)));
-        let light = lamp.light();
-        self.lights.lamps.insert(spec.name.clone(), (lamp, behind));
+        let lit = Lit::new(core, behind);
+        let light = lit.lamp.light();
+        self.lights.lamps.insert(spec.name.clone(), lit);
         Around { light, holder: Some(holder), kept }
     }
 
     /// Asks a run to stop, when nothing is under way to it by a proxy.
     pub(super) fn stop_drained(&mut self, run: RunId, signal: Signal, scope: Scope) {
         let name = self.lives.get(&run).map(|life| &life.spec.name);
-        let of = |(lamp, behind): &(Lamp, Option<Name>)| lamp.idle().filter(|_| behind.as_ref() == name);
+        let of = |lit: &Lit| lit.lamp.idle().filter(|_| lit.shown.as_ref() == name);
         // The leader is asked once; what is asked later is asked of what its end has left.
         let busy: Vec<_> = match scope {
             Scope::Group if name.is_some() => self.lights.lamps.values().filter_map(of).collect(),
@@ -68,13 +95,16 @@ impl Driver {
         }
         self.lights.draining.insert(run, (signal, scope));
         let inbox = self.parts.inbox.clone();
+        // The time in which it may stop runs already.
+        let stop = self.observed.get(&run.component).map(|spec| spec.stop.timeout);
+        let drain = stop.map_or(DRAIN, |stop| DRAIN.min(stop / 4));
         tokio::spawn(async move {
             let all = async {
                 for idle in busy {
                     idle.await;
                 }
             };
-            let _ = tokio::time::timeout(DRAIN, all).await;
+            let _ = tokio::time::timeout(drain, all).await;
             let _ = inbox.send(Message::Drained { run });
         });
     }
@@ -103,15 +133,12 @@ impl Driver {
     /// Tells the proxies what has happened, before it has consequences.
     pub(super) fn shine(&mut self, record: &Record) {
         let (Some(name), What::State { state, reason }) = (&record.component, &record.what) else { return };
-        if matches!(state, State::Stopped | State::Completed | State::Failed | State::Blocked) {
+        if rests(*state) {
             self.lights.kept.release(name);
         }
-        for (lamp, behind) in self.lights.lamps.values() {
-            if behind.as_ref() == Some(name) {
-                let incarnation = record.incarnation.unwrap_or_default();
-                let seen = Seen { name: name.clone(), state: *state, reason: reason.clone(), incarnation };
-                lamp.show(Some(seen));
-            }
+        for lit in self.lights.lamps.values_mut().filter(|lit| lit.behind.contains(name)) {
+            let incarnation = record.incarnation.unwrap_or_default();
+            lit.show(Seen { name: name.clone(), state: *state, reason: reason.clone(), incarnation });
         }
     }
 
@@ -125,34 +152,47 @@ impl Driver {
         self.lights.of = Some(Arc::clone(project));
         let find = |name: &Name| project.components.iter().find(|spec| spec.name == *name);
         self.lights.lamps.retain(|name, _| find(name).is_some());
-        for (name, (lamp, known)) in &mut self.lights.lamps {
-            let now = find(name).and_then(|spec| behind(project, spec));
-            if now != *known {
-                lamp.show(now.as_ref().and_then(|name| look(core, name)));
-                *known = now;
+        for (name, lit) in &mut self.lights.lamps {
+            let now = find(name).map(|spec| behind(project, spec)).unwrap_or_default();
+            if now != lit.behind {
+                let seen = look(core, &now);
+                lit.shown = seen.as_ref().map(|seen| seen.name.clone());
+                lit.lamp.show(seen);
+                lit.behind = now;
             }
         }
     }
 }
 
-/// How a component is now.
-fn look(core: &Supervisor, name: &Name) -> Option<Seen> {
-    let view = core.view(core.find(name.as_str())?)?;
+/// How it is with the first of these that does not rest, or with the first.
+fn look(core: &Supervisor, names: &[Name]) -> Option<Seen> {
+    let views = || names.iter().filter_map(|name| core.view(core.find(name.as_str())?));
+    let view = views().find(|view| !rests(view.state)).or_else(|| views().next())?;
     Some(Seen { name: view.name, state: view.state, reason: view.reason, incarnation: view.incarnation })
 }
 
-/// Who is behind a proxy: the component that says of where the proxy sends its clients that it is its own (by a
-/// socket, a `ready` or a `health` check); else the only one that the proxy depends on; else nobody is known, and the
-/// connection alone decides.
-fn behind(project: &Project, proxy: &Component) -> Option<Name> {
-    let Kind::Thread { runner, with } = &proxy.kind else { return None };
-    let to = target(runner, with)?;
-    let mut others = project.components.iter().filter(|other| other.name != proxy.name);
-    let owner = others.find(|other| owns(other, &to));
-    owner.map(|owner| owner.name.clone()).or_else(|| match proxy.depends_on.as_slice() {
-        [only] => Some(only.name.clone()),
-        _ => None,
-    })
+fn rests(state: State) -> bool {
+    matches!(state, State::Stopped | State::Completed | State::Failed | State::Blocked)
+}
+
+/// Who may be behind a proxy: the components that say of where the proxy sends its clients that it is their own, by a
+/// socket or by `ready`; else by a `health` check; else the only one that the proxy depends on and that goes on running.
+/// Else nobody is known, and the connection alone decides.
+fn behind(project: &Project, proxy: &Component) -> Vec<Name> {
+    let Kind::Thread { runner, with } = &proxy.kind else { return Vec::new() };
+    let Some(to) = target(runner, with) else { return Vec::new() };
+    let those = |owns: fn(&Component, &Target) -> bool| -> Vec<Name> {
+        let others = project.components.iter().filter(|other| other.name != proxy.name);
+        others.filter(|other| owns(other, &to)).map(|other| other.name.clone()).collect()
+    };
+    let mut found = those(owns);
+    if found.is_empty() {
+        found = those(checks);
+    }
+    match proxy.depends_on.as_slice() {
+        [only] if found.is_empty() && only.condition != Condition::Completed => vec![only.name.clone()],
+        _ => found,
+    }
 }
 
 /// Whether a component says of an address that it is its own.
@@ -172,12 +212,17 @@ fn owns(component: &Component, to: &Target) -> bool {
             Probe::Tcp(at) => same(at, to),
             Probe::Exec(_) | Probe::Log(_) | Probe::File(_) | Probe::Notify | Probe::Delay(_) => false,
         });
-    let health = component.health.as_ref().is_some_and(|health| match &health.check {
+    socket || ready
+}
+
+/// Whether a component has itself looked after at this address.
+fn checks(component: &Component, to: &Target) -> bool {
+    let Target::Tcp(to) = to else { return false };
+    component.health.as_ref().is_some_and(|health| match &health.check {
         HealthCheck::Http(url) => same(&url.at, to),
         HealthCheck::Tcp(at) => same(at, to),
         HealthCheck::Exec(_) | HealthCheck::Watchdog(_) => false,
-    });
-    socket || ready || health
+    })
 }
 
 /// Whether two addresses mean the same listener: this machine has some names for itself, and a listener may be at all
@@ -206,11 +251,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("devmode.yaml");
         let with = format!("{{ listen: '127.0.0.1:1', to: '{to}' }}");
-        let front = format!("front: {{ thread: proxy, with: {with}, depends_on: [{needs}] }}");
+        let needs = if needs.starts_with('{') { needs.to_owned() } else { format!("[{needs}]") };
+        let front = format!("front: {{ thread: proxy, with: {with}, depends_on: {needs} }}");
         fs::write(&file, format!("version: 1\ncomponents:\n  {front}\n{others}")).unwrap();
         let loaded = load(&file, &LoadOptions::default());
         let project = loaded.project.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
-        behind(&project, &project.components[0]).map(|name| name.to_string())
+        behind(&project, &project.components[0]).first().map(ToString::to_string)
     }
 
     #[test]
@@ -220,6 +266,8 @@ mod tests {
   api: { process: sleep 9, ready: { http: 'http://localhost:8080/health' } }
   old: { process: sleep 9, health: { tcp: '0.0.0.0:8081' } }
   far: { process: sleep 9, ready: { tcp: '127.0.0.1:8082', external: true } }
+  asks: { process: sleep 9, health: { tcp: '127.0.0.1:8084' } }
+  tried: { process: sleep 9, ready: { tcp: '127.0.0.1:8084' } }
   own: { process: sleep 9, sockets: { http: '127.0.0.1:8083', more: ./a.sock } }
 ";
         for (to, expected) in [
@@ -236,5 +284,11 @@ mod tests {
         assert_eq!(found("127.0.0.1:9", others, "db").as_deref(), Some("db"), "the only one it needs");
         assert_eq!(found("127.0.0.1:9", others, "db, api"), None);
         assert_eq!(found("127.0.0.1:8080", others, "db").as_deref(), Some("api"), "an address says more");
+        assert_eq!(found("127.0.0.1:9", others, "{ db: completed }").as_deref(), None, "it does not go on");
+        assert_eq!(
+            found("127.0.0.1:8084", others, "").as_deref(),
+            Some("tried"),
+            "`ready` says more than `health`"
+        );
     }
 }

@@ -70,7 +70,12 @@ impl Supervisor {
         let builds = slot.spec.build.is_some() && matches!(why, Why::Change | Why::Restart);
         if builds && !matches!(slot.phase, Phase::Building(_)) {
             slot.build.done = false;
+            // What is being built is what was there before.
+            if why == Why::Change && slot.build.beside.task().is_some() {
+                self.call_task(cid, Quietly::Build, Some(cause), true);
+            }
         }
+        let Some(slot) = self.slot_mut(cid) else { return };
         match &slot.phase {
             Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) if builds => {
                 self.build_for(cid, why, cause);

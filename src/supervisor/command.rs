@@ -102,8 +102,8 @@ impl Supervisor {
         }
         slot.wanted = Wanted::Up;
         slot.ledger.clear();
-        // A stop that it was not told of yet has become this.
-        slot.wish = None;
+        // A stop that it was not told of yet has become this; an edit is still to come true, whatever a build does.
+        slot.wish = slot.wish.take().filter(|wish| matches!(wish.why, Why::Edit(_)));
         self.restart_for(cid, Why::Restart, cause);
     }
 }

@@ -106,6 +106,11 @@ impl Supervisor {
             Some(cid) => {
                 if let Some(slot) = self.slot_mut(cid) {
                     let before = std::mem::replace(&mut slot.spec, Arc::clone(spec));
+                    // What it runs now may be what that build makes.
+                    let other = before.build != slot.spec.build;
+                    if other && step.action == StepAction::Restart && !step.changed.is_empty() {
+                        slot.build.done = false;
+                    }
                     self.re_ask(cid, &before);
                     self.re_check(cid, &before);
                 }

@@ -66,7 +66,7 @@ impl Supervisor {
         let ending = Ending::of(run, why, Stage::Asked { until });
         self.enter(cid, Phase::Ending(ending), reason, None);
         if by_command {
-            self.stop_by_command(cid, id, rules.timeout);
+            self.stop_by_command(cid, id);
         } else {
             self.signal_to_stop(cid);
         }

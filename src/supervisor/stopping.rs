@@ -9,6 +9,9 @@ use super::record::What;
 use super::{Action, Supervisor};
 use crate::types::{Cid, RunId, Scope, TaskEnd, TaskKind};
 
+/// No stop is so long. The stop command is ended when `stop.timeout`, as extended, is over; its own limit only bounds it.
+const STOP: Duration = Duration::from_hours(24);
+
 impl Supervisor {
     /// Asks the group of an ending run's leader by the signal, if it was not; a thread by its own means.
     pub(super) fn signal_to_stop(&mut self, cid: Cid) {
@@ -22,8 +25,8 @@ impl Supervisor {
     }
 
     /// Has a command stop a run.
-    pub(super) fn stop_by_command(&mut self, cid: Cid, run: RunId, timeout: Duration) {
-        let task = self.run_task(cid, TaskKind::Stop, Some(run), timeout);
+    pub(super) fn stop_by_command(&mut self, cid: Cid, run: RunId) {
+        let task = self.run_task(cid, TaskKind::Stop, Some(run), STOP);
         if let Some(slot) = self.slot_mut(cid) {
             slot.stop_task = task;
         }

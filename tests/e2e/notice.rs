@@ -66,7 +66,7 @@ fn a_program_is_ready_when_it_says_so_and_its_words_are_shown() {
                 "web.py",
                 "say('STATUS=warming up')\nwait_for('go')\nsay('READY=1\\nSTATUS=serving \\x1b[31mred')\nforever()",
             ),
-            ("next.py", "print('notify' in PATH, os.environ.get('WATCHDOG_USEC'))\nforever()"),
+            ("next.py", "print('notify' in PATH, os.environ.get('WATCHDOG_USEC'), flush=True)\nforever()"),
         ],
     );
     let mut orch = project.up();
@@ -474,13 +474,12 @@ fn a_reload_is_told_and_more_time_is_given() {
     });
     project.write("go", "");
     project.wait_told_ready("web", 1);
-    let reason = |text: &'static str| {
-        move |event: &Value| event["reason"].as_str().is_some_and(|reason| reason.contains(text))
-    };
+    let reason =
+        |text: &str| shown(&project, "web")["reason"].as_str().is_some_and(|reason| reason.contains(text));
     project.write("reload", "");
-    project.wait_event("its reload", reason("it reloads its configuration"));
+    wait_until("its reload", || reason("it reloads its configuration"));
     project.write("done", "");
-    project.wait_event("the end of its reload", reason("it has reloaded its configuration"));
+    wait_until("the end of its reload", || reason("it has reloaded its configuration"));
     orch.stop();
 }
 

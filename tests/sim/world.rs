@@ -849,12 +849,15 @@ impl World {
 
     /// What an edit has made dependent on what is being stopped by command is stopped with it.
     fn stopped_with(&mut self) {
-        let there = |name: &&Name| self.lives.values().any(|life| life.name == **name && !life.told_gone);
-        let mut stopping: Vec<Name> = self.down.iter().filter(there).cloned().collect();
+        let there = |name: &Name| self.lives.values().any(|life| life.name == *name && !life.told_gone);
+        let mut stopping: Vec<Name> = self.down.iter().filter(|name| there(name)).cloned().collect();
+        let mut seen: BTreeSet<Name> = stopping.iter().cloned().collect();
         while let Some(below) = stopping.pop() {
             for spec in &self.project.components {
                 let needs = |edge: &Dependency| edge.name == below && edge.condition != Condition::Completed;
-                if spec.depends_on.iter().any(needs) && self.up.remove(&spec.name) {
+                let asked = self.up.contains(&spec.name) || there(&spec.name);
+                if spec.depends_on.iter().any(needs) && asked && seen.insert(spec.name.clone()) {
+                    self.up.remove(&spec.name);
                     stopping.push(spec.name.clone());
                 }
             }

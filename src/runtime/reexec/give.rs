@@ -21,13 +21,16 @@ use crate::supervisor::Supervisor;
 use crate::types::{Cid, RunId, UnitId};
 use crate::watch::{WatchHandover, Watcher};
 
+/// The sockets that are held for components: what they are, and themselves.
+type Sockets = (SocketsHandover, Vec<OwnedFd>);
+
 /// The hands, given away.
 pub(super) struct Given {
     pub(super) watch: Option<WatchHandover>,
     pub(super) output: (OutputHandover, Vec<OwnedFd>),
     pub(super) keeper: (keeper::Handover, OwnedFd),
     pub(super) home: Vec<OwnedFd>,
-    pub(super) sockets: (SocketsHandover, Vec<OwnedFd>),
+    pub(super) sockets: Sockets,
     pub(super) control: Vec<OwnedFd>,
 }
 
@@ -101,7 +104,7 @@ pub(super) fn give_hands(mut driver: Driver) -> Result<(Shell, Given), Failed> {
 }
 
 /// What is given without being taken away: the locks, and the sockets that are held for components.
-fn duplicates(driver: &Driver) -> Result<(Vec<OwnedFd>, (SocketsHandover, Vec<OwnedFd>)), String> {
+fn duplicates(driver: &Driver) -> Result<(Vec<OwnedFd>, Sockets), String> {
     if !driver.parts.states.is_free() {
         return Err("the state store is still at work".to_owned());
     }

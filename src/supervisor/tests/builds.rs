@@ -339,6 +339,36 @@ fn an_edit_of_other_keys_builds_nothing_and_one_of_build_is_an_update() {
 }
 
 #[test]
+fn a_change_after_an_edit_during_a_build_is_in_what_runs_next() {
+    let mut play = up();
+    play.change("api");
+    play.after(5);
+    play.edit(|project| edit(project, "api", |it| it.cwd = std::sync::Arc::new("/q".into())));
+    assert_eq!((play.state("api"), play.took().as_str()), ("stopping", "build api, stop api"));
+    play.change("api");
+    play.built("api");
+    play.ends("api", 0);
+    play.after(5);
+    let took = play.took();
+    assert!(took.contains("build api") && !took.contains("spawn api"), "what was built is old: {took}");
+    play.built("api");
+    assert_eq!((play.state("api"), play.took().as_str()), ("ready", "spawn api"));
+}
+
+#[test]
+fn an_edit_of_the_build_and_of_what_runs_builds_before_the_next_start() {
+    let mut play = up();
+    play.edit(|project| {
+        edit(project, "api", |it| {
+            it.build.as_mut().unwrap().timeout = super::play::ms(5);
+            it.cwd = std::sync::Arc::new("/q".into());
+        });
+    });
+    play.ends("api", 0);
+    assert_eq!((play.state("api"), play.took().as_str()), ("building", "stop api, sweep api, build api"));
+}
+
+#[test]
 fn an_edit_that_takes_the_build_away_lets_go_of_what_waits_for_it() {
     let mut play = Play::quiet("api+*", |_| {});
     let api = play.core.find("api").unwrap();

@@ -10,7 +10,9 @@ fn a_command_is_done_when_what_it_takes_along_is_too() {
     let project = Project::new(
         "
 components:
-  db: { process: [./faulty, exit, '3'], restart: { backoff: { initial: 1h, max: 1h } } }
+  db:
+    process: { shell: 'until [ -e fall ]; do sleep 0.05; done; exit 3' }
+    restart: { backoff: { initial: 1h, max: 1h }, policy: always }
   dep: { process: [./faulty, linger, '300'], depends_on: { db: started } }
   api: { process: ./faulty }
   web:
@@ -20,9 +22,10 @@ components:
 ",
     );
     let mut orch = project.up();
-    project.wait_state("db", "backoff");
     project.wait_ready("dep", 1);
     project.wait_ready("web", 1);
+    project.write("fall", "");
+    project.wait_state("db", "backoff");
     let (code, out, err) = ran(&project, &["restart", "api"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
     assert_eq!(out, "api: restarted, ready\nweb: restarted, ready\n");

@@ -53,11 +53,11 @@ pub(super) async fn forward(
     head::request(&mut head, peer, &way.settings.to);
     let body = Outgoing::new(body);
     let safe = head::is_idempotent(&head.method);
-    let deadline = Instant::now() + way.settings.hold;
-    let mut sends = 0;
+    let mut deadline = Instant::now() + way.settings.hold;
+    let (mut sends, mut kept_failed) = (0, false);
     loop {
         // What can't be sent again gets a connection of its own.
-        let may_reuse = safe && hyper::body::Body::is_end_stream(&body);
+        let may_reuse = safe && !kept_failed && hyper::body::Body::is_end_stream(&body);
         let mut reused = false;
         let kept = |incarnation| {
             let found = may_reuse.then(|| pool.take(incarnation)).flatten();
@@ -94,11 +94,16 @@ pub(super) async fn forward(
         } else if error.is_parse() {
             "what came is no HTTP"
         } else if reused {
-            // The server has closed a connection that it had kept long enough.
+            // The server has closed a connection that it had kept long enough; a new one tells whether it was that.
+            kept_failed = true;
             continue;
         } else {
             sends += 1;
             if sends < MOST_SENDS && next_is_worth_it(way, incarnation).await {
+                // It is held from here on, however long it was under way.
+                if way.light.seen().is_some() {
+                    deadline = Instant::now() + way.settings.hold;
+                }
                 continue;
             }
             "nothing has ended it"

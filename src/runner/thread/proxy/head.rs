@@ -66,6 +66,10 @@ pub(super) fn response(head: &mut response::Parts, upgraded: Option<HeaderValue>
 
 /// Takes away what was meant for this connection alone. How a body is framed is said anew for the next one.
 fn strip(headers: &mut HeaderMap) {
+    // RFC 9112, section 6.3: who passes it on takes the length away.
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
     let listed: Vec<HeaderName> = tokens(headers, &CONNECTION)
         .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
         .collect();

@@ -23,7 +23,7 @@ use crate::types::Name;
 /// components must get theirs. The next one waits in the backlog.
 const MOST_CLIENTS: usize = 4096;
 /// After the stop request, what is under way may take so long to its end.
-const GRACE: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_millis(400);
 /// When nothing can be accepted, the first and the longest rest before the next try.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 

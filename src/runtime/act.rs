@@ -261,6 +261,16 @@ impl Driver {
             show: true,
             remember: false,
         };
+        self.open_stream(unit, spec, stream)
+    }
+
+    /// Opens a stream of a component or of one of its helpers, as a pipe or as a terminal.
+    pub(super) fn open_stream(
+        &self,
+        unit: UnitId,
+        spec: &Component,
+        stream: StreamSpec,
+    ) -> Result<std::os::fd::OwnedFd, String> {
         // What a thread of orch's own writes is coloured by nobody's `isatty`.
         let drawn = spec.logs.terminal == Terminal::Pty && matches!(spec.kind, Kind::Process(_));
         let (made, what) = if drawn {

@@ -111,8 +111,7 @@ impl Driver {
             show: true,
             remember: true,
         };
-        let output = self.parts.output.open(unit, stream);
-        let output = output.map_err(|error| format!("can't make the pipe for its output: {error}"))?;
+        let output = self.open_stream(unit, spec, stream)?;
         let process = ProcessSpec { program, argv, env, cwd, stdin: None, output, extra: Vec::new() };
         self.parts.keeper.spawn(unit, process);
         Ok(())

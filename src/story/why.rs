@@ -2,8 +2,8 @@
 
 use super::chain::{Chain, Walk};
 use super::words::{Words, counted};
-use crate::types::State;
 use crate::types::recorded::{Event, Kind};
+use crate::types::{State, TaskKind};
 
 /// So many events are looked through for failures; the chain is followed as far as it goes.
 const LOOKED: u64 = 50_000;
@@ -40,6 +40,8 @@ struct Run {
     completed: bool,
     exit: Option<Failure>,
     judged: Option<Failure>,
+    /// The number of the event that this followed from: a build's failure is no run's.
+    judged_by: Option<u64>,
 }
 
 /// A run that failed.
@@ -155,6 +157,14 @@ impl Recorded {
         match &event.kind {
             Kind::State { state: State::Failed | State::Backoff, reason } if run.judged.is_none() => {
                 run.judged = failure(reason.split(';').next().unwrap_or_default().to_owned());
+                run.judged_by = event.cause;
+            }
+            // It restarts at once where it had been ready long enough, and then nothing else tells.
+            Kind::State { state: State::Unhealthy, reason } if run.judged.is_none() => {
+                run.judged = failure(format!("unhealthy: {reason}"));
+            }
+            Kind::TaskFailed { kind: TaskKind::Build, .. } if run.judged_by == Some(event.seq) => {
+                (run.judged, run.judged_by) = (None, None);
             }
             Kind::State { state: State::Completed, .. } => run.completed = true,
             Kind::Exited { how } => run.exit = failure(format!("it ended with {how}")),

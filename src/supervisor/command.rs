@@ -104,6 +104,13 @@ impl Supervisor {
         slot.ledger.clear();
         // A stop that it was not told of yet has become this; an edit is still to come true, whatever a build does.
         slot.wish = slot.wish.take().filter(|wish| matches!(wish.why, Why::Edit(_)));
+        let checked = slot.spec.health.as_ref().map(|health| health.retries);
+        if let (Some(retries), Phase::Ready(run)) = (checked, &slot.phase)
+            && run.vitals.row >= retries
+        {
+            slot.last = Some(cause);
+            self.judge_health(cid, retries);
+        }
         self.restart_for(cid, Why::Restart, cause);
     }
 }

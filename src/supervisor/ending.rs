@@ -117,7 +117,24 @@ impl Supervisor {
         if self.note_exit(cid, exit)
             && let Some(scope) = scope
         {
+            self.rest_asked(cid);
             self.out.push(Action::Stop { run, signal, scope });
+        }
+    }
+
+    /// What a leader has left is asked to stop, and not again. Where nobody had told the leader to, for it was on its
+    /// way out by its own word, what is left has its time from now on.
+    fn rest_asked(&mut self, cid: Cid) {
+        let now = self.now;
+        let Some(slot) = self.slot_mut(cid) else { return };
+        let timeout = slot.spec.stop.timeout;
+        let Phase::Ending(Ending { why, stage: Stage::Asked { until }, signalled, .. }) = &mut slot.phase
+        else {
+            return;
+        };
+        if !std::mem::replace(signalled, true) && *why == Why::Own {
+            *until = (*until).max(now + timeout);
+            self.rearm(cid);
         }
     }
 

@@ -117,8 +117,14 @@ impl Supervisor {
         let Some(retries) = slot.spec.health.as_ref().map(|health| health.retries) else { return };
         let Phase::Ready(run) = &mut slot.phase else { return };
         run.vitals.row = run.vitals.row.saturating_add(1);
-        run.vitals.error.clone_from(&error);
-        let row = run.vitals.row;
+        run.vitals.error = error;
+        self.judge_health(cid, retries);
+    }
+
+    /// Ends what has failed so many checks in a row; also one that was to end anyway, and is not any more.
+    pub(super) fn judge_health(&mut self, cid: Cid, retries: u32) {
+        let Some(Phase::Ready(run)) = self.slot(cid).map(|slot| &slot.phase) else { return };
+        let (row, error) = (run.vitals.row, &run.vitals.error);
         if row >= retries.max(1) {
             let times = if row == 1 { String::new() } else { format!(" {row} times in a row") };
             self.unhealthy(cid, format!("its health check failed{times}: {error}"));

@@ -44,7 +44,10 @@ impl Ledger {
 
     /// Something else than the restart that was decided has it start.
     pub(crate) fn overtaken(&mut self) {
-        self.due = false;
+        // It was no automatic restart, and so counts for none.
+        if std::mem::take(&mut self.due) {
+            self.recent.pop_back();
+        }
     }
 
     /// A run begins.
@@ -131,6 +134,7 @@ mod tests {
         assert_eq!(ledger.total, 1);
         fail(&mut ledger);
         ledger.overtaken();
+        assert_eq!(ledger.recent.len(), 1, "it does not count against the limit either");
         ledger.begun();
         fail(&mut ledger);
         ledger.clear();

@@ -428,7 +428,7 @@ impl World {
             RunEvent::Exited(exit) => {
                 life.told_exit = Some(exit.clone());
                 if !life.asked {
-                    life.kill_by = Some(by);
+                    life.kill_by = life.kill_by.max(Some(by));
                 }
             }
             RunEvent::Gone => {

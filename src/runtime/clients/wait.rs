@@ -218,7 +218,16 @@ impl Wait {
                 let unmet = |goal: &&Goal| goal.verdict(core, held) == Verdict::Unmet;
                 let failed = self.goals.iter().filter(unmet);
                 let failed = failed.map(|goal| (goal.name.clone(), goal.failure(core, held))).collect();
-                let did = did.into_iter().map(|(name, action)| Deed::of(core, name, action)).collect();
+                // What stands although it was to go along was not done: what it was to go with was refused.
+                let stands = |name: &Name| {
+                    let of = |goal: &&Goal| goal.along && goal.name == *name;
+                    self.goals.iter().find(of).is_some_and(|goal| goal.verdict(core, held) == Verdict::NotYet)
+                };
+                let did = did
+                    .into_iter()
+                    .filter(|(name, _)| !stands(name))
+                    .map(|(name, action)| Deed::of(core, name, action))
+                    .collect();
                 reply.send(Ok(Commanded { did, failed }));
             }
             Asker::Onlooker(reply) => {

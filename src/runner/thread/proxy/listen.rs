@@ -24,6 +24,8 @@ use crate::types::Name;
 const MOST_CLIENTS: usize = 4096;
 /// After the stop request, what is under way may take so long to its end.
 const GRACE: Duration = Duration::from_millis(400);
+/// So many clients wait to be accepted, or as many as the system allows.
+const BACKLOG: i32 = 4096;
 /// When nothing can be accepted, the first and the longest rest before the next try.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
@@ -81,6 +83,8 @@ impl Open {
 
 fn bind(at: SocketAddr) -> io::Result<std::net::TcpListener> {
     let listener = std::net::TcpListener::bind(at)?;
+    // The library's own backlog is a tenth of what a burst of clients fills while the component behind restarts.
+    rustix::net::listen(&listener, BACKLOG)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

@@ -16,6 +16,11 @@ use super::{Action, Supervisor};
 use crate::config::model::{Component, HealthCheck};
 use crate::types::{Cid, Time};
 
+/// A deadline that is met so late was slept through: orch was stopped (Ctrl-Z, a debugger), or the machine was.
+const OVERSLEPT: Duration = Duration::from_millis(100);
+/// What components have said meanwhile is on its way, and is listened to for so long before silence counts.
+const LISTENING: Duration = Duration::from_millis(250);
+
 /// What is known of the life of a run that is ready.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Vitals {
@@ -134,6 +139,25 @@ impl Supervisor {
     /// A check was good again.
     pub(super) fn well(&mut self, cid: Cid) {
         self.with_run(cid, |run| run.vitals.row = 0);
+    }
+
+    /// Puts off what silence alone makes due, where orch comes too late to have heard anything.
+    pub(super) fn listen_first(&mut self) {
+        let (now, by) = (self.now, self.now + LISTENING);
+        let due = self.deadlines.iter().take_while(|(at, _)| *at + OVERSLEPT <= now);
+        for cid in due.map(|(_, cid)| *cid).collect::<Vec<_>>() {
+            let Some(slot) = self.slot_mut(cid) else { continue };
+            match &mut slot.phase {
+                Phase::Starting(run) if run.ready_by <= now => run.ready_by = by,
+                Phase::Ready(run) => {
+                    let silent = Some(&mut run.vitals.silent_at);
+                    let moments = silent.into_iter().chain(&mut run.reloading);
+                    moments.filter(|at| **at <= now).for_each(|at| *at = by);
+                }
+                _ => {}
+            }
+            self.rearm(cid);
+        }
     }
 
     /// `WATCHDOG=1`: it lives.

@@ -22,6 +22,9 @@
 //! was force-killed, what is still awaited. A run that ends by itself goes through it, too, for its unit may
 //! outlive its leader. Nothing is started in a slot that is not out of it: that is guarantee 3.
 //!
+//! A component with a `build` goes through `Building` where a start comes upon a build that is due; while a run is
+//! there, it is built beside that (`builds`).
+//!
 //! # The graph
 //!
 //! A start waits in `Waiting` until every edge is satisfied. A stop is first a *wish*, which becomes an
@@ -175,6 +178,7 @@ impl Supervisor {
     pub fn step(&mut self, now: Time, event: Event) -> Vec<Action> {
         self.now = self.now.max(now);
         if !self.exited {
+            self.listen_first();
             self.take(event);
             self.settle();
             // What is due may make more due at once: time-outs of zero are valid.

@@ -170,3 +170,22 @@ fn what_it_said_to_the_old_image_is_waited_for_by_the_new_one() {
     play.after(1);
     assert_eq!(play.state("api"), "stopping");
 }
+
+#[test]
+fn who_spoke_while_orch_was_stopped_is_heard_before_silence_counts() {
+    let mut play = watched();
+    play.ready("api");
+    play.took();
+    // Nothing steps for a minute, and then what was due long ago does.
+    play.now = play.now + ms(60_000);
+    play.tell(Event::Deadline);
+    assert_eq!((play.state("api"), play.took().as_str()), ("ready", ""));
+    play.says("api", RunEvent::Notice(Notice::Watchdog));
+    play.after(4_999);
+    assert_eq!(play.state("api"), "ready");
+    // One that says nothing then either is silent.
+    play.now = play.now + ms(60_000);
+    play.tell(Event::Deadline);
+    play.after(250);
+    assert_eq!(play.state("api"), "stopping");
+}

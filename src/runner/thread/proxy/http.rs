@@ -40,8 +40,8 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, way: Arc<Way>, po
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
-    // Who says no more may still be listening.
-    server.preserve_header_case(true).max_buf_size(MOST_HEAD).half_close(true);
+    // A client that says no more counts as gone: a place that it holds while it waits is another's then.
+    server.preserve_header_case(true).max_buf_size(MOST_HEAD);
     let mut serving = std::pin::pin!(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
     // What a client does wrong is told to it by hyper, and is nobody else's business.
     let served = tokio::select! {

@@ -139,7 +139,7 @@ fn a_request_waits_for_the_light_and_its_head_is_a_proxys() {
         "GET http://other.test/a?b HTTP/1.1\r\nHost: example.test\r\nConnection: close, X-Hop, Host\r\nX-Hop: 1\r\n\
          TE: trailers\r\nKeep-Alive: 3\r\nX-Forwarded-For: 10.0.0.1\r\nX-MiXed: 1\r\n\r\n",
     );
-    // A second one goes away while it waits: its place is given back, and it is never sent.
+    // A second one goes away while it waits: its place is given back, and nobody waits for it.
     let gone = bench.client();
     (&gone).write_all(get("/gone").as_bytes()).unwrap();
     std::thread::yield_now();
@@ -147,12 +147,13 @@ fn a_request_waits_for_the_light_and_its_head_is_a_proxys() {
     drop(gone);
     bench.server.set_nonblocking(false).unwrap();
     bench.lamp.show(seen(State::Ready, 1));
-    let (mut server, mut head) = (bench.accept(), String::new());
+    // For the one that went away a connection may be made before that is seen; nothing comes by it then.
+    let mut head = String::new();
     while !head.contains("/a?b") {
-        head = read_until(&mut server, HEAD_END);
-        server.write_all(OK).unwrap();
-        if !head.contains("/a?b") {
-            server = bench.accept();
+        let mut server = bench.accept();
+        if server.peek(&mut [0]).unwrap() > 0 {
+            head = read_until(&mut server, HEAD_END);
+            server.write_all(OK).unwrap();
         }
     }
     assert!(head.starts_with("GET /a?b HTTP/1.1\r\n"), "{head}");

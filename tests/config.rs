@@ -24,7 +24,7 @@ fn options() -> LoadOptions {
     LoadOptions {
         environment: environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
         threads: Some(Threads {
-            names: vec!["registered".into(), "ticker".into()],
+            names: ["registered", "ticker", "proxy", "tcp-proxy"].map(str::to_owned).to_vec(),
             check: Arc::new(|_, with| match with.get("refused") {
                 Some(_) => Err("with.refused: it is refused".into()),
                 None => Ok(()),

@@ -226,7 +226,7 @@ fn only_a_process_of_its_own_is_a_main_process() {
             (
                 "web.py",
                 "wait_for('other')\nfor pid in ['1', str(os.getppid()), open('other').read().strip(), '4194303']:\n    \
-                 say('MAINPID=' + pid)\nsay('READY=1')\nforever()",
+                 say('MAINPID=' + pid)\n    barrier(PATH)\nsay('READY=1')\nforever()",
             ),
             (
                 "other.py",

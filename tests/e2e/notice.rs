@@ -38,7 +38,9 @@ fn socket(project: &Project) -> PathBuf {
     wait_for("the program has noted its socket", path).trim_end().into()
 }
 
-const NOTE: &str = "print(PATH, file=open('socket', 'w'), flush=True)\n";
+/// By rename: whoever waits for the file finds it whole.
+const NOTE: &str =
+    "print(PATH, file=open('socket.new', 'w'), flush=True)\nos.rename('socket.new', 'socket')\n";
 
 fn open_files(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()

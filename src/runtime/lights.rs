@@ -17,7 +17,7 @@ use crate::probe;
 use crate::runner::Scope;
 use crate::runner::thread::{Around, Kept, Lamp, Seen, Target, target};
 use crate::supervisor::{Record, Supervisor, What};
-use crate::types::{Cid, Name, RunId, Signal, State};
+use crate::types::{Cid, Name, RunId, Signal};
 
 /// So long a component is not asked to stop for what a proxy has under way to it. Nothing more is begun
 /// meanwhile, so what takes milliseconds is answered whole, by a server that would just fall over, too; and a save
@@ -54,7 +54,7 @@ impl Lit {
 
     /// Shows it of one that may be behind, unless it rests and another one is shown.
     fn show(&mut self, seen: Seen) {
-        if !rests(seen.state) || self.shown.as_ref().is_none_or(|shown| *shown == seen.name) {
+        if !seen.state.rests() || self.shown.as_ref().is_none_or(|shown| *shown == seen.name) {
             self.shown = Some(seen.name.clone());
             self.lamp.show(Some(seen));
         }
@@ -133,7 +133,7 @@ impl Driver {
     /// Tells the proxies what has happened, before it has consequences.
     pub(super) fn shine(&mut self, record: &Record) {
         let (Some(name), What::State { state, reason }) = (&record.component, &record.what) else { return };
-        if rests(*state) {
+        if state.rests() {
             self.lights.kept.release(name);
         }
         for lit in self.lights.lamps.values_mut().filter(|lit| lit.behind.contains(name)) {
@@ -167,12 +167,8 @@ impl Driver {
 /// How it is with the first of these that does not rest, or with the first.
 fn look(core: &Supervisor, names: &[Name]) -> Option<Seen> {
     let views = || names.iter().filter_map(|name| core.view(core.find(name.as_str())?));
-    let view = views().find(|view| !rests(view.state)).or_else(|| views().next())?;
+    let view = views().find(|view| !view.state.rests()).or_else(|| views().next())?;
     Some(Seen { name: view.name, state: view.state, reason: view.reason, incarnation: view.incarnation })
-}
-
-fn rests(state: State) -> bool {
-    matches!(state, State::Stopped | State::Completed | State::Failed | State::Blocked)
 }
 
 /// Who may be behind a proxy: the components that say of where the proxy sends its clients that it is their own, by a
@@ -243,8 +239,9 @@ fn same(a: &HostPort, b: &HostPort) -> bool {
 mod tests {
     use std::fs;
 
-    use super::behind;
+    use super::{Lamp, Lit, Name, Seen, behind};
     use crate::config::{LoadOptions, load};
+    use crate::types::State;
 
     /// Who is behind the proxy `front` with this `to`, of these components.
     fn found(to: &str, others: &str, needs: &str) -> Option<String> {
@@ -257,6 +254,25 @@ mod tests {
         let loaded = load(&file, &LoadOptions::default());
         let project = loaded.project.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
         behind(&project, &project.components[0]).first().map(ToString::to_string)
+    }
+
+    #[test]
+    fn of_those_that_may_be_behind_the_one_that_runs_is_shown() {
+        let names = ["api", "debug"].map(|name| Name::new(name).unwrap());
+        let mut lit = Lit { lamp: Lamp::new(None), behind: names.to_vec(), shown: None };
+        let [api, debug] = names;
+        let moments = [
+            (&api, State::Stopped, "api"),
+            (&debug, State::Starting, "debug"),
+            (&api, State::Failed, "debug"),
+            (&debug, State::Stopped, "debug"),
+            (&api, State::Starting, "api"),
+        ];
+        for (name, state, shown) in moments {
+            lit.show(Seen { name: name.clone(), state, reason: String::new(), incarnation: 1 });
+            let seen = lit.lamp.light().seen().map(|seen| seen.name.to_string());
+            assert_eq!(seen.as_deref(), Some(shown), "{name} is {state}");
+        }
     }
 
     #[test]

@@ -321,10 +321,11 @@ impl Supervisor {
             if self.unwanted(slot) {
                 return;
             }
-            if !counts || again {
-                return if again {
-                    self.settle_task(cid, kind)
-                };
+            if again {
+                return self.settle_task(cid, kind);
+            }
+            if !counts {
+                return;
             }
             let told = self.tell_end(cid, kind, task, failure);
             return self.built(cid, told);

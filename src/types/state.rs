@@ -66,6 +66,11 @@ impl State {
         }
     }
 
+    /// Whether nothing of the component is there, and nothing comes of it by itself.
+    pub(crate) fn rests(self) -> bool {
+        matches!(self, Self::Stopped | Self::Completed | Self::Failed | Self::Blocked)
+    }
+
     /// The word of the contract.
     #[must_use]
     pub fn word(self) -> &'static str {

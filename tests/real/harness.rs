@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use orch::types::State;
 use rustix::process::{Pid, Signal, getuid, kill_process};
 use serde_json::Value;
 
@@ -24,22 +25,6 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// Who runs what refuses to be run by root: `nobody`, everywhere.
 const NOBODY: u32 = 65_534;
-
-/// The words for states.
-const STATES: [&str; 12] = [
-    "waiting",
-    "building",
-    "starting",
-    "ready",
-    "unhealthy",
-    "stopping",
-    "stopped",
-    "completed",
-    "backoff",
-    "failed",
-    "blocked",
-    "stuck",
-];
 
 /// A guide's folder, copied. Dropped, it takes all its processes with it.
 pub(crate) struct Guide {
@@ -203,7 +188,7 @@ impl Guide {
     fn state_of(&self, name: &str) -> Option<(String, u64)> {
         self.events().iter().rev().find_map(|event| {
             let word = event["event"].as_str()?.strip_prefix("component.")?;
-            let is_state = event["component"] == name && STATES.contains(&word);
+            let is_state = event["component"] == name && State::of_word(word).is_some();
             is_state.then(|| (word.to_owned(), event["incarnation"].as_u64().unwrap_or(0)))
         })
     }

@@ -369,6 +369,19 @@ fn an_edit_of_the_build_and_of_what_runs_builds_before_the_next_start() {
 }
 
 #[test]
+fn an_edit_comes_true_although_the_build_of_a_restart_after_it_fails() {
+    let mut play = Play::of("api+*; web: api restart");
+    play.built("api");
+    play.took();
+    play.edit(|project| edit(project, "api", |it| it.cwd = std::sync::Arc::new("/q".into())));
+    assert_eq!(play.took(), "stop web");
+    play.restart("api");
+    play.build_fails("api");
+    play.ends("web", 0);
+    assert!(play.took().contains("stop api"), "what was declared before does not run on");
+}
+
+#[test]
 fn an_edit_that_takes_the_build_away_lets_go_of_what_waits_for_it() {
     let mut play = Play::quiet("api+*", |_| {});
     let api = play.core.find("api").unwrap();

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::play::{Play, edit, failed};
+use super::play::{Play, edit, failed, ms};
 use crate::config::model::{Command as Line, WatchAction};
-use crate::supervisor::{Action, Event};
-use crate::types::{TaskEnd, TaskKind};
+use crate::supervisor::{Action, Command, Event, RunEvent};
+use crate::types::{Name, Notice, TaskEnd, TaskKind};
 
 fn words() -> Line {
     Line::Words(vec!["./ctl".to_owned()])
@@ -73,6 +73,25 @@ fn the_force_kill_ends_the_command_too() {
     assert_eq!(play.took(), "");
     play.ends("api", 0);
     assert_eq!(play.exit, Some(0));
+}
+
+#[test]
+fn a_command_has_the_time_that_the_stop_has_as_extended() {
+    let mut play = by_command("api");
+    let own = Event::Command(Command::Stop(vec![Name::new("api").unwrap()]));
+    let limit = play.core.step(play.now, own).into_iter().find_map(|action| match action {
+        Action::RunTask { kind: TaskKind::Stop, timeout, .. } => Some(timeout),
+        _ => None,
+    });
+    assert!(limit.unwrap() > ms(3_600_000), "the stop's own deadline ends it");
+    let mut play = by_command("api");
+    play.stop("api");
+    play.took();
+    play.says("api", RunEvent::Notice(Notice::Extend(ms(60_000))));
+    play.after(59_999);
+    assert_eq!((play.state("api"), play.took().as_str()), ("stopping", ""));
+    play.after(1);
+    assert_eq!(play.took(), "kill api, end stop_command api");
 }
 
 #[test]

@@ -109,7 +109,7 @@ impl Way {
                         Err(error) => Some(error.to_string()),
                     }
                 }
-                Err(seen) if is_down(seen.state) => return Err(Away::Down(seen)),
+                Err(seen) if seen.state.rests() => return Err(Away::Down(seen)),
                 Err(_) => None,
             };
             drop(under_way);
@@ -150,7 +150,7 @@ impl Way {
     /// Completes when one is ready, or it is known that none will be.
     async fn moved(&self) {
         let news =
-            |seen: Option<&Seen>| seen.is_none_or(|seen| seen.state == State::Ready || is_down(seen.state));
+            |seen: Option<&Seen>| seen.is_none_or(|seen| seen.state == State::Ready || seen.state.rests());
         self.light.clone().until(news).await;
     }
 
@@ -167,11 +167,6 @@ impl Way {
         // An error means that the proxy is gone.
         let _ = self.closing.clone().wait_for(|closing| *closing).await;
     }
-}
-
-/// Whether it is known that a component does not become ready by itself.
-fn is_down(state: State) -> bool {
-    matches!(state, State::Failed | State::Blocked | State::Stopped | State::Completed)
 }
 
 /// A connection to whatever listens there.

@@ -168,6 +168,19 @@ fn a_request_waits_for_the_light_and_its_head_is_a_proxys() {
 }
 
 #[test]
+fn an_answer_that_tells_two_lengths_is_framed_anew() {
+    let bench = Bench::new("proxy", "60s", Lamp::new(seen(State::Ready, 1)));
+    let asked = bench.ask(&get("/"));
+    let mut server = bench.accept();
+    read_until(&mut server, HEAD_END);
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    server.write_all(&[head.as_slice(), b"2\r\nok\r\n0\r\n\r\n"].concat()).unwrap();
+    let answer = asked.join().unwrap().to_ascii_lowercase();
+    assert!(!answer.contains("content-length") && answer.ends_with("\r\n2\r\nok\r\n0\r\n\r\n"), "{answer}");
+    bench.stop();
+}
+
+#[test]
 fn what_a_dying_incarnation_did_not_answer_is_sent_again_only_if_that_is_safe() {
     let bench = Bench::new("proxy", "60s", Lamp::new(seen(State::Ready, 1)));
     let (safe, other) = (bench.ask(&get("/safe")), bench.ask(&get("/other").replace("GET", "POST")));

@@ -74,6 +74,7 @@ impl Driver {
             Action::Forget { component } => self.forget(component),
             Action::Record(record) => {
                 self.shine(&record);
+                self.reach(&record);
                 if let Some(line) = self.parts.announcer.line(&record, self.stays(&record)) {
                     self.parts.output.say(&line);
                 }

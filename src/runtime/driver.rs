@@ -187,7 +187,7 @@ impl Driver {
             watcher.let_go();
         }
         let left = keeper.shutdown(patience);
-        listening.close();
+        listening.close(patience);
         drop(notices);
         if !left.killed.is_empty() {
             let list: Vec<String> =

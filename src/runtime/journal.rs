@@ -256,6 +256,7 @@ fn event(what: &What) -> String {
         What::TaskStarted { kind } => format!("{}.started", kind.word()),
         What::TaskSucceeded { kind, .. } => format!("{}.succeeded", kind.word()),
         What::TaskFailed { kind, .. } => format!("{}.failed", kind.word()),
+        What::TaskEnded { kind, .. } => format!("{}.ended", kind.word()),
         What::Changed { .. } => "component.changed".to_owned(),
         What::StateSealed { .. } => "state.sealed".to_owned(),
         What::StateRestored(_) => "state.restored".to_owned(),
@@ -293,6 +294,7 @@ fn details(what: &What) -> Value {
             let TaskFailure { reason, place, tail } = failure;
             json!({"ms": millis(*took), "reason": reason, "place": place, "tail": tail})
         }
+        What::TaskEnded { took, reason, .. } => json!({"ms": millis(*took), "reason": reason}),
         What::Changed { paths } => json!({"paths": paths}),
         What::StateSealed { generation, source, bytes } => {
             json!({"generation": generation, "source": source.word(), "bytes": bytes})

@@ -12,6 +12,9 @@ use super::slot::{Slot, Why, Wish};
 use super::tasks::{Beside, Quietly, Step};
 use crate::types::{Cid, TaskFailure};
 
+/// Why one that waits for its build does.
+pub(super) const BUILDING: &str = "its build is under way";
+
 /// What is known of a component's builds.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Build {
@@ -69,7 +72,7 @@ impl Supervisor {
             slot.meanwhile = None;
             slot.again = false;
         }
-        self.enter(cid, Phase::Building(meanwhile), "its build is under way", cause);
+        self.enter(cid, Phase::Building(meanwhile), BUILDING, cause);
         let last = self.slot(cid).and_then(|slot| slot.last);
         self.call_task(cid, Quietly::Build, last, false);
     }

@@ -115,6 +115,9 @@ pub enum RunEvent {
     Exited(Exit),
     /// Nothing of the unit is left.
     Gone,
+    /// The keeper of the processes was killed, and the unit with it, or before it could be started. Nothing of it is
+    /// left.
+    Lost,
     /// All its output is read.
     OutputEnded,
     /// These were force-killed.

@@ -66,6 +66,7 @@ mod slot;
 mod snapshot;
 mod start;
 mod stopping;
+mod task_ends;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -287,6 +288,7 @@ impl Supervisor {
             }
             RunEvent::Exited(exit) => self.leader_ended(cid, exit),
             RunEvent::Gone => self.unit_gone(cid),
+            RunEvent::Lost => self.lost(cid),
             RunEvent::OutputEnded => self.output_ended(cid),
             RunEvent::Killed { pids } => self.killed(cid, pids),
             RunEvent::Unkillable => self.unkillable(cid),

@@ -102,6 +102,8 @@ pub(crate) enum Wanted {
 pub(crate) enum Why {
     /// By itself.
     Own,
+    /// With the keeper of the processes, which was killed.
+    Lost,
     /// A watched file changed.
     Change,
     /// `restart` was commanded.

@@ -35,6 +35,21 @@ pub(crate) struct Chores {
     sound: BTreeSet<Cid>,
     pub(crate) failed: u64,
     pub(crate) good: u64,
+    /// What was recorded to have begun, and not yet to have ended.
+    open: BTreeSet<(Name, TaskKind)>,
+}
+
+impl Chores {
+    /// Each record of a beginning has one of its end before the next.
+    pub(crate) fn opened(&mut self, name: &Name, kind: TaskKind) {
+        assert!(self.open.insert((name.clone(), kind)), "{name}: {kind:?} begins twice, and ended once");
+    }
+
+    pub(crate) fn closed(&mut self, name: &Name, kind: TaskKind) {
+        // Only the end of a stop command that failed is recorded.
+        let open = self.open.remove(&(name.clone(), kind)) || kind == TaskKind::Stop;
+        assert!(open, "{name}: {kind:?} ends, and never began");
+    }
 }
 
 /// What a run that is ready says of its life.
@@ -143,7 +158,7 @@ impl World {
 
     fn chore_ends(&mut self, id: TaskId, end: TaskEnd) {
         let Some(chore) = self.chores.living.remove(&id) else { return };
-        if chore.kind == TaskKind::Build && chore.told.is_none() {
+        if chore.kind == TaskKind::Build && chore.told.is_none() && end != TaskEnd::Lost {
             let good = end == TaskEnd::Done;
             self.chores.judged.insert(id.component, (chore.began, good));
             if good {
@@ -213,7 +228,16 @@ impl World {
         assert!(lives.is_none(), "{:?} is released while {:?} lives", cid, lives.map(|(run, _)| run));
     }
 
+    /// All of them are lost with the keeper.
+    pub(crate) fn chores_lost(&mut self) {
+        for id in self.chores.living.keys().copied().collect::<Vec<_>>() {
+            let ms = self.dice.upto(3);
+            self.later_task(ms, TaskTodo::Ends(id, TaskEnd::Lost));
+        }
+    }
+
     pub(crate) fn no_chore_is_left(&self) {
+        assert!(self.chores.open.is_empty(), "begun, and no end recorded: {:?}", self.chores.open);
         for chore in self.chores.living.values() {
             assert!(
                 chore.told.is_some(),

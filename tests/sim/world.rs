@@ -324,6 +324,7 @@ impl World {
 
     fn happen(&mut self, todo: Todo) {
         match todo {
+            Todo::Tell(Event::Run(run, RunEvent::Spawned { .. })) if self.is_lost(run) => {}
             Todo::Tell(event) => self.tell(event),
             Todo::LeaderEnds(run, exit) => self.leader_ends(run, exit),
             Todo::UnitEnds(run) => self.unit_ends(run),
@@ -430,6 +431,10 @@ impl World {
                 if !life.asked {
                     life.kill_by = life.kill_by.max(Some(by));
                 }
+            }
+            RunEvent::Lost => {
+                life.told_exit.get_or_insert(Exit::Signal(Signal::KILL));
+                (life.told_gone, life.kill_by) = (true, None);
             }
             RunEvent::Gone => {
                 life.told_gone = true;
@@ -678,6 +683,13 @@ impl World {
                 let (name, word) = (name.clone(), state.word());
                 self.entered(&name, word);
             }
+            (What::TaskStarted { kind }, Some(name)) => self.chores.opened(name, *kind),
+            (
+                What::TaskSucceeded { kind, .. }
+                | What::TaskFailed { kind, .. }
+                | What::TaskEnded { kind, .. },
+                Some(name),
+            ) => self.chores.closed(name, *kind),
             (What::StopRequested { reason }, Some(name)) => {
                 self.last_stop_reason.insert(name.clone(), reason.clone());
                 if reason == "a watched file changed" {
@@ -720,7 +732,8 @@ impl World {
             40..68 => self.clients(name),
             68..80 => self.edits(),
             80..88 => self.crash(),
-            88..96 => self.stale(),
+            88..95 => self.stale(),
+            95 => self.keeper_lost(),
             96 => self.tell(Event::Command(Command::Upgrade(PathBuf::from("/new/orch")))),
             _ if self.dice.percent(50) => self.shut(),
             _ => self.tell(Event::Deadline),
@@ -896,6 +909,29 @@ impl World {
         let actions = self.core.step(self.now, Event::Run(run, event));
         assert!(actions.is_empty(), "a stale answer had consequences: {actions:?}");
         assert_eq!(before, format!("{:?}", self.core), "a stale answer changed something");
+    }
+
+    /// The keeper is killed, and all processes with it; each is told of in any order.
+    fn keeper_lost(&mut self) {
+        self.write(format!("{:>9} the keeper is lost", self.now.0 / 1_000_000));
+        let there = |(_, life): &(&RunId, &mut Life)| life.unit_alive && life.temper_is_a_process();
+        let mut lost = Vec::new();
+        for (run, life) in self.lives.iter_mut().filter(there) {
+            (life.leader_alive, life.unit_alive) = (false, false);
+            lost.push((*run, life.temper.output_held, life.output_open));
+        }
+        for (run, held, open) in lost {
+            let ms = self.dice.upto(3);
+            self.later(ms, Todo::Tell(Event::Run(run, RunEvent::Lost)));
+            if open {
+                self.later(ms + held, Todo::OutputEnds(run));
+            }
+        }
+        self.chores_lost();
+    }
+
+    fn is_lost(&self, run: RunId) -> bool {
+        self.lives.get(&run).is_some_and(|life| !life.unit_alive && life.told_gone && !life.told_spawned)
     }
 
     fn shut(&mut self) {

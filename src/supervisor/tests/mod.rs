@@ -10,6 +10,7 @@ mod end;
 mod explain;
 mod health;
 mod large;
+mod lost;
 mod notices;
 mod plans;
 mod play;

@@ -334,6 +334,7 @@ impl Play {
             What::TaskStarted { .. } => "task_started",
             What::TaskSucceeded { .. } => "task_succeeded",
             What::TaskFailed { .. } => "task_failed",
+            What::TaskEnded { .. } => "task_ended",
             _ => "other",
         };
         let of = record.component.as_ref().map(|name| format!("{name}.")).unwrap_or_default();

@@ -104,7 +104,7 @@ impl Drop for Ender {
 
 impl Driver {
     /// Asks a run over and over whether it is well, as declared, in place of what was asked before.
-    pub(super) fn check_health(&mut self, run: RunId, spec: &Component) {
+    pub(super) fn check_health(&mut self, run: RunId, spec: &Component, asked: u64) {
         let inbox = self.parts.inbox.clone();
         let Some(life) = self.lives.get_mut(&run) else { return };
         // Not two at a time: the command of the first is ended before the next one is begun.
@@ -116,8 +116,8 @@ impl Driver {
         let helpers = Arc::new(Helpers::new(inbox.clone(), run, Arc::clone(&self.tickets)));
         let sink = Arc::new(move |report| {
             let event = match report {
-                HealthReport::Unwell(error) => RunEvent::Unwell { error },
-                HealthReport::Well => RunEvent::Well,
+                HealthReport::Unwell(error) => RunEvent::Unwell { asked, error },
+                HealthReport::Well => RunEvent::Well { asked },
             };
             drop(inbox.send(Message::Core(Event::Run(run, event))));
         });

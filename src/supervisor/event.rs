@@ -135,11 +135,16 @@ pub enum RunEvent {
     Snapshot(Sealed),
     /// A try of its health check failed.
     Unwell {
+        /// The number of what was asked.
+        asked: u64,
         /// What the check met.
         error: String,
     },
     /// A try of its health check was good again, after one that failed.
-    Well,
+    Well {
+        /// The number of what was asked.
+        asked: u64,
+    },
     /// It says something on its notify socket.
     Notice(Notice),
 }

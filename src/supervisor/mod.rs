@@ -295,8 +295,8 @@ impl Supervisor {
             RunEvent::Sealed(outcome) => self.sealed(cid, &outcome),
             RunEvent::Replaced => self.replaced(cid),
             RunEvent::Snapshot(outcome) => self.note_sealed(cid, &outcome),
-            RunEvent::Unwell { error } => self.unwell(cid, error),
-            RunEvent::Well => self.well(cid),
+            RunEvent::Unwell { asked, error } => self.unwell(cid, asked, error),
+            RunEvent::Well { asked } => self.well(cid, asked),
             RunEvent::Notice(notice) => self.noticed(cid, notice),
         }
     }

@@ -251,11 +251,11 @@ impl World {
 
     // ── Health, and what a component says ──────────────────────────────────────────────────────────────
 
-    pub(crate) fn check_health(&mut self, run: RunId, spec: &Component) {
+    pub(crate) fn check_health(&mut self, run: RunId, spec: &Component, asked: u64) {
         let Some(life) = self.lives.get_mut(&run) else { panic!("{run}: a check of what was never started") };
         assert!(life.told_spawned && !life.told_gone && !life.asked, "{}: checked at its end", life.name);
-        (life.pulse.row, life.pulse.asked) = (0, life.pulse.asked + 1);
-        let asked = life.pulse.asked;
+        assert!(asked > life.pulse.asked, "{}: asked for under a number that was given before", life.name);
+        (life.pulse.row, life.pulse.asked) = (0, asked);
         if spec.health.as_ref().is_some_and(|health| !matches!(health.check, HealthCheck::Watchdog(_))) {
             let left = self.dice.upto(10);
             let ms = 1 + self.dice.upto(500);
@@ -265,14 +265,21 @@ impl World {
 
     fn health_tried(&mut self, run: RunId, asked: u64, left: u64) {
         let Some(life) = self.lives.get_mut(&run) else { return };
-        if life.pulse.asked != asked || !life.unit_alive || life.asked || left == 0 || self.is_calm() {
+        if !life.unit_alive || life.asked || left == 0 || self.is_calm() {
             return;
         }
         let unwell = self.dice.percent(60);
         let Some(life) = self.lives.get_mut(&run) else { return };
-        life.pulse.row = if unwell { life.pulse.row + 1 } else { 0 };
+        // An answer to what was asked before an edit may still be on its way; it says nothing.
+        let late = life.pulse.asked != asked;
+        life.pulse.row = match unwell {
+            _ if late => life.pulse.row,
+            true => life.pulse.row + 1,
+            false => 0,
+        };
         let error = "refused".to_owned();
-        let event = if unwell { RunEvent::Unwell { error } } else { RunEvent::Well };
+        let event = if unwell { RunEvent::Unwell { asked, error } } else { RunEvent::Well { asked } };
+        let left = if late { 1 } else { left };
         self.tell(Event::Run(run, event));
         let ms = 1 + self.dice.upto(500);
         self.later_task(ms, TaskTodo::Check(run, asked, left - 1));

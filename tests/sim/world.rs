@@ -503,7 +503,7 @@ impl World {
                 }
             }
             Action::UseState { .. } | Action::Observe { .. } | Action::Forget { .. } => {}
-            Action::CheckHealth { run, spec } => self.check_health(run, &spec),
+            Action::CheckHealth { run, spec, asked } => self.check_health(run, &spec, asked),
             Action::RunTask { task, kind, spec, run, timeout } => {
                 self.run_task(task, kind, &spec, run, timeout);
             }

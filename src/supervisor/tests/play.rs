@@ -139,6 +139,8 @@ pub(super) struct Play {
     pub(super) core: Supervisor,
     pub(super) now: Time,
     pub(super) exit: Option<u8>,
+    /// The number of the last health check that was asked for.
+    pub(super) asked: u64,
     /// What is answered at once: prepare, spawn, seal.
     /// What the core was made from, and what it was told.
     pub(super) made_from: Setup,
@@ -203,6 +205,7 @@ impl Play {
             history: Vec::new(),
             now: Time(0),
             exit: None,
+            asked: 0,
             answers: true,
             checks: true,
             records: BTreeMap::new(),
@@ -237,10 +240,7 @@ impl Play {
             }
         };
         let line = match action {
-            Action::Sift { component } => {
-                events.push_back(Event::Sifted { component });
-                return;
-            }
+            Action::Sift { component } => return events.push_back(Event::Sifted { component }),
             Action::TakeBack { run, spec } => {
                 answer(run, RunEvent::Sealed(Sealed::Nothing));
                 format!("take back {}", spec.name)
@@ -291,10 +291,15 @@ impl Play {
                 let of = self.core.view(task.component).map(|view| view.name.to_string());
                 format!("end {} {}", kind.map_or("?", TaskKind::word), of.unwrap_or_default())
             }
-            Action::CheckHealth { spec, .. } if spec.health.is_some() => format!("check {}", spec.name),
+            Action::CheckHealth { spec, asked, .. } if spec.health.is_some() => {
+                self.asked = asked;
+                format!("check {}", spec.name)
+            }
             Action::CheckHealth { spec, .. } => format!("check {} no more", spec.name),
-            Action::Probe { .. } | Action::Observe { .. } => return,
-            Action::Forget { .. } | Action::Release { .. } => return,
+            Action::Probe { .. }
+            | Action::Observe { .. }
+            | Action::Forget { .. }
+            | Action::Release { .. } => return,
         };
         self.trace.push(line);
     }

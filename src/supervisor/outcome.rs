@@ -29,8 +29,8 @@ impl Supervisor {
             // What did not become ready has failed, however politely it went.
             Why::Own | Why::NotReady(_) | Why::Lost => End::Crashed,
             _ if crashed(&ended, slot.spec.stop.signal) => End::Crashed,
-            Why::Change | Why::Restart | Why::Edit(_) | Why::Dependency(_) | Why::Unwanted(_) => End::Ordered,
-            Why::Reexec | Why::Unhealthy { .. } => End::Ordered,
+            Why::Change | Why::Restart | Why::Edit(_) | Why::Build(_) | Why::Dependency(_) => End::Ordered,
+            Why::Unwanted(_) | Why::Reexec | Why::Unhealthy { .. } => End::Ordered,
             Why::NotStarted(_) | Why::TakenBack => End::Ordered,
         };
         self.seal(cid, ended);

@@ -183,7 +183,7 @@ impl Supervisor {
         slot.meanwhile = None;
         slot.after_dependents = false;
         slot.quiet.started();
-        slot.build.then = None;
+        (slot.build.then, slot.build.sure) = (None, false);
         slot.status = None;
         let (id, spec) = (RunId { component: cid, incarnation: slot.incarnation }, Arc::clone(&slot.spec));
         let run = Run {

@@ -432,3 +432,27 @@ fn a_later_build_and_an_exec_check_outlive_the_keeper() {
     project.wait_told_ready("api", 2);
     assert_eq!(project.state_of("tick"), ("ready".to_owned(), 1), "one check that was lost says nothing");
 }
+
+#[test]
+fn an_edit_of_a_first_build_that_failed_helps_by_itself() {
+    let yaml =
+        |build: &str| format!("components:\n  api: {{ {build} watch: [source], process: sleep 1000 }}");
+    let project = Project::new(&yaml("build: 'false',"));
+    project.write("source", "one");
+    let _orch = project.up();
+    project.wait_state("api", "failed");
+    project.yaml(&yaml("build: sh -c 'exit 3',"));
+    wait_nth(&project, "component.failed", 2);
+    project.yaml(&yaml("build: sleep 1000,"));
+    wait_nth(&project, "build.started", 3);
+    project.yaml(&yaml("build: 'true',"));
+    project.wait_told_ready("api", 1);
+    assert_eq!(count(&project, "build.ended"), 1);
+
+    let project = Project::new(&yaml("build: 'false',"));
+    project.write("source", "one");
+    let _orch = project.up();
+    project.wait_state("api", "failed");
+    project.yaml(&yaml(""));
+    project.wait_told_ready("api", 1);
+}

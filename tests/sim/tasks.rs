@@ -18,6 +18,8 @@ pub(crate) struct Chore {
     run: Option<RunId>,
     /// In which step it began.
     began: u64,
+    /// As it was declared then.
+    spec: Arc<Component>,
     /// When it was told to end.
     pub(crate) told: Option<Time>,
 }
@@ -29,6 +31,8 @@ pub(crate) struct Chores {
     seen: BTreeSet<TaskId>,
     /// In which step the last build began that ended by itself, and whether it was good.
     judged: BTreeMap<Cid, (u64, bool)>,
+    /// As what it was built when its last build failed.
+    failed_as: BTreeMap<Cid, Arc<Component>>,
     /// In which step files changed last that a build has to see.
     changed: BTreeMap<Cid, u64>,
     /// Built well, or started, since it was stopped last.
@@ -90,6 +94,10 @@ fn some_end(dice: &mut Dice, calm: bool, timeout: Duration) -> (Duration, TaskEn
     }
 }
 
+fn builds_the_same(one: &Component, other: &Component) -> bool {
+    one.build == other.build && one.cwd == other.cwd && one.env == other.env
+}
+
 fn restarts_on_change(spec: &Component) -> bool {
     spec.watch.as_ref().is_some_and(|watch| watch.action == WatchAction::Restart)
 }
@@ -99,7 +107,7 @@ impl World {
         &mut self,
         id: TaskId,
         kind: TaskKind,
-        spec: &Component,
+        spec: &Arc<Component>,
         run: Option<RunId>,
         timeout: Duration,
     ) {
@@ -123,7 +131,8 @@ impl World {
         if let (TaskKind::Stop, Some(run)) = (kind, run) {
             self.asked_to_stop(run);
         }
-        self.chores.living.insert(id, Chore { name, kind, run, began: self.steps(), told: None });
+        let (began, spec) = (self.steps(), Arc::clone(spec));
+        self.chores.living.insert(id, Chore { name, kind, run, began, spec, told: None });
         let calm = self.is_calm();
         let (after, end) = some_end(&mut self.dice, calm, timeout);
         let ms = u64::try_from(after.as_millis()).unwrap();
@@ -160,6 +169,10 @@ impl World {
         let Some(chore) = self.chores.living.remove(&id) else { return };
         if chore.kind == TaskKind::Build && chore.told.is_none() && end != TaskEnd::Lost {
             let good = end == TaskEnd::Done;
+            self.chores.failed_as.remove(&id.component);
+            if !good {
+                self.chores.failed_as.insert(id.component, Arc::clone(&chore.spec));
+            }
             self.chores.judged.insert(id.component, (chore.began, good));
             if good {
                 self.chores.sound.insert(id.component);
@@ -226,6 +239,28 @@ impl World {
     pub(crate) fn may_release(&self, cid: Cid) {
         let lives = self.lives.iter().find(|(run, life)| run.component == cid && !life.told_gone);
         assert!(lives.is_none(), "{:?} is released while {:?} lives", cid, lives.map(|(run, _)| run));
+    }
+
+    /// What is being built is what is declared.
+    pub(crate) fn nothing_else_is_built(&self) {
+        let builds = self.chores.living.values().filter(|chore| chore.kind == TaskKind::Build);
+        for chore in builds.filter(|chore| chore.told.is_none()) {
+            let declared = self.project.components.iter().find(|spec| spec.name == chore.name);
+            let same = declared.is_some_and(|spec| builds_the_same(spec, &chore.spec));
+            assert!(same, "{} is built as it is not declared any more", chore.name);
+        }
+    }
+
+    /// Nobody has failed by a build that is not declared any more.
+    pub(crate) fn no_old_build_has_failed(&self) {
+        for view in self.core.views().filter(|view| view.state.word() == "failed") {
+            let Some(cid) = self.core_find(&view.name) else { continue };
+            let (failed, now) = (self.chores.failed_as.get(&cid), self.declared.get(&view.name));
+            let by_build = view.reason.starts_with("its build failed");
+            if let (Some(failed), Some(now), true) = (failed, now, by_build) {
+                assert!(builds_the_same(failed, now), "{} has failed by an old build", view.name);
+            }
+        }
     }
 
     /// All of them are lost with the keeper.

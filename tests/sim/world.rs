@@ -106,6 +106,8 @@ pub(crate) struct World {
     tie: u64,
     pub(crate) dice: Dice,
     pub(crate) chores: Chores,
+    /// The plan that is being applied, and the states before.
+    pub(crate) planned: Option<(orch::plan::Plan, BTreeMap<Name, &'static str>)>,
     /// Whether anything was ever edited.
     pub(crate) edited: bool,
     calm: bool,
@@ -169,6 +171,7 @@ impl World {
             tie: 0,
             dice,
             chores: Chores::default(),
+            planned: None,
             edited: false,
             calm: false,
             lasting: false,
@@ -446,7 +449,10 @@ impl World {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Prepare { run, spec } => self.prepare(run, &spec),
+            Action::Prepare { run, spec } => {
+                checks::is_planned(self, &spec.name);
+                self.prepare(run, &spec);
+            }
             Action::Spawn { run, spec, .. } => self.spawn(run, spec),
             Action::Probe { run, .. } => {
                 let after = self.lives.get(&run).and_then(|life| life.temper.ready_after);
@@ -850,6 +856,7 @@ impl World {
         self.pulses_edited(&before);
         self.stopped_with();
         let plan = self.core.plan(&next, &chosen);
+        self.planned = Some((plan.clone(), self.states.clone()));
         self.tell(Event::Edit { project: next, chosen });
         let applied = self.records.iter().rev().find_map(|record| match &record.what {
             What::ConfigReloaded { plan } => Some(Arc::clone(plan)),
@@ -858,6 +865,7 @@ impl World {
         if self.exited.is_none() {
             assert_eq!(applied.as_deref(), Some(&plan), "what was planned is not what was applied");
         }
+        self.planned = None;
     }
 
     /// What an edit has made dependent on what is being stopped by command is stopped with it.

@@ -14,6 +14,7 @@ mod lost;
 mod notices;
 mod plans;
 mod play;
+mod rebuilds;
 mod reexec;
 mod replay;
 mod restarts;

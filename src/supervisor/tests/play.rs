@@ -149,6 +149,7 @@ pub(super) struct Play {
     checks: bool,
     records: BTreeMap<u64, String>,
     tasks: BTreeMap<(Cid, TaskKind), TaskId>,
+    answered: BTreeSet<TaskId>,
     trace: Vec<String>,
     pub(super) reasons: Vec<String>,
 }
@@ -210,6 +211,7 @@ impl Play {
             checks: true,
             records: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            answered: BTreeSet::new(),
             trace: Vec::new(),
             reasons: Vec::new(),
         }
@@ -311,6 +313,17 @@ impl Play {
     /// What was wanted since the last call.
     pub(super) fn took(&mut self) -> String {
         std::mem::take(&mut self.trace).join(", ")
+    }
+
+    /// The same, and it is not forgotten.
+    pub(super) fn took_part(&self) -> String {
+        self.trace.join(", ")
+    }
+
+    /// Whether a build of it was asked for, and is not answered.
+    pub(super) fn is_built(&self, of: &str) -> bool {
+        let task = self.core.find(of).and_then(|cid| self.tasks.get(&(cid, TaskKind::Build)));
+        task.is_some_and(|task| !self.answered.contains(task))
     }
 
     /// What is recorded of an event, each with what led to it: `api.stopping<api.stop_requested`.
@@ -421,6 +434,7 @@ impl Play {
     pub(super) fn task(&mut self, of: &str, kind: TaskKind, end: TaskEnd) {
         let component = self.core.find(of).unwrap();
         let task = self.tasks[&(component, kind)];
+        self.answered.insert(task);
         self.tell(Event::Task(task, end));
     }
 

@@ -259,6 +259,7 @@ fn event(what: &What) -> String {
         What::TaskStarted { kind } => format!("{}.started", kind.word()),
         What::TaskSucceeded { kind, .. } => format!("{}.succeeded", kind.word()),
         What::TaskFailed { kind, .. } => format!("{}.failed", kind.word()),
+        What::TaskEnded { kind, .. } => format!("{}.ended", kind.word()),
         What::Changed { .. } => "component.changed".to_owned(),
         What::StateSealed { .. } => "state.sealed".to_owned(),
         What::StateRestored(_) => "state.restored".to_owned(),
@@ -301,6 +302,7 @@ fn details(what: &What) -> Value {
             let first: Vec<_> = paths.iter().take(PATHS).map(|path| path.to_string_lossy()).collect();
             json!({"paths": first, "count": paths.len()})
         }
+        What::TaskEnded { took, reason, .. } => json!({"ms": millis(*took), "reason": reason}),
         What::StateSealed { generation, source, bytes } => {
             json!({"generation": generation, "source": source.word(), "bytes": bytes})
         }

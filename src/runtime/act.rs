@@ -136,7 +136,9 @@ impl Driver {
         let unit = self.new_unit(Purpose::Run(run));
         let started = match &spec.kind {
             Kind::Process(command) => self.spawn_process(unit, run, &spec, command, restored),
-            Kind::Thread { runner, with } => self.spawn_thread(unit, run, &spec, (runner, with), restored),
+            Kind::Thread { runner, with, .. } => {
+                self.spawn_thread(unit, run, &spec, (runner, with), restored)
+            }
         };
         match started {
             Ok(life) => {

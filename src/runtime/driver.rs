@@ -75,6 +75,8 @@ pub(crate) struct Driver {
     /// What each slot was observed as last.
     pub(crate) observed: BTreeMap<Cid, Arc<Component>>,
     pub(crate) baselines: Baselines,
+    /// Who was told of last as one that answers in a component's place.
+    pub(crate) strangers: BTreeMap<Name, String>,
     /// The units that have a notify socket.
     pub(crate) talks: Talks,
     /// What is never watched, as of the project that is declared.
@@ -133,6 +135,7 @@ impl Driver {
             next_unit: 1,
             observed: BTreeMap::new(),
             baselines: Baselines::default(),
+            strangers: BTreeMap::new(),
             talks: Talks::new(),
             excluded: Vec::new(),
             excluded_for: None,
@@ -248,6 +251,7 @@ impl Driver {
             Message::Replaced { name, incarnation } => self.replaced(&name, incarnation),
             Message::Drained { run } => self.drained(run),
             Message::Probe(report) => self.probe_reports(report),
+            Message::Stranger { name, holder } => self.stranger(name, holder),
             Message::Help { ticket, run, command, reply } => self.help(ticket, run, &command, reply),
             Message::EndHelp { ticket } => self.end_help(ticket),
             Message::Upgrade { program, reply } => self.upgrade(program, reply),

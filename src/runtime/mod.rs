@@ -34,6 +34,7 @@ mod shapes;
 mod signals;
 mod spawn;
 pub mod states;
+mod strangers;
 mod tasks;
 mod up;
 mod upgrade;

@@ -75,7 +75,7 @@ impl Driver {
             Action::Record(record) => {
                 self.shine(&record);
                 if let Some(line) = self.parts.announcer.line(&record, self.stays(&record)) {
-                    self.parts.output.say(&line);
+                    self.put(&line);
                 }
                 self.parts.journal.add(&record);
                 self.clients.tell(record);

@@ -279,7 +279,7 @@ impl Driver {
             Read::News(read, outcome) => (read, outcome),
         };
         if let Some(message) = &outcome.message {
-            self.parts.output.say(message);
+            self.put(message);
         }
         let errors = match &outcome.event {
             Event::EditRejected { errors } => Some(Arc::clone(errors)),
@@ -468,16 +468,6 @@ impl Driver {
         if let Some(component) = self.parts.core.find(name.as_str()) {
             self.step(Event::Run(RunId { component, incarnation }, RunEvent::Replaced));
         }
-    }
-
-    pub(crate) fn say(&self, paint: Paint, text: &str) {
-        if !self.parts.options.foreground {
-            match paint {
-                Paint::Plain | Paint::Good => tracing::info!("{text}"),
-                Paint::Warn | Paint::Bad => tracing::warn!("{text}"),
-            }
-        }
-        self.parts.output.say(&self.parts.announcer.painted(paint, text));
     }
 }
 

@@ -24,6 +24,9 @@ const LONGEST_TAIL: u64 = 1 << 28;
 /// nobody reads past the first few.
 const ERRORS: usize = 100;
 
+/// And of each of their texts so much. Bytes.
+const TEXT: usize = 1024;
+
 /// So many steps of an edit are recorded, and their number.
 const STEPS: usize = 1000;
 
@@ -273,6 +276,20 @@ fn millis(took: std::time::Duration) -> u64 {
     u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Texts that are not endless: a cycle of ten thousand components is one message. The loader tells all of it.
+fn shortened(mut value: Value) -> Value {
+    match &mut value {
+        Value::String(text) if text.len() > TEXT => {
+            text.truncate(text.floor_char_boundary(TEXT));
+            text.push('…');
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| *value = shortened(value.take())),
+        Value::Object(values) => values.values_mut().for_each(|value| *value = shortened(value.take())),
+        _ => {}
+    }
+    value
+}
+
 fn details(what: &What) -> Value {
     match what {
         What::ProjectUp => json!({"boot_id": clock::boot_id(), "pid": std::process::id()}),
@@ -283,7 +300,7 @@ fn details(what: &What) -> Value {
         }
         What::ConfigRejected { errors } => {
             let first = errors.get(..ERRORS).unwrap_or(errors);
-            json!({"errors": render::json(first)["errors"], "count": errors.len()})
+            json!({"errors": shortened(render::json(first)["errors"].take()), "count": errors.len()})
         }
         What::State { reason, .. } | What::StopRequested { reason } | What::StateRejected { reason } => {
             json!({"reason": reason})
@@ -332,6 +349,27 @@ mod tests {
 
     fn record(seq: u64) -> Record {
         Record { seq, cause: None, at: Time(0), component: None, incarnation: None, what: What::ProjectUp }
+    }
+
+    #[test]
+    fn what_is_recorded_of_a_bad_edit_is_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("devmode.yaml");
+        let names =
+            (0..5_000).map(|n| format!("  c{n}: {{ thread: ticker, depends_on: [c{}] }}\n", (n + 1) % 5_000));
+        let unknown = (0..5_000).map(|n| format!("  d{n}: {{ thread: no{n} }}\n"));
+        let yaml =
+            format!("version: 1\ncomponents:\n{}{}", names.collect::<String>(), unknown.collect::<String>());
+        fs::write(&file, yaml).unwrap();
+        let threads =
+            crate::config::Threads { names: Vec::new(), check: std::sync::Arc::new(|_, _| Ok(Vec::new())) };
+        let options = crate::config::LoadOptions { threads: Some(threads), ..Default::default() };
+        let errors = std::sync::Arc::new(crate::config::load(&file, &options).diagnostics);
+        assert!(errors.len() > 10_000 && errors.iter().any(|one| one.message.len() > 10_000));
+        let details = super::details(&What::ConfigRejected { errors: std::sync::Arc::clone(&errors) });
+        assert_eq!(details["errors"].as_array().map(Vec::len), Some(super::ERRORS));
+        assert_eq!(details["count"], errors.len());
+        assert!(details.to_string().len() < 200 * super::TEXT);
     }
 
     #[test]

@@ -13,12 +13,13 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["types", "graph"]),
     ("plan", &["types", "paint", "graph", "config::model"]),
     ("supervisor", &["types", "config::model", "plan"]),
-    ("runner", HAND),
+    ("resolve", &[]),
+    ("runner", &["types", "config::model", "resolve"]),
     ("output", &["types", "config::model", "paint", "blame"]),
     ("history", &["types", "config::model", "paint"]),
     ("watch", HAND),
     ("state", HAND),
-    ("probe", HAND),
+    ("probe", &["types", "config::model", "resolve"]),
     ("listen", HAND),
     ("notice", HAND),
     (
@@ -100,7 +101,17 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("hyper", &["src/client/", "src/probe/http.rs", "src/runner/thread/proxy/", "src/runtime/control/"]),
     ("schemars", &["src/api/"]),
     ("strsim", &["src/types/near.rs", "src/runner/thread/registry.rs"]),
-    ("tokio", &["src/client/", "src/cli/interrupts.rs", "src/runtime/", "src/probe/", "src/runner/thread/"]),
+    (
+        "tokio",
+        &[
+            "src/client/",
+            "src/cli/interrupts.rs",
+            "src/runtime/",
+            "src/resolve/",
+            "src/probe/",
+            "src/runner/thread/",
+        ],
+    ),
     (
         "humantime",
         &[

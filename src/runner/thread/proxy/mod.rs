@@ -25,6 +25,8 @@ mod tests;
 
 pub use with::{Target, target};
 
+use std::net::SocketAddr;
+
 use super::around::Around;
 use super::context::Context;
 use super::registry::{BoxError, Listening};
@@ -46,6 +48,10 @@ impl Listening for Proxy {
         Ok(Self(with.settings(true)?))
     }
 
+    fn listens(&self) -> Vec<SocketAddr> {
+        self.0.listen.clone()
+    }
+
     fn open(self, name: &Name, around: Around) -> Result<Open, String> {
         Open::new(self.0, name, around)
     }
@@ -62,6 +68,10 @@ impl Listening for TcpProxy {
 
     fn new(with: With) -> Result<Self, BoxError> {
         Ok(Self(with.settings(false)?))
+    }
+
+    fn listens(&self) -> Vec<SocketAddr> {
+        self.0.listen.clone()
     }
 
     fn open(self, name: &Name, around: Around) -> Result<Open, String> {

@@ -60,6 +60,8 @@ pub(super) enum Away {
     Crowded,
     /// There was no run of the proxy until `hold` was over.
     Paused,
+    /// Another image of orch takes over.
+    Leaving,
     /// The proxy comes to rest.
     Closing,
 }
@@ -111,6 +113,8 @@ impl Way {
             let under_way = self.light.under_way();
             let refused = match (phase, self.light.ready()) {
                 (Phase::Closing(_), _) => return Err(Away::Closing),
+                // It could not be laid aside.
+                (Phase::Left, _) => return Err(Away::Leaving),
                 (Phase::Open, Ok(incarnation)) => {
                     if let Some(by) = kept(&plan, incarnation) {
                         return Ok(Reached { by, incarnation, plan, under_way });
@@ -121,7 +125,7 @@ impl Way {
                     }
                 }
                 (Phase::Open, Err(seen)) if seen.state.rests() => return Err(Away::Down(seen)),
-                (Phase::Open | Phase::Paused | Phase::Leaving | Phase::Left, _) => None,
+                (Phase::Open | Phase::Paused | Phase::Leaving, _) => None,
             };
             drop(under_way);
             if seat.is_none() {

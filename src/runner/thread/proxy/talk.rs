@@ -45,7 +45,7 @@ pub(super) struct Talk(Mutex<State>);
 #[derive(Debug)]
 struct State {
     stage: Stage,
-    /// All that was read since the beginning; `None`: too much, or of more than one request.
+    /// All that was read since the beginning; `None`: too much, or of two requests in one packet.
     read: Option<Vec<u8>>,
     /// Whether it may be sent again.
     safe: bool,
@@ -118,6 +118,12 @@ impl Talk {
     /// How much was written.
     pub(super) fn written(&self) -> u64 {
         lock(&self.0).written
+    }
+
+    /// Whether the request is all read, and all of the answer known.
+    fn is_answered(&self) -> bool {
+        let state = lock(&self.0);
+        state.stage == Stage::Answered && state.whole
     }
 
     /// Whether the connection is between two requests, and everything written.
@@ -200,6 +206,10 @@ impl AsyncRead for Tap {
         task: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.talk.is_answered() {
+            // What comes now is the next request, and another talk: this one is over when all is written.
+            return Poll::Pending;
+        }
         let before = into.filled().len();
         if self.ahead.is_empty() {
             ready!(Pin::new(&mut self.line).poll_read(task, into))?;

@@ -155,7 +155,8 @@ impl Descriptors {
     pub(crate) fn all(&self) -> Vec<BorrowedFd<'_>> {
         let [home, output, store] = [&self.home, &self.output, &self.store];
         let [sockets, proxies, notices] = [&self.sockets, &self.proxies, &self.notices];
-        let lists = [home, output, store, sockets, proxies, notices, &self.stdins, &self.control, &self.signals];
+        let lists =
+            [home, output, store, sockets, proxies, notices, &self.stdins, &self.control, &self.signals];
         std::iter::once(&self.keeper).chain(lists.into_iter().flatten()).map(|fd| fd.as_fd()).collect()
     }
 

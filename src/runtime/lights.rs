@@ -131,7 +131,9 @@ impl Driver {
 
     /// Tells a proxy that is to stop what comes after.
     pub(super) fn part(&self, run: RunId) {
-        let (Some(life), Some(spec)) = (self.lives.get(&run), self.observed.get(&run.component)) else { return };
+        let (Some(life), Some(spec)) = (self.lives.get(&run), self.observed.get(&run.component)) else {
+            return;
+        };
         let core = &self.parts.core;
         let parting = match (core.is_last(run), core.is_replacing()) {
             (true, _) => Parting::Rest,

@@ -159,7 +159,9 @@ impl Supervisor {
     #[must_use]
     pub fn is_last(&self, run: RunId) -> bool {
         self.slot(run.component).is_some_and(|slot| match &slot.phase {
-            Phase::Ending(ending) if ending.run.id == run => !slot.again && matches!(ending.why, Why::Unwanted(_)),
+            Phase::Ending(ending) if ending.run.id == run => {
+                !slot.again && matches!(ending.why, Why::Unwanted(_))
+            }
             _ => false,
         })
     }

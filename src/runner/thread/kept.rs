@@ -152,7 +152,8 @@ impl Kept {
                     (site.protocol, listeners, clients)
                 }
                 (None, Some(left)) => {
-                    let listeners = left.listeners.iter().map(TcpListener::try_clone).collect::<Result<_, _>>()?;
+                    let listeners =
+                        left.listeners.iter().map(TcpListener::try_clone).collect::<Result<_, _>>()?;
                     let clients = left.clients.iter().map(Parked::try_clone).collect::<Result<_, _>>()?;
                     (left.protocol, listeners, clients)
                 }
@@ -187,12 +188,15 @@ impl Kept {
     /// A descriptor is missing, or one too many is there.
     pub fn adopt(&self, from: KeptHandover, fds: Vec<OwnedFd>) -> io::Result<()> {
         let mut fds = fds.into_iter();
-        let mut next = || fds.next().ok_or_else(|| io::Error::other("fewer descriptors than are written down"));
+        let mut next =
+            || fds.next().ok_or_else(|| io::Error::other("fewer descriptors than are written down"));
         for WrittenSite { name, http, listeners, clients } in from.0 {
-            let listeners = (0..listeners).map(|_| next().map(TcpListener::from)).collect::<Result<_, _>>()?;
+            let listeners =
+                (0..listeners).map(|_| next().map(TcpListener::from)).collect::<Result<_, _>>()?;
             let one = |WrittenClient { read, back }| {
                 let client = next()?;
-                let onward = back.map(|back: Text| Ok::<_, io::Error>((next()?, back.bytes()))).transpose()?;
+                let onward =
+                    back.map(|back: Text| Ok::<_, io::Error>((next()?, back.bytes()))).transpose()?;
                 Ok::<_, io::Error>(Parked { client, read: read.bytes(), onward })
             };
             let clients = clients.into_iter().map(one).collect::<Result<_, _>>()?;

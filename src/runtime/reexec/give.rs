@@ -74,8 +74,9 @@ pub(super) fn give_hands(mut driver: Driver) -> Result<(Shell, Given), Failed> {
             return as_before(driver, format!("can't let go of the keeper of the processes: {error}"));
         }
     };
-    let Driver { lives, helping, tickets, tasks, next_unit, observed, clients, images, talks, lights, .. } =
-        driver;
+    let Driver {
+        lives, helping, tickets, tasks, next_unit, observed, clients, images, talks, lights, ..
+    } = driver;
     let Parts { core, options, states, threads, journal, announcer, reloader, notices, .. } = driver.parts;
     let Parts { home: locked, listening, control, environment, inbox, .. } = driver.parts;
     let (home, messages, talking) = (locked, None, (notices, talks));

@@ -57,7 +57,9 @@ pub(super) fn away(way: &Way, why: &Away) -> Own {
             "too many requests wait for {} already; this one was not sent; load again in a moment",
             who(way)
         ),
-        Away::Paused => format!("the proxy itself is restarted, and is not back yet; {waited}; see `orch ps`"),
+        Away::Paused => {
+            format!("the proxy itself is restarted, and is not back yet; {waited}; see `orch ps`")
+        }
         Away::Leaving => "orch replaces itself; this request was not sent; load again in a moment".to_owned(),
         Away::Closing => {
             "the proxy is stopped; this request was not sent; `orch start` starts it again".to_owned()

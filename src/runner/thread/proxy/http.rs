@@ -89,7 +89,8 @@ pub(super) async fn serve(client: Line, read: Vec<u8>, shared: &Shared) {
         ahead = match next {
             Next::Request(read) => read,
             Next::Changed(server, read) => {
-                let Ok(Ok(Parts { io, read_buf, .. })) = server.await.map(|server| server.downcast::<TokioIo<Line>>())
+                let Ok(Ok(Parts { io, read_buf, .. })) =
+                    server.await.map(|server| server.downcast::<TokioIo<Line>>())
                 else {
                     return;
                 };
@@ -193,7 +194,8 @@ async fn attend(
     match forward(request, peer, way, talk).await {
         Outcome::Answered(answer, _) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
             if !asked {
-                let text = format!("{} changes to another protocol, for which this request did not ask", who(way));
+                let text =
+                    format!("{} changes to another protocol, for which this request did not ask", who(way));
                 return own(StatusCode::BAD_GATEWAY, &text);
             }
             change(answer, tunnel, talk)

@@ -181,27 +181,26 @@ impl Way {
         self.light.clone().until(gone).await;
     }
 
-    /// Completes when this phase holds. Where there is nobody any more who says so, the proxy closes.
-    async fn until(&self, phase: impl Fn(Phase) -> bool) {
-        let _ = self.post().wait_for(|post| phase(post.phase)).await;
-    }
-
-    /// Completes when the proxy comes to rest.
+    /// Completes when the proxy comes to rest, or nobody is left who would say so.
     pub(super) async fn closes(&self) {
-        self.until(|phase| matches!(phase, Phase::Closing(_))).await;
+        let _ = self.post().wait_for(|post| matches!(post.phase, Phase::Closing(_))).await;
     }
 
     /// Completes when clients are to be laid aside.
     pub(super) async fn leaves(&self) {
-        let left = self.post().wait_for(|post| post.phase.lays_aside()).await.is_ok();
-        if !left {
-            std::future::pending().await
-        }
+        self.until(Phase::lays_aside).await;
     }
 
     /// Completes when clients are not to be laid aside any more.
     pub(super) async fn stays(&self) {
         self.until(|phase| !phase.lays_aside()).await;
+    }
+
+    /// Completes when this phase holds.
+    async fn until(&self, phase: impl Fn(Phase) -> bool) {
+        if self.post().wait_for(|post| phase(post.phase)).await.is_err() {
+            std::future::pending().await
+        }
     }
 }
 

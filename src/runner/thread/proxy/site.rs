@@ -97,7 +97,8 @@ impl Parked {
     /// # Errors
     /// Descriptors are used up.
     pub(in super::super) fn try_clone(&self) -> io::Result<Self> {
-        let onward = self.onward.as_ref().map(|(fd, back)| Ok::<_, io::Error>((fd.try_clone()?, back.clone())));
+        let onward =
+            self.onward.as_ref().map(|(fd, back)| Ok::<_, io::Error>((fd.try_clone()?, back.clone())));
         Ok(Self { client: self.client.try_clone()?, read: self.read.clone(), onward: onward.transpose()? })
     }
 }
@@ -282,7 +283,8 @@ impl Site {
     /// # Errors
     /// Descriptors are used up.
     pub(in super::super) fn hand_over(&self) -> io::Result<(Vec<TcpListener>, Vec<Parked>)> {
-        let listeners = lock(&self.shared.listeners).iter().map(TcpListener::try_clone).collect::<Result<_, _>>()?;
+        let listeners =
+            lock(&self.shared.listeners).iter().map(TcpListener::try_clone).collect::<Result<_, _>>()?;
         Ok((listeners, std::mem::take(&mut *lock(&self.shared.parked)).into_values().collect()))
     }
 }

@@ -46,7 +46,11 @@ pub(super) async fn pass(
         let passed = poll_fn(|task| {
             let one = there.poll(task, &client, &server)?;
             let other = back.poll(task, &server, &client)?;
-            if one.is_ready() && other.is_ready() { Poll::Ready(Ok::<_, io::Error>(())) } else { Poll::Pending }
+            if one.is_ready() && other.is_ready() {
+                Poll::Ready(Ok::<_, io::Error>(()))
+            } else {
+                Poll::Pending
+            }
         });
         tokio::select! {
             // An error of either side ends both: each sees its connection closed.

@@ -212,7 +212,11 @@ fn what_a_dying_incarnation_did_not_answer_is_sent_again_only_if_that_is_safe() 
     read_until(&mut server, HEAD_END);
     drop(server);
     let refused = again.join().unwrap();
-    assert!(refused.starts_with("HTTP/1.1 502 ") && refused.contains("app was sent this request and did not answer"), "{refused}");
+    assert!(
+        refused.starts_with("HTTP/1.1 502 ")
+            && refused.contains("app was sent this request and did not answer"),
+        "{refused}"
+    );
     bench.stop();
 }
 

@@ -90,6 +90,11 @@ impl Way {
         Arc::clone(&self.post.borrow().plan)
     }
 
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
     fn seat(&self) -> Result<Seat<'_>, Away> {
         if self.held.fetch_add(1, Ordering::Relaxed) >= MOST_HELD {
             self.held.fetch_sub(1, Ordering::Relaxed);

@@ -205,6 +205,12 @@ impl Site {
         Ok(Self { protocol, shared, post, alive })
     }
 
+    /// How many clients wait for who is behind.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.shared.way.held()
+    }
+
     /// Whether a run that speaks this, and looks at this light, can go on with it.
     pub(super) fn goes_on(&self, protocol: Protocol, light: &Light) -> bool {
         self.protocol == protocol && self.shared.way.light.is(light) && self.alive.has_changed().is_ok()

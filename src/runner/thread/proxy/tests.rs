@@ -1,6 +1,8 @@
 //! The proxies by themselves, before a server that is written out by hand: what it reads and what it answers are
 //! bytes.
 
+mod restart;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;

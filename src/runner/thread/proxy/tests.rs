@@ -1,6 +1,7 @@
 //! The proxies by themselves, before a server that is written out by hand: what it reads and what it answers are
 //! bytes.
 
+mod http;
 mod restart;
 
 use std::io::{Read, Write};

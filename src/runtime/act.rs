@@ -100,6 +100,7 @@ impl Driver {
         let Some(life) = self.lives.get_mut(&run) else { return };
         life.asked_to_stop();
         let (unit, thread) = (life.unit, life.thread);
+        self.part(run);
         self.runner(thread).stop(unit, signal, scope);
         self.awaited_no_more(unit);
     }

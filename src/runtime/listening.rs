@@ -204,11 +204,14 @@ impl Listening {
             return;
         }
         let (told, done) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
+        let removal = move || {
             drop(all);
             told.send(())
-        });
-        let _ = done.recv_timeout(patience);
+        };
+        // Without a thread, they are closed right here: what was to run is dropped.
+        if std::thread::Builder::new().name("sockets".into()).spawn(removal).is_ok() {
+            let _ = done.recv_timeout(patience);
+        }
     }
 
     /// The sockets of each of these components by name, with their addresses.

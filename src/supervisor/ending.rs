@@ -8,7 +8,7 @@ use super::record::What;
 use super::slot::{Edge, Slot, Wanted, Why, Wish, is_thread};
 use super::{Action, Supervisor};
 use crate::config::model::Condition;
-use crate::types::{Cid, Exit, Name, Scope, Signal};
+use crate::types::{Cid, Exit, Name, RunId, Scope, Signal};
 
 /// What has happened to all that runs when the keeper is killed.
 pub(super) const LOST: &str = "the keeper of the processes was killed";
@@ -156,6 +156,17 @@ impl Supervisor {
             _ => self.own_end(cid, Some(exit), why),
         }
         true
+    }
+
+    /// Whether a run that is asked to stop is the last one of its component, as far as anybody knows.
+    #[must_use]
+    pub fn is_last(&self, run: RunId) -> bool {
+        self.slot(run.component).is_some_and(|slot| match &slot.phase {
+            Phase::Ending(ending) if ending.run.id == run => {
+                !slot.again && matches!(ending.why, Why::Unwanted(_))
+            }
+            _ => false,
+        })
     }
 
     /// A run ended though nobody had told it to, or says that it is about to.

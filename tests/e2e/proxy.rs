@@ -196,7 +196,7 @@ fn what_is_not_there_is_told_with_its_reason() {
     fronted.project.write("served.py", "import time\ntime.sleep(1000)\n");
     fronted.project.wait_state("app", "starting");
     let answer = fronted.ask(&get("/"));
-    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("not ready within 500ms"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("this request waited 500ms"), "{answer}");
     orch.stop();
 }
 

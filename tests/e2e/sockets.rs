@@ -185,6 +185,7 @@ components:
     let mut orch = project.up();
     project.wait_state("api", "waiting");
     let early = wait_for("it is bound before it starts", || connect(&at).ok());
+    project.wait_trace("gate", "start", 1);
     project.write("go", "");
     assert_eq!(talk(early).unwrap(), "api http 1 hello\n");
     kill_9(got(&project, "api", 1)["pid"].as_u64().unwrap() as u32);
@@ -218,6 +219,7 @@ components:
     project.wait_state("waits", "waiting");
     let second = wait_for("it is bound while it waits", || connect(&waits).ok());
     let third = wait_for("so is its path", || UnixStream::connect(project.path("waits.sock")).ok());
+    project.wait_trace("gate", "start", 1);
     project.write("go", "");
     assert_eq!(talk(first).unwrap(), "built http 1 hello\n");
     assert_eq!(talk(second).unwrap(), "waits http 1 hello\n");

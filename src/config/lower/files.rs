@@ -1,7 +1,7 @@
 //! Files that orch makes, moves and takes away for a component: each has to be the component's own.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -52,11 +52,11 @@ impl Taken {
         }
         let kind = metadata?.file_type();
         match (what, kind) {
-            (What::Socket(_), kind) if kind.is_socket() => None,
-            (What::State | What::Log, kind) if kind.is_file() => None,
             (_, kind) if kind.is_dir() => Some("a folder"),
+            // Whatever it is, it may be gone by the start, which looks again.
+            (What::Socket(_) | What::Listen(_), _) => None,
+            (What::State | What::Log, kind) if kind.is_file() => None,
             (_, kind) if kind.is_symlink() => Some("a symbolic link"),
-            (What::Socket(_), _) => Some("a file that is no socket"),
             _ => Some("no regular file"),
         }
     }

@@ -1,6 +1,6 @@
 //! The actions, each carried out by one hand. Nothing here waits, and nothing here decides.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::announce::Paint;
@@ -78,6 +78,7 @@ impl Driver {
                 if let Some(line) = self.parts.announcer.line(&record, self.stays(&record)) {
                     self.put(&line);
                 }
+                self.note_spin(&record);
                 self.parts.journal.add(&record);
                 self.clients.tell(record);
             }
@@ -319,8 +320,8 @@ impl Driver {
                 self.parts.output.relog(life.unit, log);
             }
         }
-        let watched = before.as_ref().and_then(|old| old.watch.as_ref());
-        if watched != spec.watch.as_ref() {
+        let watched = before.as_ref().map(|old| (old.watch.as_ref(), ready_file(old)));
+        if watched.unwrap_or_default() != (spec.watch.as_ref(), ready_file(&spec)) {
             self.watch(component, &spec);
         }
     }
@@ -337,7 +338,8 @@ impl Driver {
             gitignore: watch.gitignore,
             poll: watch.poll,
             settle: watch.settle,
-            excluded: self.excluded.clone(),
+            // What it makes itself to say that it is ready would restart it, at every start.
+            excluded: self.excluded.iter().cloned().chain(ready_file(spec).map(Path::to_path_buf)).collect(),
         };
         watcher.set(key, spec);
     }
@@ -404,6 +406,14 @@ pub(super) fn process(
 ) -> ProcessSpec {
     let Invocation { program, argv, env, cwd } = invocation;
     ProcessSpec { program, argv, env, cwd, stdin, output, extra: Vec::new() }
+}
+
+/// The file by which a component says that it is ready.
+fn ready_file(spec: &Component) -> Option<&Path> {
+    match &spec.ready.as_ref()?.probe {
+        Probe::File(path) => Some(path),
+        _ => None,
+    }
 }
 
 /// The state directory, and the state and log files that lie elsewhere.

@@ -28,6 +28,7 @@ use super::reload::{Read, Reloader};
 use super::replaced::Replaced;
 use super::signals::{Signalled, Signals};
 use super::spawn::Environment;
+use super::spins::Spins;
 use super::tasks::{self, Tasks};
 use super::up::UpOptions;
 use crate::config::Loaded;
@@ -78,6 +79,7 @@ pub(crate) struct Driver {
     pub(crate) baselines: Baselines,
     /// Who was told of last as one that answers in a component's place.
     pub(crate) strangers: BTreeMap<Name, String>,
+    pub(crate) spins: Spins,
     /// The units that have a notify socket.
     pub(crate) talks: Talks,
     /// What is never watched, as of the project that is declared.
@@ -137,6 +139,7 @@ impl Driver {
             observed: BTreeMap::new(),
             baselines: Baselines::default(),
             strangers: BTreeMap::new(),
+            spins: Spins::default(),
             talks: Talks::new(),
             excluded: Vec::new(),
             excluded_for: None,

@@ -34,6 +34,7 @@ mod replaced;
 mod shapes;
 mod signals;
 mod spawn;
+mod spins;
 pub mod states;
 mod strangers;
 mod tasks;

@@ -255,6 +255,8 @@ fn each_mistake_of_with_is_told_by_validate() {
     let project = Project::new("\ncomponents: {}\n");
     for (with, expected) in [
         ("{ to: '127.0.0.1:1' }", "missing field `listen`"),
+        // None of the keys that are there is at fault.
+        ("{ listen: '127.0.0.1:80' }", "thread `proxy`: with: missing field `to`"),
         ("{ listen: ':80', to: '127.0.0.1:1' }", "with.listen: `:80`"),
         ("{ listen: '127.0.0.1:80', to: 'https://a' }", "https is not spoken"),
         ("{ listen: '127.0.0.1:80', to: '127.0.0.1:1', hold: soon }", "`soon` is no duration"),

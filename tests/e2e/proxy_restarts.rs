@@ -174,7 +174,8 @@ fn an_image_that_can_not_be_begun_takes_nothing_along() {
 
 #[test]
 fn a_thread_that_hangs_beside_a_proxy_is_ended_and_nobody_notices() {
-    let hung = "  loop: { thread: stubborn, with: {}, state: true, watch: [source], stop: { timeout: 300ms } }\n";
+    let hung =
+        "  loop: { thread: stubborn, with: {}, state: true, watch: [source], stop: { timeout: 300ms } }\n";
     let site = site(hung);
     let mut orch = reexec::up(&site.project);
     site.ready();

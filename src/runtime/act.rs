@@ -37,7 +37,7 @@ impl Driver {
                     self.runner(life.thread).kill(life.unit);
                 }
             }
-            Action::CheckHealth { run, spec } => self.check_health(run, &spec),
+            Action::CheckHealth { run, spec, asked } => self.check_health(run, &spec, asked),
             Action::RunTask { task, kind, spec, run, timeout } => {
                 self.run_task(task, kind, &spec, run, timeout);
             }
@@ -74,8 +74,9 @@ impl Driver {
             Action::Forget { component } => self.forget(component),
             Action::Record(record) => {
                 self.shine(&record);
+                self.reach(&record);
                 if let Some(line) = self.parts.announcer.line(&record, self.stays(&record)) {
-                    self.parts.output.say(&line);
+                    self.put(&line);
                 }
                 self.parts.journal.add(&record);
                 self.clients.tell(record);
@@ -86,7 +87,8 @@ impl Driver {
 
     pub(super) fn prepare(&self, run: RunId, spec: &Arc<Component>) {
         let (parts, sockets) = (&self.parts, self.bind(run, spec));
-        prepare::prepare(&parts.inbox, &parts.states, run, spec, (sockets, parts.options.restore));
+        let project = parts.core.project();
+        prepare::prepare(&parts.inbox, &parts.states, run, spec, project, (sockets, parts.options.restore));
     }
 
     fn runner(&self, thread: bool) -> &dyn Runner {
@@ -106,13 +108,7 @@ impl Driver {
     /// Sends a signal that means what `watch.action` makes of it.
     fn signal(&self, run: RunId, signal: Signal, scope: Scope) {
         let Some(life) = self.lives.get(&run) else { return };
-        if life.thread {
-            let name = &life.spec.name;
-            let text = format!("{name}: a thread gets no {signal}; use `watch.action: restart`, or none");
-            self.say(Paint::Warn, &text);
-        } else {
-            self.parts.keeper.signal(life.unit, signal, scope);
-        }
+        self.runner(life.thread).signal(life.unit, signal, scope);
     }
 
     /// Asks a run to write its state file; no other process of its unit knows what that signal means.
@@ -137,7 +133,9 @@ impl Driver {
         let unit = self.new_unit(Purpose::Run(run));
         let started = match &spec.kind {
             Kind::Process(command) => self.spawn_process(unit, run, &spec, command, restored),
-            Kind::Thread { runner, with } => self.spawn_thread(unit, run, &spec, (runner, with), restored),
+            Kind::Thread { runner, with, .. } => {
+                self.spawn_thread(unit, run, &spec, (runner, with), restored)
+            }
         };
         match started {
             Ok(life) => {

@@ -14,6 +14,7 @@ use super::baseline::Baselines;
 use super::clients::Clients;
 use super::clock;
 use super::control;
+use super::helpers::NoExit;
 use super::home::Home;
 use super::inbox::{Inbox, Message};
 use super::journal::Journal;
@@ -75,6 +76,8 @@ pub(crate) struct Driver {
     /// What each slot was observed as last.
     pub(crate) observed: BTreeMap<Cid, Arc<Component>>,
     pub(crate) baselines: Baselines,
+    /// Who was told of last as one that answers in a component's place.
+    pub(crate) strangers: BTreeMap<Name, String>,
     /// The units that have a notify socket.
     pub(crate) talks: Talks,
     /// What is never watched, as of the project that is declared.
@@ -98,7 +101,7 @@ pub(crate) enum Purpose {
     /// A command beside a component's run.
     Task(TaskId),
     /// A command for a component's run; its end is told here.
-    Help { ticket: u64, reply: Option<oneshot::Sender<Result<Exit, String>>> },
+    Help { ticket: u64, reply: Option<oneshot::Sender<Result<Exit, NoExit>>> },
 }
 
 /// A run that was spawned.
@@ -133,6 +136,7 @@ impl Driver {
             next_unit: 1,
             observed: BTreeMap::new(),
             baselines: Baselines::default(),
+            strangers: BTreeMap::new(),
             talks: Talks::new(),
             excluded: Vec::new(),
             excluded_for: None,
@@ -187,7 +191,7 @@ impl Driver {
             watcher.let_go();
         }
         let left = keeper.shutdown(patience);
-        listening.close();
+        listening.close(patience);
         drop(notices);
         if !left.killed.is_empty() {
             let list: Vec<String> =
@@ -248,6 +252,7 @@ impl Driver {
             Message::Replaced { name, incarnation } => self.replaced(&name, incarnation),
             Message::Drained { run } => self.drained(run),
             Message::Probe(report) => self.probe_reports(report),
+            Message::Stranger { name, holder } => self.stranger(name, holder),
             Message::Help { ticket, run, command, reply } => self.help(ticket, run, &command, reply),
             Message::EndHelp { ticket } => self.end_help(ticket),
             Message::Upgrade { program, reply } => self.upgrade(program, reply),
@@ -275,7 +280,7 @@ impl Driver {
             Read::News(read, outcome) => (read, outcome),
         };
         if let Some(message) = &outcome.message {
-            self.parts.output.say(message);
+            self.put(message);
         }
         let errors = match &outcome.event {
             Event::EditRejected { errors } => Some(Arc::clone(errors)),
@@ -320,6 +325,7 @@ impl Driver {
                 self.say(Paint::Warn, &text);
             }
             Report::KeeperLost => self.renew_keeper(),
+            Report::Lost { unit } => self.lost(unit),
         }
     }
 
@@ -353,7 +359,7 @@ impl Driver {
         }
     }
 
-    fn gone(&mut self, unit: UnitId) {
+    pub(super) fn gone(&mut self, unit: UnitId) {
         if let Some(Purpose::Task(task)) = self.units.get(&unit) {
             return self.task_gone(*task);
         }
@@ -464,16 +470,6 @@ impl Driver {
         if let Some(component) = self.parts.core.find(name.as_str()) {
             self.step(Event::Run(RunId { component, incarnation }, RunEvent::Replaced));
         }
-    }
-
-    pub(crate) fn say(&self, paint: Paint, text: &str) {
-        if !self.parts.options.foreground {
-            match paint {
-                Paint::Plain | Paint::Good => tracing::info!("{text}"),
-                Paint::Warn | Paint::Bad => tracing::warn!("{text}"),
-            }
-        }
-        self.parts.output.say(&self.parts.announcer.painted(paint, text));
     }
 }
 

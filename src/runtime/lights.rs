@@ -112,7 +112,7 @@ impl Driver {
         let core = &self.parts.core;
         let holder = Arc::new(probe::holder);
         let kept = self.lights.kept.clone();
-        let Kind::Thread { runner, with } = &spec.kind else { return Around::default() };
+        let Kind::Thread { runner, with, .. } = &spec.kind else { return Around::default() };
         if target(runner, with).is_none() {
             return Around { holder: Some(holder), kept, ..Around::default() };
         }
@@ -234,7 +234,7 @@ fn look(core: &Supervisor, names: &[Name]) -> Option<Seen> {
 /// socket or by `ready`; else by a `health` check; else the only one that the proxy depends on and that goes on running.
 /// Else nobody is known, and the connection alone decides.
 fn behind(project: &Project, proxy: &Component) -> Vec<Name> {
-    let Kind::Thread { runner, with } = &proxy.kind else { return Vec::new() };
+    let Kind::Thread { runner, with, .. } = &proxy.kind else { return Vec::new() };
     let Some(to) = target(runner, with) else { return Vec::new() };
     let those = |owns: fn(&Component, &Target) -> bool| -> Vec<Name> {
         let others = project.components.iter().filter(|other| other.name != proxy.name);

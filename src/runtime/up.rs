@@ -310,7 +310,7 @@ fn load_options(options: &UpOptions, registry: &Arc<Registry>) -> LoadOptions {
 pub fn threads(registry: &Arc<Registry>) -> Threads {
     let names = registry.names().map(str::to_owned).collect();
     let registry = Arc::clone(registry);
-    Threads { names, check: Arc::new(move |name, with| registry.check(name, with)) }
+    Threads { names, check: Arc::new(move |name, with| registry.listens(name, with)) }
 }
 
 impl Assembled {

@@ -269,3 +269,24 @@ fn each_mistake_of_with_is_told_by_validate() {
         assert!(checked.status.code() == Some(2) && told.contains(expected), "{with}: {told}");
     }
 }
+
+/// Its listener stays open while it restarts, and is no stranger's.
+#[test]
+fn a_proxy_that_is_asked_whether_it_is_ready_restarts() {
+    let front = address();
+    let project = Project::new(&format!(
+        "
+components:
+  front:
+    thread: tcp-proxy
+    with: {{ listen: '{front}', to: '127.0.0.1:9' }}
+    ready: {{ tcp: '{front}', timeout: 1m }}
+"
+    ));
+    let mut orch = project.up();
+    project.wait_told_ready("front", 1);
+    let restarted = project.run(&["restart", "front"]);
+    assert!(restarted.status.success(), "{restarted:?}");
+    assert_eq!(project.state_of("front"), ("ready".to_owned(), 2));
+    orch.stop();
+}

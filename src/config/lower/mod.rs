@@ -8,6 +8,7 @@ mod paths;
 mod probe;
 mod program;
 mod sections;
+mod thread;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

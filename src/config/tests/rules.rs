@@ -147,7 +147,7 @@ fn with_threads(yaml: &str) -> Loaded {
     let check = Arc::new(|name: &str, _: &serde_yaml::Value| match name {
         "picky" => Err("with.every: no duration".to_owned()),
         "mine" => Err("with.evry: unknown field `evry`, expected `every`".to_owned()),
-        _ => Ok(()),
+        _ => Ok(Vec::new()),
     });
     let options = LoadOptions { threads: Some(Threads { names, check }), ..LoadOptions::default() };
     load(&folder.path("devmode.yaml"), &options)

@@ -32,6 +32,8 @@ pub use with::{Target, target};
 
 pub(super) use site::{Parked, Protocol, Site};
 
+use std::net::SocketAddr;
+
 use super::around::Around;
 use super::context::Context;
 use super::registry::{BoxError, Listening};
@@ -53,6 +55,10 @@ impl Listening for Proxy {
         Ok(Self(with.settings(true)?))
     }
 
+    fn listens(&self) -> Vec<SocketAddr> {
+        self.0.listen.clone()
+    }
+
     fn open(self, name: &Name, around: Around) -> Result<Open, String> {
         Open::new(Protocol::Http, self.0, name, around)
     }
@@ -68,6 +74,10 @@ impl Listening for TcpProxy {
 
     fn new(with: With) -> Result<Self, BoxError> {
         Ok(Self(with.settings(false)?))
+    }
+
+    fn listens(&self) -> Vec<SocketAddr> {
+        self.0.listen.clone()
     }
 
     fn open(self, name: &Name, around: Around) -> Result<Open, String> {

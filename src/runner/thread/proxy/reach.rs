@@ -1,21 +1,20 @@
 //! Connections to who is behind, now or as soon as there is somebody.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::Builder;
 use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::super::light::{Light, Seen, UnderWay};
 use super::line::Line;
 use super::site::{Phase, Plan, Post};
 use super::with::Target;
-use crate::config::model::HostPort;
+use crate::resolve::addresses;
 use crate::types::State;
 
 /// So many are kept waiting at once; the next one is turned away, for a browser asks again.
@@ -24,8 +23,6 @@ const MOST_HELD: usize = 1024;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 /// One try to connect may take so long.
 const TRY: Duration = Duration::from_secs(1);
-/// More addresses of one name are not tried.
-const ADDRESSES: usize = 16;
 
 /// The way to who is behind, shared by all connections of one proxy.
 #[derive(Debug)]
@@ -216,7 +213,7 @@ async fn connect(to: &Target) -> io::Result<Line> {
         Target::Tcp(at) => at,
     };
     let mut refused = None;
-    for address in resolve(at).await? {
+    for address in addresses(&at.host, at.port).await? {
         match connect_one(address).await {
             Ok(stream) => return Ok(stream.into()),
             Err(error) => drop(refused.get_or_insert(error)),
@@ -235,24 +232,4 @@ async fn connect_one(address: SocketAddr) -> io::Result<TcpStream> {
     }
     stream.set_nodelay(true)?;
     Ok(stream)
-}
-
-/// Every address of the host. `localhost` needs no asking: it is both loopback addresses.
-async fn resolve(at: &HostPort) -> io::Result<Vec<SocketAddr>> {
-    if let Ok(ip) = at.host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, at.port)]);
-    }
-    if at.host.eq_ignore_ascii_case("localhost") {
-        let both = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-        return Ok(both.map(|ip| SocketAddr::new(ip, at.port)).to_vec());
-    }
-    // The system's resolver blocks for as long as it likes: on a thread that nobody waits for.
-    let (answer, answered) = oneshot::channel();
-    let asked = (at.host.clone(), at.port);
-    Builder::new().name("orch-resolve".to_owned()).spawn(move || {
-        let found = asked.to_socket_addrs().map(|found| found.take(ADDRESSES).collect());
-        // The asker may have given up.
-        let _ = answer.send(found);
-    })?;
-    answered.await.unwrap_or_else(|_| Err(io::Error::other("the resolver gave no answer")))
 }

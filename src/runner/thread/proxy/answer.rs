@@ -85,5 +85,9 @@ pub(super) fn who(way: &Way) -> String {
 
 fn standing(seen: &Seen) -> String {
     let Seen { name, state, reason, .. } = seen;
-    if reason == state.word() { format!("{name} is {state}") } else { format!("{name} is {state}: {reason}") }
+    if reason.is_empty() || reason == state.word() {
+        format!("{name} is {state}")
+    } else {
+        format!("{name} is {state}: {reason}")
+    }
 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::super::light::UnderWay;
 use super::super::lock;
+use super::super::registry::BoxError;
 use super::pool::Sender;
 use super::reach::Way;
 use super::site::Plan;
@@ -38,9 +39,14 @@ struct Shared {
 }
 
 struct Waiting {
-    body: Incoming,
+    /// `None`: it was not wanted.
+    body: Option<Incoming>,
     /// Completes when it may be read.
     until: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Nobody waits for its end any more.
+    over: bool,
+    /// Who is told so.
+    reader: Option<Waker>,
 }
 
 impl std::fmt::Debug for Waiting {
@@ -56,7 +62,7 @@ impl Outgoing {
         let until = asks.map(|asks| -> Pin<Box<dyn Future<Output = ()> + Send>> {
             Box::pin(async move { timeout(EXPECT, asks.notified()).await.unwrap_or_default() })
         });
-        let body = Mutex::new(Waiting { body, until });
+        let body = Mutex::new(Waiting { body: Some(body), until, over: false, reader: None });
         Self(Arc::new(Shared { body, talk, begun: AtomicBool::new(false), broken: AtomicBool::new(false) }))
     }
 
@@ -71,37 +77,74 @@ impl Outgoing {
     }
 }
 
+impl Outgoing {
+    /// The request is answered. Where the body was not asked for, it never will be, and its client is not told to go on.
+    pub(super) fn is_answered(&self) {
+        let mut waiting = lock(&self.0.body);
+        if waiting.until.take().is_some() {
+            waiting.body = None;
+        }
+    }
+
+    /// The answer has ended. A connection on which a body is missing carries nothing more, so it is closed.
+    fn is_over(&self) {
+        let mut waiting = lock(&self.0.body);
+        waiting.over = true;
+        if let Some(reader) = waiting.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
 impl Body for Outgoing {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         task: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut waiting = lock(&self.0.body);
+        waiting.reader = Some(task.waker().clone());
         if let Some(until) = &mut waiting.until {
             ready!(until.as_mut().poll(task));
             waiting.until = None;
         }
-        let frame = ready!(Pin::new(&mut waiting.body).poll_frame(task));
+        let Some(body) = &mut waiting.body else {
+            return if waiting.over {
+                Poll::Ready(Some(Err("it was not wanted".into())))
+            } else {
+                Poll::Pending
+            };
+        };
+        let frame = ready!(Pin::new(&mut *body).poll_frame(task));
         self.0.begun.store(true, Ordering::Relaxed);
         self.0.talk.is_begun();
         match &frame {
             Some(Err(_)) => self.0.broken.store(true, Ordering::Relaxed),
             None => self.0.talk.is_whole(),
-            Some(Ok(_)) if waiting.body.is_end_stream() => self.0.talk.is_whole(),
+            Some(Ok(_)) if body.is_end_stream() => self.0.talk.is_whole(),
             Some(Ok(_)) => {}
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {
-        lock(&self.0.body).body.is_end_stream()
+        lock(&self.0.body).body.as_ref().is_some_and(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        lock(&self.0.body).body.size_hint()
+        lock(&self.0.body).body.as_ref().map(Incoming::size_hint).unwrap_or_default()
+    }
+}
+
+/// A request's body, until its answer has ended.
+#[derive(Debug)]
+pub(super) struct Wanted(pub(super) Outgoing);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.is_over();
     }
 }
 
@@ -158,6 +201,8 @@ pub(super) struct Lease {
     pub(super) incarnation: u64,
     pub(super) plan: Arc<Plan>,
     pub(super) way: Arc<Way>,
+    /// Of the request.
+    pub(super) _wanted: Wanted,
     /// Until the answer has ended.
     pub(super) under_way: Option<UnderWay>,
 }
@@ -173,12 +218,12 @@ impl Passing {
     /// Gives the connection back when nothing more comes by it.
     fn settle(&mut self) {
         if self.ended
-            && let Some(mut lease) = self.lease.take()
+            && let Some(lease) = self.lease.take()
         {
-            lease.under_way = None;
+            let Lease { mut sender, incarnation, plan, way, .. } = lease;
             tokio::spawn(async move {
-                if lease.sender.ready().await.is_ok() {
-                    lease.plan.pool.keep(lease.sender, lease.incarnation, &lease.way);
+                if sender.ready().await.is_ok() {
+                    plan.pool.keep(sender, incarnation, &way);
                 }
             });
         }

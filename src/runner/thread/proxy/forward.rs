@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::answer::{self, Own};
-use super::body::{Answer, Lease, Outgoing};
+use super::body::{Answer, Lease, Outgoing, Wanted};
 use super::head;
 use super::line::Line;
 use super::pool::Sender;
@@ -98,8 +98,9 @@ impl Requested {
             self.talk.enter(Stage::Sent);
             let error = match self.send(&mut sender).await {
                 Tried::Answered(answer) => {
-                    let way = Arc::clone(way);
-                    let lease = Lease { sender, incarnation, plan, way, under_way: Some(under_way) };
+                    self.body.is_answered();
+                    let (way, _wanted) = (Arc::clone(way), Wanted(self.body.clone()));
+                    let lease = Lease { sender, incarnation, plan, way, _wanted, under_way: Some(under_way) };
                     return Outcome::Answered(answer, lease);
                 }
                 Tried::Unsent if reused => continue,

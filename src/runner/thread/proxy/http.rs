@@ -158,15 +158,18 @@ fn look(talk: &Talk, phase: Phase) -> Option<Turn> {
 }
 
 /// Completes when the client is gone. One that has closed its sending side may still wait for its answer, or have gone
-/// away: it counts as gone when it takes nothing for a while, and at once while it waits for something that must not be
-/// done for nobody.
+/// away: it counts as gone when it takes nothing for a while, and soon while it waits for something that must not be done
+/// for nobody.
 async fn lost(client: &Line, talk: &Talk) {
     client.ended().await;
     let (mut since, mut written) = (Instant::now(), talk.written());
-    while since.elapsed() < LINGER && !talk.waits_unsafely() {
+    loop {
         sleep(LOOK).await;
         if written != talk.written() {
             (since, written) = (Instant::now(), talk.written());
+        }
+        if since.elapsed() > LINGER || talk.waits_unsafely() {
+            return;
         }
     }
 }

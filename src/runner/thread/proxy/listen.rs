@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -74,6 +75,8 @@ fn refused(at: SocketAddr, error: &io::Error, around: &Around) -> String {
 #[derive(Debug)]
 pub(super) struct Accepting {
     listeners: Vec<TcpListener>,
+    /// For this plan, if it does.
+    by: Option<Arc<Plan>>,
     /// How long to rest before the next try.
     pause: Duration,
     /// Nobody can connect for now.
@@ -82,19 +85,23 @@ pub(super) struct Accepting {
 
 impl Default for Accepting {
     fn default() -> Self {
-        Self { listeners: Vec::new(), pause: PAUSE.0, failed: None }
+        Self { listeners: Vec::new(), by: None, pause: PAUSE.0, failed: None }
     }
 }
 
 impl Accepting {
-    /// Accepts at these, if it does not yet.
-    pub(super) fn listen(&mut self, at: io::Result<Vec<std::net::TcpListener>>) {
-        if !self.listeners.is_empty() {
+    /// Accepts at what there is for this plan, if it does not yet.
+    pub(super) fn listen(
+        &mut self,
+        plan: &Arc<Plan>,
+        at: impl FnOnce() -> io::Result<Vec<std::net::TcpListener>>,
+    ) {
+        if self.by.as_ref().is_some_and(|by| Arc::ptr_eq(by, plan)) {
             return;
         }
-        let made = at.and_then(|at| at.into_iter().map(TcpListener::from_std).collect());
-        match made {
-            Ok(listeners) => self.listeners = listeners,
+        self.close();
+        match at().and_then(|at| at.into_iter().map(TcpListener::from_std).collect()) {
+            Ok(listeners) => (self.listeners, self.by) = (listeners, Some(Arc::clone(plan))),
             Err(error) => self.failed = Some(error),
         }
     }
@@ -102,6 +109,7 @@ impl Accepting {
     /// Accepts no more.
     pub(super) fn close(&mut self) {
         self.listeners.clear();
+        self.by = None;
     }
 
     /// The next client, wherever it comes in; none after a rest, where something stands in the way. That is said once.

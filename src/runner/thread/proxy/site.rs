@@ -301,22 +301,19 @@ async fn attend(shared: &Arc<Shared>, protocol: Protocol, aside: Vec<Parked>) {
     for parked in aside {
         clients.spawn(go_on(Arc::clone(shared), protocol, parked));
     }
-    let mut accepting = Accepting::default();
-    let mut post = shared.way.post();
+    let (mut accepting, mut post, most) = (Accepting::default(), shared.way.post(), listen::most_clients());
     let until = loop {
         let Post { phase, plan } = post.borrow_and_update().clone();
         match phase {
             Phase::Closing(until) => break until,
-            Phase::Open => {
-                let copies = lock(&shared.listeners).iter().map(TcpListener::try_clone).collect();
-                accepting.listen(copies);
-            }
+            Phase::Open => accepting
+                .listen(&plan, || lock(&shared.listeners).iter().map(TcpListener::try_clone).collect()),
             Phase::Paused | Phase::Leaving | Phase::Left => accepting.close(),
         }
         tokio::select! {
             changed = post.changed() => if changed.is_err() { return },
             Some(_) = clients.join_next(), if !clients.is_empty() => {}
-            client = accepting.next(&plan), if clients.len() < listen::most_clients() => {
+            client = accepting.next(&plan), if clients.len() < most => {
                 if let Some(client) = client {
                     let shared = Arc::clone(shared);
                     clients.spawn(async move { begin(&shared, protocol, client.into(), Vec::new()).await });

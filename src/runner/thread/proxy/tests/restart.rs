@@ -126,6 +126,30 @@ fn a_restart_of_the_proxy_touches_no_connection() {
 }
 
 #[test]
+fn another_address_is_listened_at_and_the_old_one_no_more() {
+    let mut bench = Bench::new("proxy", "60s", Lamp::new(seen(State::Ready, 1)));
+    let mut kept = kept_client(&bench);
+    let old = std::mem::replace(&mut bench.at, super::free());
+    // At once: whoever accepts may not have seen that there was no run between.
+    bench.end();
+    bench.again("proxy", "60s");
+    let end = Instant::now() + LONG;
+    while TcpStream::connect(old).is_ok() {
+        assert!(Instant::now() < end, "it is let go");
+        std::thread::yield_now();
+    }
+    let mut new = bench.client();
+    for client in [&mut new, &mut kept] {
+        client.write_all(KEPT.as_bytes()).unwrap();
+        let mut server = bench.accept();
+        read_until(&mut server, HEAD_END);
+        server.write_all(OK).unwrap();
+        assert!(read_until(client, "ok").starts_with("HTTP/1.1 200 "));
+    }
+    bench.stop();
+}
+
+#[test]
 fn without_a_run_hold_is_over_in_time_too() {
     let bench = Bench::new("proxy", "300ms", Lamp::new(seen(State::Ready, 1)));
     let client = bench.client();

@@ -30,7 +30,7 @@ impl Driver {
             }
             Action::Spawn { run, spec, restored } => self.spawn(run, spec, restored),
             Action::Probe { run, spec } => self.probe(run, &spec),
-            Action::Stop { run, signal, scope } => self.stop_drained(run, signal, scope),
+            Action::Stop { run, signal, scope, drain } => self.stop_drained(run, (signal, scope), drain),
             Action::Signal { run, signal, scope } => self.signal(run, signal, scope),
             Action::Kill { run } => {
                 if let Some(life) = self.lives.get(&run) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::phase::{Ending, Phase, Stage};
 use super::record::What;
@@ -71,7 +72,7 @@ impl Supervisor {
         if by_command {
             self.stop_by_command(cid, id);
         } else {
-            self.signal_to_stop(cid);
+            self.drain_and_stop(cid);
         }
         if failed {
             self.take_dependents_along(cid, false, None);
@@ -121,7 +122,7 @@ impl Supervisor {
             && let Some(scope) = scope
         {
             self.rest_asked(cid);
-            self.out.push(Action::Stop { run, signal, scope });
+            self.out.push(Action::Stop { run, signal, scope, drain: Duration::ZERO });
         }
     }
 

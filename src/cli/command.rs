@@ -9,7 +9,7 @@ use super::complete;
 use super::exit::Exit;
 use super::progress::{Interrupted, awaited, awaited_of, is_moving, left_alone};
 use super::target::{TargetArgs, unanswered};
-use super::{complain, name, print};
+use super::{complain, name, print, words};
 use crate::api::{ComponentStatus, Did, Done, Names, NotDone, Status, WaitReply, WaitRequest, Waited};
 use crate::client::{Client, ClientError};
 use crate::config::render::harmless;
@@ -165,7 +165,7 @@ fn arrived(client: &Client, verb: Verb, names: &[String]) -> Result<Done, Client
 /// stopped, and also what it took along.
 fn in_all(mut done: Done, now: impl Iterator<Item = ComponentStatus>, began: SystemTime) -> Done {
     let since = |component: &ComponentStatus| {
-        let since = component.since.as_deref().and_then(|time| humantime::parse_rfc3339(time).ok());
+        let since = component.since.as_deref().and_then(words::moment);
         since.is_some_and(|since| since + ROUNDED >= began)
     };
     for component in now.filter(|component| component.state == "stopped" && since(component)) {

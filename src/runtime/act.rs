@@ -99,7 +99,6 @@ impl Driver {
         life.asked_to_stop();
         let (unit, thread) = (life.unit, life.thread);
         self.runner(thread).stop(unit, signal, scope);
-        self.awaited_no_more(unit);
     }
 
     /// Sends a signal that means what `watch.action` makes of it.

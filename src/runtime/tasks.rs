@@ -117,8 +117,6 @@ impl Driver {
             && let Some(life) = run.and_then(|run| self.lives.get_mut(&run))
         {
             life.asked_to_stop();
-            let unit = life.unit;
-            self.awaited_no_more(unit);
         }
         let unit = self.new_unit(Purpose::Task(id));
         match self.start_task(unit, kind, spec, run) {

@@ -29,6 +29,10 @@ fn moved(spec: &mut Component) {
     spec.cwd = Arc::new("/q".into());
 }
 
+fn in_another_environment(spec: &mut Component) {
+    spec.env.own.insert("MODE".to_owned(), Some("fast".to_owned()));
+}
+
 fn both(spec: &mut Component) {
     mended(spec);
     rerun(spec);
@@ -212,9 +216,13 @@ fn each_edit_at_each_moment_of_a_build() {
 
 #[test]
 fn what_is_built_after_an_edit_is_built_as_declared() {
-    for (moment, change) in
-        [(first as Moment, mended as Edit), (ready, moved), (first, moved), (completed, both)]
-    {
+    for (moment, change) in [
+        (first as Moment, mended as Edit),
+        (ready, moved),
+        (first, moved),
+        (completed, both),
+        (first, in_another_environment),
+    ] {
         let mut play = moment();
         do_edit(&mut play, change);
         assert!(play.took().contains("end build api"), "the build that runs is not what is declared");
@@ -297,7 +305,7 @@ fn a_plan_says_what_becomes_of_the_build() {
         });
         told.unwrap()
     };
-    assert_eq!(reason(first(), mended), "its build begins anew, effective when next used");
+    assert_eq!(reason(first(), mended), "its build begins anew");
     assert_eq!(reason(first(), without), "it waits for no build any more");
     assert_eq!(reason(failed(first), mended), "it is built again, for its last build failed");
     assert_eq!(reason(first(), rerun), "its process changed, effective at its next start: it is being built");

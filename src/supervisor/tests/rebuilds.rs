@@ -144,7 +144,7 @@ fn goes_on(play: &mut Play, is_good: bool) -> String {
 /// For each moment and edit: what is planned, and what comes of it if the next build is good, and if it is bad.
 #[test]
 fn each_edit_at_each_moment_of_a_build() {
-    let table: [(&str, Moment, &str, Edit, [&str; 3]); 34] = [
+    let table: [(&str, Moment, &str, Edit, [&str; 3]); 38] = [
         ("first", first, "mended", mended, ["update", "ready, started", "failed"]),
         ("first", first, "without", without, ["restart", "ready, started", "ready, started"]),
         ("first", first, "rerun", rerun, ["update", "ready, started", "failed"]),
@@ -154,12 +154,16 @@ fn each_edit_at_each_moment_of_a_build() {
         ("ready", ready, "mended", mended, ["update", "ready, started", "ready"]),
         ("ready", ready, "without", without, ["restart", "ready, started", "ready, started"]),
         ("ready", ready, "rerun", rerun, ["restart", "ready, started", "ready, started"]),
-        ("ready", ready, "both", both, ["restart", "ready, started", "ready, started"]),
+        ("ready", ready, "both", both, ["restart", "ready, started", "ready"]),
+        ("good", good, "mended", mended, ["update", "ready", "ready"]),
+        ("good", good, "rerun", rerun, ["restart", "ready, started", "ready, started"]),
+        ("good", good, "both", both, ["restart", "ready, started", "ready"]),
+        ("good", good, "moved", moved, ["restart", "ready, started", "ready"]),
         ("ready", ready, "rerun without", rerun_without, ["restart", "ready, started", "ready, started"]),
         ("completed", completed, "mended", mended, ["update", "ready, started", "completed"]),
         ("completed", completed, "without", without, ["restart", "ready, started", "ready, started"]),
         ("completed", completed, "rerun", rerun, ["restart", "ready, started", "ready, started"]),
-        ("completed", completed, "both", both, ["restart", "ready, started", "ready, started"]),
+        ("completed", completed, "both", both, ["restart", "ready, started", "completed"]),
         ("backoff", backoff, "mended", mended, ["update", "ready, started", "backoff"]),
         ("backoff", backoff, "without", without, ["restart", "ready, started", "ready, started"]),
         ("backoff", backoff, "rerun", rerun, ["restart", "ready, started", "ready, started"]),
@@ -180,7 +184,7 @@ fn each_edit_at_each_moment_of_a_build() {
         ("first failed", || failed(first), "rerun", rerun, ["restart", "ready, started", "failed"]),
         ("ready failed", || failed(ready), "mended", mended, ["restart", "ready, started", "ready"]),
         ("ready failed", || failed(ready), "without", without, ["update", "ready", "ready"]),
-        ("ready failed", || failed(ready), "both", both, ["restart", "ready, started", "ready, started"]),
+        ("ready failed", || failed(ready), "both", both, ["restart", "ready, started", "ready"]),
         (
             "completed failed",
             || failed(completed),
@@ -188,13 +192,7 @@ fn each_edit_at_each_moment_of_a_build() {
             mended,
             ["restart", "ready, started", "completed"],
         ),
-        (
-            "completed failed",
-            || failed(completed),
-            "both",
-            both,
-            ["restart", "ready, started", "ready, started"],
-        ),
+        ("completed failed", || failed(completed), "both", both, ["restart", "ready, started", "completed"]),
         (
             "failing failed",
             || failed(failing),

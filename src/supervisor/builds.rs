@@ -172,8 +172,8 @@ impl Supervisor {
         }
         match rebuild {
             Rebuild::Nothing => {}
-            Rebuild::Mended | Rebuild::First => slot.build.done = false,
-            Rebuild::Anew => {
+            Rebuild::Mended | Rebuild::First | Rebuild::Again => slot.build.done = false,
+            Rebuild::Anew { .. } => {
                 slot.build.done = false;
                 self.call_task(cid, Quietly::Build, Some(cause), true);
             }

@@ -99,7 +99,6 @@ impl Supervisor {
     pub(super) fn build_before_start(&mut self, cid: Cid) {
         let Some(slot) = self.slot(cid) else { return };
         let meanwhile = match &slot.phase {
-            _ if slot.build.sure && slot.build.good => Meanwhile::Built,
             Phase::Backoff { until } => Meanwhile::Backoff { until: *until, reason: slot.reason.clone() },
             Phase::Completed => Meanwhile::Completed { reason: slot.reason.clone() },
             Phase::Failed => Meanwhile::Failed { reason: String::new() },

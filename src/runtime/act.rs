@@ -37,7 +37,7 @@ impl Driver {
                     self.runner(life.thread).kill(life.unit);
                 }
             }
-            Action::CheckHealth { run, spec } => self.check_health(run, &spec),
+            Action::CheckHealth { run, spec, asked } => self.check_health(run, &spec, asked),
             Action::RunTask { task, kind, spec, run, timeout } => {
                 self.run_task(task, kind, &spec, run, timeout);
             }
@@ -74,6 +74,7 @@ impl Driver {
             Action::Forget { component } => self.forget(component),
             Action::Record(record) => {
                 self.shine(&record);
+                self.reach(&record);
                 if let Some(line) = self.parts.announcer.line(&record, self.stays(&record)) {
                     self.put(&line);
                 }
@@ -100,6 +101,7 @@ impl Driver {
         let Some(life) = self.lives.get_mut(&run) else { return };
         life.asked_to_stop();
         let (unit, thread) = (life.unit, life.thread);
+        self.part(run);
         self.runner(thread).stop(unit, signal, scope);
         self.awaited_no_more(unit);
     }

@@ -14,6 +14,7 @@ use super::baseline::Baselines;
 use super::clients::Clients;
 use super::clock;
 use super::control;
+use super::helpers::NoExit;
 use super::home::Home;
 use super::inbox::{Inbox, Message};
 use super::journal::Journal;
@@ -102,7 +103,7 @@ pub(crate) enum Purpose {
     /// A command beside a component's run.
     Task(TaskId),
     /// A command for a component's run; its end is told here.
-    Help { ticket: u64, reply: Option<oneshot::Sender<Result<Exit, String>>> },
+    Help { ticket: u64, reply: Option<oneshot::Sender<Result<Exit, NoExit>>> },
 }
 
 /// A run that was spawned.
@@ -193,7 +194,7 @@ impl Driver {
             watcher.let_go();
         }
         let left = keeper.shutdown(patience);
-        listening.close();
+        listening.close(patience);
         drop(notices);
         if !left.killed.is_empty() {
             let list: Vec<String> =
@@ -327,6 +328,7 @@ impl Driver {
                 self.say(Paint::Warn, &text);
             }
             Report::KeeperLost => self.renew_keeper(),
+            Report::Lost { unit } => self.lost(unit),
         }
     }
 
@@ -360,7 +362,7 @@ impl Driver {
         }
     }
 
-    fn gone(&mut self, unit: UnitId) {
+    pub(super) fn gone(&mut self, unit: UnitId) {
         if let Some(Purpose::Task(task)) = self.units.get(&unit) {
             return self.task_gone(*task);
         }

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::clients::{Commanded, Proposal, Reloaded, Reply, Seen, Subscriber, Unmet, Waited};
 use super::control::Units;
+use super::helpers::NoExit;
 use crate::config::Loaded;
 use crate::config::model::{Command, Project};
 use crate::notice::NoticeReport;
@@ -61,7 +62,7 @@ pub(crate) enum Message {
         /// What.
         command: Command,
         /// Where its end is told.
-        reply: oneshot::Sender<Result<Exit, String>>,
+        reply: oneshot::Sender<Result<Exit, NoExit>>,
     },
     /// Such a command is to end.
     EndHelp {

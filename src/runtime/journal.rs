@@ -30,6 +30,9 @@ const TEXT: usize = 1024;
 /// So many steps of an edit are recorded, and their number.
 const STEPS: usize = 1000;
 
+/// So many of the files that changed at once are recorded, and their number.
+const PATHS: usize = 1000;
+
 /// The file, open for appending.
 #[derive(Debug)]
 pub(crate) struct Journal {
@@ -259,6 +262,7 @@ fn event(what: &What) -> String {
         What::TaskStarted { kind } => format!("{}.started", kind.word()),
         What::TaskSucceeded { kind, .. } => format!("{}.succeeded", kind.word()),
         What::TaskFailed { kind, .. } => format!("{}.failed", kind.word()),
+        What::TaskEnded { kind, .. } => format!("{}.ended", kind.word()),
         What::Changed { .. } => "component.changed".to_owned(),
         What::StateSealed { .. } => "state.sealed".to_owned(),
         What::StateRestored(_) => "state.restored".to_owned(),
@@ -310,7 +314,12 @@ fn details(what: &What) -> Value {
             let TaskFailure { reason, place, tail } = failure;
             json!({"ms": millis(*took), "reason": reason, "place": place, "tail": tail})
         }
-        What::Changed { paths } => json!({"paths": paths}),
+        What::Changed { paths } => {
+            // JSON is UTF-8, a path need not be.
+            let first: Vec<_> = paths.iter().take(PATHS).map(|path| path.to_string_lossy()).collect();
+            json!({"paths": first, "count": paths.len()})
+        }
+        What::TaskEnded { took, reason, .. } => json!({"ms": millis(*took), "reason": reason}),
         What::StateSealed { generation, source, bytes } => {
             json!({"generation": generation, "source": source.word(), "bytes": bytes})
         }
@@ -335,7 +344,7 @@ fn details(what: &What) -> Value {
 mod tests {
     use std::fs;
 
-    use super::{Journal, Record, TAIL, What, write_out};
+    use super::{Journal, PATHS, Record, TAIL, What, write_out};
     use crate::types::Time;
 
     fn record(seq: u64) -> Record {
@@ -385,6 +394,23 @@ mod tests {
             let last = text.strip_prefix(whole).unwrap();
             assert!(last.starts_with(&format!("{{\"seq\":{next},")), "{last}");
         }
+    }
+
+    /// A name that is no text must not end orch, nor a branch switch fill the disk.
+    #[test]
+    fn paths_are_recorded_whatever_their_bytes_and_however_many() {
+        use std::os::unix::ffi::OsStrExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.ndjson");
+        let mut journal = Journal::open(&path).unwrap();
+        let odd = std::path::Path::new(std::ffi::OsStr::from_bytes(b"/p/\xff.py")).to_owned();
+        let paths = std::iter::repeat_n(odd, 2 * PATHS).collect();
+        journal.add(&Record { what: What::Changed { paths }, ..record(1) });
+        assert_eq!(journal.write(), None);
+        let line: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        assert_eq!((&line["paths"][0], &line["count"]), (&"/p/\u{fffd}.py".into(), &(2 * PATHS).into()));
+        assert_eq!(line["paths"].as_array().unwrap().len(), PATHS);
     }
 
     /// Each line is an object; what is whole stays, and so does what was never orch's.

@@ -4,7 +4,10 @@
 //! it is asked to stop. So a proxy knows that a component is at its end before the component does.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::io;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +18,7 @@ use crate::config::model::{
 };
 use crate::probe;
 use crate::runner::Scope;
-use crate::runner::thread::{Around, Kept, Lamp, Seen, Target, target};
+use crate::runner::thread::{Around, Kept, KeptHandover, Lamp, Parting, Seen, Target, target};
 use crate::supervisor::{Record, Supervisor, What};
 use crate::types::{Cid, Name, RunId, Signal};
 
@@ -24,7 +27,10 @@ use crate::types::{Cid, Name, RunId, Signal};
 /// is not held up by what takes long.
 const DRAIN: Duration = Duration::from_millis(200);
 
-/// The lamps of the proxies.
+/// So long the loop waits for proxies that could not be asked before.
+const LEAVE: Duration = Duration::from_millis(200);
+
+/// The lamps of the proxies, and what outlives their runs.
 #[derive(Default)]
 pub(crate) struct Lights {
     /// Of each proxy that has started.
@@ -34,6 +40,35 @@ pub(crate) struct Lights {
     /// What is asked to stop when nothing is under way to it any more, and how.
     draining: BTreeMap<RunId, (Signal, Scope)>,
     kept: Kept,
+}
+
+impl Lights {
+    /// Lays aside the clients of all proxies, for another image. What this would still finish has mostly had its time:
+    /// the runs of the proxies have ended.
+    pub(crate) async fn leave(&self) {
+        self.kept.leave(LEAVE).await;
+    }
+
+    /// There is no other image after all.
+    pub(crate) fn stay(&self) {
+        self.kept.stay();
+    }
+
+    /// What another image needs to go on with the clients of proxies. They stay here, too.
+    ///
+    /// # Errors
+    /// Descriptors are used up.
+    pub(crate) fn hand_over(&self) -> io::Result<(KeptHandover, Vec<OwnedFd>)> {
+        self.kept.hand_over()
+    }
+
+    /// Goes on with what another image has handed over.
+    ///
+    /// # Errors
+    /// Descriptors are missing.
+    pub(crate) fn adopt(&self, from: KeptHandover, fds: Vec<OwnedFd>) -> io::Result<()> {
+        self.kept.adopt(from, fds)
+    }
 }
 
 /// A proxy's lamp.
@@ -50,6 +85,16 @@ impl Lit {
         let seen = look(core, &behind);
         let shown = seen.as_ref().map(|seen| seen.name.clone());
         Self { lamp: Lamp::new(seen), behind, shown }
+    }
+
+    /// Others may be behind.
+    fn turn_to(&mut self, core: &Supervisor, behind: Vec<Name>) {
+        if behind != self.behind {
+            let seen = look(core, &behind);
+            self.shown = seen.as_ref().map(|seen| seen.name.clone());
+            self.lamp.show(seen);
+            self.behind = behind;
+        }
     }
 
     /// Shows it of one that may be behind, unless it rests and another one is shown.
@@ -72,10 +117,30 @@ impl Driver {
             return Around { holder: Some(holder), kept, ..Around::default() };
         }
         let behind = behind(core.project(), spec);
-        let lit = Lit::new(core, behind);
-        let light = lit.lamp.light();
-        self.lights.lamps.insert(spec.name.clone(), lit);
-        Around { light, holder: Some(holder), kept }
+        // One lamp for all its runs, for what serves clients goes on from one to the next.
+        let lit = match self.lights.lamps.entry(spec.name.clone()) {
+            Entry::Vacant(entry) => entry.insert(Lit::new(core, behind)),
+            Entry::Occupied(entry) => {
+                let lit = entry.into_mut();
+                lit.turn_to(core, behind);
+                lit
+            }
+        };
+        Around { light: lit.lamp.light(), holder: Some(holder), kept }
+    }
+
+    /// Tells a proxy that is to stop what comes after.
+    pub(super) fn part(&self, run: RunId) {
+        let (Some(life), Some(spec)) = (self.lives.get(&run), self.observed.get(&run.component)) else {
+            return;
+        };
+        let core = &self.parts.core;
+        let parting = match (core.is_last(run), core.is_replacing()) {
+            (true, _) => Parting::Rest,
+            (false, true) => Parting::Image,
+            (false, false) => Parting::Again,
+        };
+        self.lights.kept.part(&life.spec.name, parting, spec.stop.timeout);
     }
 
     /// Asks a run to stop, when nothing is under way to it by a proxy.
@@ -153,13 +218,7 @@ impl Driver {
         let find = |name: &Name| project.components.iter().find(|spec| spec.name == *name);
         self.lights.lamps.retain(|name, _| find(name).is_some());
         for (name, lit) in &mut self.lights.lamps {
-            let now = find(name).map(|spec| behind(project, spec)).unwrap_or_default();
-            if now != lit.behind {
-                let seen = look(core, &now);
-                lit.shown = seen.as_ref().map(|seen| seen.name.clone());
-                lit.lamp.show(seen);
-                lit.behind = now;
-            }
+            lit.turn_to(core, find(name).map(|spec| behind(project, spec)).unwrap_or_default());
         }
     }
 }

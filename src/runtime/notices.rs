@@ -40,7 +40,10 @@ impl Talk {
     fn is_over(&self) -> bool {
         let in_background = self.unready
             && matches!(self.held.first(), Some(RunnerReport::Exited { exit: Exit::Code(0), .. }))
-            && !self.held.iter().any(|report| matches!(report, RunnerReport::Gone { .. }));
+            && !self
+                .held
+                .iter()
+                .any(|it| matches!(it, RunnerReport::Gone { .. } | RunnerReport::Lost { .. }));
         self.flushing == 0 && self.named == 0 && !in_background
     }
 }
@@ -120,7 +123,7 @@ impl Driver {
                 talk.flushing += u32::from(self.parts.notices.flush(unit));
                 self.let_end(unit);
             }
-            RunnerReport::Gone { unit } | RunnerReport::Killed { unit, .. } => {
+            RunnerReport::Gone { unit } | RunnerReport::Lost { unit } | RunnerReport::Killed { unit, .. } => {
                 let unit = *unit;
                 match self.talks.get_mut(&unit).filter(|talk| !talk.held.is_empty()) {
                     Some(talk) => {
@@ -152,7 +155,9 @@ impl Driver {
                 self.runner_reports(report);
                 self.parts.notices.runs(unit, pid);
             }
-            RunnerReport::SpawnFailed { unit, .. } | RunnerReport::Gone { unit } => {
+            RunnerReport::SpawnFailed { unit, .. }
+            | RunnerReport::Gone { unit }
+            | RunnerReport::Lost { unit } => {
                 self.close_notices(*unit);
                 self.runner_reports(report);
             }

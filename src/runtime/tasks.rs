@@ -47,6 +47,8 @@ enum Fate {
     Late,
     /// It was told to end.
     Ended,
+    /// It is gone with its keeper, or was not started for that.
+    Lost,
 }
 
 /// When the next task is late.
@@ -163,6 +165,14 @@ impl Driver {
         self.answer_task(id);
     }
 
+    /// What had ended has ended as it did.
+    pub(super) fn task_lost(&mut self, id: TaskId) {
+        if let Some(task) = self.tasks.get_mut(&id).filter(|task| matches!(task.fate, Fate::Open)) {
+            (task.fate, task.until) = (Fate::Lost, None);
+        }
+        self.task_gone(id);
+    }
+
     pub(super) fn task_said(&mut self, id: TaskId, place: Option<String>, tail: Vec<String>) {
         if let Some(task) = self.tasks.get_mut(&id) {
             (task.place, task.tail) = (place, tail);
@@ -197,6 +207,7 @@ impl Task {
     fn end(self) -> TaskEnd {
         let reason = match self.fate {
             Fate::Ended => return TaskEnd::Ended,
+            Fate::Lost => return TaskEnd::Lost,
             Fate::Exited(Exit::Code(0)) => return TaskEnd::Done,
             Fate::Exited(Exit::Code(code)) => format!("it ended with exit code {code}"),
             Fate::Exited(exit) => format!("it was ended by {exit}"),

@@ -44,6 +44,8 @@ pub enum Action {
         run: RunId,
         /// As declared.
         spec: Arc<Component>,
+        /// For the answers: those to what was asked before say nothing of what is asked now.
+        asked: u64,
     },
     /// Run a command of this component. Answer: `Event::Task`, when nothing of it is left. A stop task comes in
     /// place of `Stop`.

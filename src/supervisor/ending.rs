@@ -8,7 +8,10 @@ use super::record::What;
 use super::slot::{Edge, Slot, Wanted, Why, Wish, is_thread};
 use super::{Action, Supervisor};
 use crate::config::model::Condition;
-use crate::types::{Cid, Exit, Name, Scope, Signal};
+use crate::types::{Cid, Exit, Name, RunId, Scope, Signal};
+
+/// What has happened to all that runs when the keeper is killed.
+pub(super) const LOST: &str = "the keeper of the processes was killed";
 
 impl Supervisor {
     /// Wishes that a run end, as soon as those are gone that must be before it.
@@ -114,7 +117,7 @@ impl Supervisor {
             Phase::Ending(ending) if ending.signalled => Some(Scope::Escaped),
             _ => Some(Scope::Unit),
         };
-        if self.note_exit(cid, exit)
+        if self.note_exit(cid, exit, Why::Own)
             && let Some(scope) = scope
         {
             self.rest_asked(cid);
@@ -140,7 +143,7 @@ impl Supervisor {
 
     /// Notes how the leader ended, if that is news; where nobody had told it to, the run is ending from now
     /// on.
-    fn note_exit(&mut self, cid: Cid, exit: Exit) -> bool {
+    fn note_exit(&mut self, cid: Cid, exit: Exit, why: Why) -> bool {
         let now = self.now;
         if !self.slot(cid).is_some_and(|slot| slot.phase.led()) {
             return false;
@@ -150,13 +153,24 @@ impl Supervisor {
         slot.exit = Some(exit.clone());
         match &mut slot.phase {
             Phase::Ending(ending) => ending.exit = Some((exit, now)),
-            _ => self.own_end(cid, Some(exit)),
+            _ => self.own_end(cid, Some(exit), why),
         }
         true
     }
 
-    /// A run ended by itself, or says that it is about to.
-    pub(super) fn own_end(&mut self, cid: Cid, exit: Option<Exit>) {
+    /// Whether a run that is asked to stop is the last one of its component, as far as anybody knows.
+    #[must_use]
+    pub fn is_last(&self, run: RunId) -> bool {
+        self.slot(run.component).is_some_and(|slot| match &slot.phase {
+            Phase::Ending(ending) if ending.run.id == run => {
+                !slot.again && matches!(ending.why, Why::Unwanted(_))
+            }
+            _ => false,
+        })
+    }
+
+    /// A run ended though nobody had told it to, or says that it is about to.
+    pub(super) fn own_end(&mut self, cid: Cid, exit: Option<Exit>, why: Why) {
         let now = self.now;
         let Some(slot) = self.slot_mut(cid) else { return };
         let Some(run) = slot.phase.run().cloned() else { return };
@@ -165,16 +179,28 @@ impl Supervisor {
             slot.meanwhile = wish.cause;
         }
         let stage = Stage::Asked { until: now + slot.spec.stop.timeout };
-        let reason = exit.as_ref().map_or_else(|| explain(&Why::Own), |exit| format!("it ended with {exit}"));
+        let reason = match &exit {
+            Some(exit) if why == Why::Own => format!("it ended with {exit}"),
+            _ => explain(&why),
+        };
         let exit = exit.map(|exit| (exit, now));
-        let ending = Ending { exit, ..Ending::of(run, Why::Own, stage) };
+        let ending = Ending { exit, ..Ending::of(run, why, stage) };
         self.enter(cid, Phase::Ending(ending), reason, None);
         self.take_dependents_along(cid, false, None);
     }
 
+    /// The keeper was killed, and the unit with it, or before it was started.
+    pub(super) fn lost(&mut self, cid: Cid) {
+        if self.slot(cid).is_some_and(|slot| matches!(slot.phase, Phase::Spawning(_))) {
+            return self.not_started(cid, explain(&Why::Lost));
+        }
+        self.note_exit(cid, Exit::Signal(Signal::KILL), Why::Lost);
+        self.unit_gone(cid);
+    }
+
     pub(super) fn unit_gone(&mut self, cid: Cid) {
         // If nobody saw how the leader ended, it was not the leader's own doing.
-        self.note_exit(cid, Exit::Signal(Signal::KILL));
+        self.note_exit(cid, Exit::Signal(Signal::KILL), Why::Own);
         let Some(Phase::Ending(ending)) = self.slot(cid).map(|slot| &slot.phase) else { return };
         if ending.gone {
             return;
@@ -329,10 +355,11 @@ impl Supervisor {
 pub(super) fn explain(why: &Why) -> String {
     match why {
         Why::Own => "it stops by itself".to_owned(),
+        Why::Lost => format!("{LOST}, and it with it"),
         Why::Change => "a watched file changed".to_owned(),
         Why::Restart => "restart was commanded".to_owned(),
-        Why::Edit(reason) | Why::NotReady(reason) | Why::NotStarted(reason) => reason.clone(),
-        Why::Unhealthy { reason, .. } => reason.clone(),
+        Why::Edit(reason) | Why::Build(reason) | Why::NotReady(reason) => reason.clone(),
+        Why::NotStarted(reason) | Why::Unhealthy { reason, .. } => reason.clone(),
         Why::TakenBack => "it may not start now".to_owned(),
         Why::Dependency(name) => format!("{name}, on which it depends with restart: true, goes down"),
         Why::Unwanted(reason) => reason.clone().into_owned(),

@@ -72,7 +72,7 @@ impl Supervisor {
     /// It is on its way out by itself: no signal is sent, and its exit decides what the end was.
     fn says_stopping(&mut self, cid: Cid) {
         if matches!(self.slot(cid).map(|slot| &slot.phase), Some(Phase::Starting(_) | Phase::Ready(_))) {
-            self.own_end(cid, None);
+            self.own_end(cid, None, Why::Own);
         }
     }
 

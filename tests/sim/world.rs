@@ -106,6 +106,8 @@ pub(crate) struct World {
     tie: u64,
     pub(crate) dice: Dice,
     pub(crate) chores: Chores,
+    /// The plan that is being applied, and the states before.
+    pub(crate) planned: Option<(orch::plan::Plan, BTreeMap<Name, &'static str>)>,
     /// Whether anything was ever edited.
     pub(crate) edited: bool,
     calm: bool,
@@ -169,6 +171,7 @@ impl World {
             tie: 0,
             dice,
             chores: Chores::default(),
+            planned: None,
             edited: false,
             calm: false,
             lasting: false,
@@ -324,6 +327,7 @@ impl World {
 
     fn happen(&mut self, todo: Todo) {
         match todo {
+            Todo::Tell(Event::Run(run, RunEvent::Spawned { .. })) if self.is_lost(run) => {}
             Todo::Tell(event) => self.tell(event),
             Todo::LeaderEnds(run, exit) => self.leader_ends(run, exit),
             Todo::UnitEnds(run) => self.unit_ends(run),
@@ -431,6 +435,10 @@ impl World {
                     life.kill_by = life.kill_by.max(Some(by));
                 }
             }
+            RunEvent::Lost => {
+                life.told_exit.get_or_insert(Exit::Signal(Signal::KILL));
+                (life.told_gone, life.kill_by) = (true, None);
+            }
             RunEvent::Gone => {
                 life.told_gone = true;
                 life.kill_by = None;
@@ -441,7 +449,10 @@ impl World {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Prepare { run, spec } => self.prepare(run, &spec),
+            Action::Prepare { run, spec } => {
+                checks::is_planned(self, &spec.name);
+                self.prepare(run, &spec);
+            }
             Action::Spawn { run, spec, .. } => self.spawn(run, spec),
             Action::Probe { run, .. } => {
                 let after = self.lives.get(&run).and_then(|life| life.temper.ready_after);
@@ -498,7 +509,7 @@ impl World {
                 }
             }
             Action::UseState { .. } | Action::Observe { .. } | Action::Forget { .. } => {}
-            Action::CheckHealth { run, spec } => self.check_health(run, &spec),
+            Action::CheckHealth { run, spec, asked } => self.check_health(run, &spec, asked),
             Action::RunTask { task, kind, spec, run, timeout } => {
                 self.run_task(task, kind, &spec, run, timeout);
             }
@@ -678,6 +689,13 @@ impl World {
                 let (name, word) = (name.clone(), state.word());
                 self.entered(&name, word);
             }
+            (What::TaskStarted { kind }, Some(name)) => self.chores.opened(name, *kind),
+            (
+                What::TaskSucceeded { kind, .. }
+                | What::TaskFailed { kind, .. }
+                | What::TaskEnded { kind, .. },
+                Some(name),
+            ) => self.chores.closed(name, *kind),
             (What::StopRequested { reason }, Some(name)) => {
                 self.last_stop_reason.insert(name.clone(), reason.clone());
                 if reason == "a watched file changed" {
@@ -720,7 +738,8 @@ impl World {
             40..68 => self.clients(name),
             68..80 => self.edits(),
             80..88 => self.crash(),
-            88..96 => self.stale(),
+            88..95 => self.stale(),
+            95 => self.keeper_lost(),
             96 => self.tell(Event::Command(Command::Upgrade(PathBuf::from("/new/orch")))),
             _ if self.dice.percent(50) => self.shut(),
             _ => self.tell(Event::Deadline),
@@ -837,6 +856,7 @@ impl World {
         self.pulses_edited(&before);
         self.stopped_with();
         let plan = self.core.plan(&next, &chosen);
+        self.planned = Some((plan.clone(), self.states.clone()));
         self.tell(Event::Edit { project: next, chosen });
         let applied = self.records.iter().rev().find_map(|record| match &record.what {
             What::ConfigReloaded { plan } => Some(Arc::clone(plan)),
@@ -845,6 +865,7 @@ impl World {
         if self.exited.is_none() {
             assert_eq!(applied.as_deref(), Some(&plan), "what was planned is not what was applied");
         }
+        self.planned = None;
     }
 
     /// What an edit has made dependent on what is being stopped by command is stopped with it.
@@ -896,6 +917,29 @@ impl World {
         let actions = self.core.step(self.now, Event::Run(run, event));
         assert!(actions.is_empty(), "a stale answer had consequences: {actions:?}");
         assert_eq!(before, format!("{:?}", self.core), "a stale answer changed something");
+    }
+
+    /// The keeper is killed, and all processes with it; each is told of in any order.
+    fn keeper_lost(&mut self) {
+        self.write(format!("{:>9} the keeper is lost", self.now.0 / 1_000_000));
+        let there = |(_, life): &(&RunId, &mut Life)| life.unit_alive && life.temper_is_a_process();
+        let mut lost = Vec::new();
+        for (run, life) in self.lives.iter_mut().filter(there) {
+            (life.leader_alive, life.unit_alive) = (false, false);
+            lost.push((*run, life.temper.output_held, life.output_open));
+        }
+        for (run, held, open) in lost {
+            let ms = self.dice.upto(3);
+            self.later(ms, Todo::Tell(Event::Run(run, RunEvent::Lost)));
+            if open {
+                self.later(ms + held, Todo::OutputEnds(run));
+            }
+        }
+        self.chores_lost();
+    }
+
+    fn is_lost(&self, run: RunId) -> bool {
+        self.lives.get(&run).is_some_and(|life| !life.unit_alive && life.told_gone && !life.told_spawned)
     }
 
     fn shut(&mut self) {

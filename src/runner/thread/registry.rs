@@ -191,6 +191,9 @@ fn typed<W: DeserializeOwned>(with: &Value) -> Result<W, String> {
 /// The key that the error is about: the one without which it is another error, or none.
 fn culprit<W: DeserializeOwned>(with: &Value, error: &str) -> Option<String> {
     let whole = with.as_mapping()?;
+    if lacks::<W>(whole, error) {
+        return None;
+    }
     let key = whole.keys().find(|key| {
         let others = whole.iter().filter(|(other, _)| other != key);
         let rest = others.map(|(key, value)| (key.clone(), value.clone())).collect();
@@ -198,6 +201,22 @@ fn culprit<W: DeserializeOwned>(with: &Value, error: &str) -> Option<String> {
         parsed.map_or_else(|other| other.to_string() != error, |_| true)
     })?;
     key.as_str().map(str::to_owned)
+}
+
+/// Whether a key is missing, and none of those that are there is at fault: a value for it makes it another error.
+fn lacks<W: DeserializeOwned>(whole: &serde_yaml::Mapping, error: &str) -> bool {
+    let Some(missing) = error.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) else {
+        return false;
+    };
+    let mut filled = whole.clone();
+    filled.insert(missing.into(), Value::Null);
+    serde_yaml::from_value::<W>(Value::Mapping(filled)).map_or_else(
+        |other| {
+            let other = other.to_string();
+            other != error && !other.starts_with("unknown field")
+        },
+        |_| true,
+    )
 }
 
 /// An error and what caused it, each said once.

@@ -343,7 +343,7 @@ fn a_change_after_an_edit_during_a_build_is_in_what_runs_next() {
     let mut play = up();
     play.change("api");
     play.after(5);
-    play.edit(|project| edit(project, "api", |it| it.cwd = std::sync::Arc::new("/q".into())));
+    play.edit(|project| edit(project, "api", |it| it.stdin = crate::config::model::Stdin::Open));
     assert_eq!((play.state("api"), play.took().as_str()), ("stopping", "build api, stop api"));
     play.change("api");
     play.built("api");

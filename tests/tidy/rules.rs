@@ -4,7 +4,7 @@
 /// the vocabulary up; a folder that is missing here may not exist.
 pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("types", &[]),
-    ("paint", &[]),
+    ("paint", &["types"]),
     ("blame", &[]),
     ("api", &[]),
     ("client", &["api"]),

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::gitignore::GitRules;
 use super::handover::Specs;
 use super::judge::{Entry, Pending};
-use super::native::{Backlog, Native};
+use super::native::{BACKLOG_LIMIT, Backlog, Native};
 use super::places::{Owner, Places};
 use super::poll::{POLL, Polls};
 use super::report::Reports;
@@ -98,6 +98,20 @@ impl Inbox {
         }
     }
 
+    /// Passes over all happenings that wait: a look at everything, which is to follow, shows as much. Else a flood
+    /// that goes on would lose some again in each round, for one look at everything per round.
+    fn skip_happenings(&mut self) {
+        self.deferred.retain(|message| !matches!(message, Message::Happened(_) | Message::Lost));
+        for _ in 0..=BACKLOG_LIMIT {
+            match self.arrived() {
+                None => break,
+                Some(Message::Happened(_) | Message::Lost) => {}
+                Some(other) => self.deferred.push_back(other),
+            }
+        }
+        self.backlog.take_lost();
+    }
+
     fn count(&self, message: Message) -> Message {
         if matches!(message, Message::Happened(_)) {
             self.backlog.taken();
@@ -175,9 +189,10 @@ impl Engine {
             Message::Lost => self.is_lost = true,
             Message::Set(key, spec) => self.set(key, *spec),
             Message::Remove(key) => self.remove(key),
-            Message::Rebase(key) => self.rebase(key),
             Message::Sift(key) => {
                 self.catch_up();
+                // Of what is polled, nothing has happened as long as nobody looks.
+                self.polls.of(key).iter().for_each(|tree| self.look_at_tree(tree));
                 self.reports.sifted(key);
             }
             Message::HandOver(_) | Message::End => {}
@@ -187,6 +202,7 @@ impl Engine {
     /// Acts upon all that was learned: looks where names moved, judges what is due, reports.
     pub(super) fn round(&mut self, idle: bool) {
         if self.inbox.backlog.take_lost() || std::mem::take(&mut self.is_lost) {
+            self.inbox.skip_happenings();
             self.look_everywhere();
         }
         if std::mem::take(&mut self.is_git_stale) {
@@ -196,7 +212,7 @@ impl Engine {
         self.poll();
         let now = Instant::now();
         while let Some(path) = self.timers.take_due(now) {
-            self.judge(&path, None);
+            self.judge(&path);
         }
         if idle {
             self.read_one();
@@ -222,19 +238,6 @@ impl Engine {
                 Message::Happened(_) | Message::Lost => self.take(message),
                 other => self.inbox.deferred.push_back(other),
             }
-        }
-    }
-
-    fn rebase(&mut self, key: WatchKey) {
-        self.catch_up();
-        for (owner, path) in self.polls.of(key) {
-            self.rescan(owner, &path);
-        }
-        self.look_again();
-        let is_mine = |path: &PathBuf| self.files.get(path).is_some_and(|entry| entry.is_of(key));
-        let mine: Vec<PathBuf> = self.timers.paths().filter(|path| is_mine(path)).cloned().collect();
-        for path in mine {
-            self.judge(&path, Some(key));
         }
     }
 }

@@ -112,7 +112,6 @@ enum Message {
     Lost,
     Set(WatchKey, Box<WatchSpec>),
     Remove(WatchKey),
-    Rebase(WatchKey),
     Sift(WatchKey),
     HandOver(SyncSender<WatchHandover>),
     End,
@@ -154,12 +153,6 @@ impl Watcher {
     /// Watches nothing for `key` any more.
     pub fn remove(&self, key: WatchKey) {
         self.tell(Message::Remove(key));
-    }
-
-    /// Takes the bytes as they are now for the baseline of `key`; what changed until now is not reported to
-    /// it. Other keys that watch the same files lose nothing.
-    pub fn rebase(&self, key: WatchKey) {
-        self.tell(Message::Rebase(key));
     }
 
     /// Asks for all that has happened before this call to be judged and reported, which

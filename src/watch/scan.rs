@@ -139,6 +139,7 @@ impl Engine {
     /// Events were lost: looks at all there is, for one report.
     pub(super) fn look_everywhere(&mut self) {
         self.reports.at_once = true;
+        self.is_git_stale |= self.git.is_stale(Path::new("/"));
         self.places.lose(Path::new("/"));
         for key in self.rules.keys().copied().collect::<Vec<_>>() {
             self.look_at(key);
@@ -199,10 +200,12 @@ impl Engine {
             if !found.contains(path) {
                 self.missing(owner, &rules, path, is_awaited);
             } else if !is_awaited && self.files.get(path).is_some_and(|entry| entry.print.may_differ(path)) {
+                self.polls.leads_to(owner, path);
                 self.on_file(path, changed);
             }
         }
         for path in found.difference(&known) {
+            self.polls.leads_to(owner, path);
             self.begin(owner, path, true);
         }
     }

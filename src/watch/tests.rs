@@ -17,6 +17,7 @@ use crate::config::model::Poll;
 use crate::types::Cid;
 
 mod handover;
+mod lost;
 mod polling;
 
 /// Longer than anything here takes on the slowest machine.
@@ -429,7 +430,7 @@ fn git_is_obeyed_except_for_files_that_are_named() {
 }
 
 #[test]
-fn two_keys_share_a_file_and_a_rebase_concerns_one() {
+fn two_keys_that_share_a_file_are_both_told() {
     let bench = Bench::with(&["a"], &["a"]);
     bench.set(B, bench.spec(&["a"]));
     bench.write("a", "1");
@@ -439,18 +440,6 @@ fn two_keys_share_a_file_and_a_rebase_concerns_one() {
             told.insert(key);
         }
     }
-    // Held open, so that nothing is judged before the rebase.
-    let mut spec = bench.spec(&["a"]);
-    spec.settle = Duration::from_secs(3600);
-    bench.set(A, spec.clone());
-    bench.set(B, spec);
-    let mut file = File::options().append(true).open(bench.path("a")).unwrap();
-    file.write_all(b"more").unwrap();
-    bench.watcher.rebase(A);
-    assert!(bench.wait_for(B, &["a"]).contains("a"));
-    drop(file);
-    bench.write("sentinels/0", "1");
-    assert_eq!(bench.wait_for(A, &["sentinels/0"]), BTreeSet::from(["sentinels/0".into()]));
 }
 
 #[test]

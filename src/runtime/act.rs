@@ -338,7 +338,6 @@ impl Driver {
             gitignore: watch.gitignore,
             poll: watch.poll,
             settle: watch.settle,
-            excluded: self.excluded.clone(),
         };
         watcher.set(key, spec);
     }
@@ -352,12 +351,10 @@ impl Driver {
         self.excluded_for = Some(Arc::clone(project));
         let excluded = never_watched(project);
         if self.excluded != excluded {
-            self.excluded = excluded;
-            let watching = self.observed.iter().filter(|(_, spec)| spec.watch.is_some());
-            let watching: Vec<_> = watching.map(|(component, spec)| (*component, Arc::clone(spec))).collect();
-            for (component, spec) in watching {
-                self.watch(component, &spec);
+            if let Some(watcher) = &self.parts.watcher {
+                watcher.exclude(project.dir.clone(), excluded.clone());
             }
+            self.excluded = excluded;
         }
     }
 

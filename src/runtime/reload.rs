@@ -218,7 +218,6 @@ impl Reloader {
             gitignore: false,
             poll: Poll::Auto,
             settle: SETTLE,
-            excluded: Vec::new(),
         }
     }
 }

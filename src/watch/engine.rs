@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Instant;
 
+use super::excluded::Excluded;
 use super::gitignore::GitRules;
-use super::handover::Specs;
 use super::judge::{Entry, Pending};
 use super::native::{BACKLOG_LIMIT, Backlog, Native};
 use super::places::{Owner, Places};
@@ -15,7 +15,7 @@ use super::poll::{POLL, Polls};
 use super::report::Reports;
 use super::rules::Rules;
 use super::timers::Timers;
-use super::{Message, Sink, WatchHandover, WatchKey};
+use super::{Message, Sink, WatchHandover, WatchKey, WatchSpec};
 
 /// Messages taken in one round at most, so that the first change of a flood is not reported after it.
 const ROUND: usize = 256;
@@ -43,7 +43,9 @@ pub(super) struct Engine {
     pub(super) places: Places,
     pub(super) rules: BTreeMap<WatchKey, Arc<Rules>>,
     /// What the rules were made of.
-    pub(super) specs: Specs,
+    pub(super) specs: BTreeMap<WatchKey, WatchSpec>,
+    /// What is never watched for components.
+    pub(super) excluded: Arc<Excluded>,
     pub(super) git: GitRules,
     /// Every watched file, by the path that the user knows it by.
     pub(super) files: BTreeMap<PathBuf, Entry>,
@@ -127,7 +129,8 @@ impl Engine {
             native,
             places: Places::default(),
             rules: BTreeMap::new(),
-            specs: Specs::default(),
+            specs: BTreeMap::new(),
+            excluded: Arc::default(),
             git: GitRules::default(),
             files: BTreeMap::new(),
             timers: Timers::default(),
@@ -188,6 +191,7 @@ impl Engine {
             Message::Happened(happenings) => happenings.into_iter().for_each(|it| self.happened(&it)),
             Message::Lost => self.is_lost = true,
             Message::Set(key, spec) => self.set(key, *spec),
+            Message::Exclude(root, paths) => self.exclude(Arc::new(Excluded::new(&root, &paths))),
             Message::Remove(key) => self.remove(key),
             Message::Sift(key) => {
                 self.catch_up();

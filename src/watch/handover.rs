@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::engine::Engine;
+use super::excluded::Excluded;
 use super::judge::Entry;
 use super::native::{Native, What};
 use super::places::Owner;
@@ -27,8 +28,8 @@ use crate::types::escaped;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct WatchHandover {
     specs: Vec<SpecState>,
-    /// The lists of excluded paths, each once.
-    excluded: Vec<Vec<PathText>>,
+    /// What is never watched for components.
+    excluded: Vec<PathText>,
     files: Vec<FileState>,
     /// Where the rules of git were read.
     git: Vec<(PathText, Stamp)>,
@@ -47,8 +48,6 @@ struct SpecState {
     gitignore: bool,
     poll: Option<Duration>,
     settle: Duration,
-    /// The place of its list.
-    excluded: usize,
 }
 
 /// A known file. Who watches it follows from the specifications.
@@ -77,39 +76,6 @@ struct PathText(#[serde(with = "escaped")] Vec<u8>);
 pub struct NotHandedOver {
     /// The watcher, which goes on as if it had not been asked.
     pub watcher: Watcher,
-}
-
-/// The specifications that are set. All components of a project exclude the same paths, so lists are shared.
-#[derive(Debug, Default)]
-pub(super) struct Specs {
-    by_key: BTreeMap<WatchKey, (WatchSpec, Arc<Vec<PathBuf>>)>,
-}
-
-impl Specs {
-    pub(super) fn keep(&mut self, key: WatchKey, mut spec: WatchSpec) {
-        let list = std::mem::take(&mut spec.excluded);
-        let known = self.by_key.values().map(|(_, known)| known).find(|known| ***known == list);
-        let list = known.map_or_else(|| Arc::new(list), Arc::clone);
-        self.by_key.insert(key, (spec, list));
-    }
-
-    pub(super) fn remove(&mut self, key: WatchKey) {
-        self.by_key.remove(&key);
-    }
-
-    fn leave(&self) -> (Vec<SpecState>, Vec<Vec<PathText>>) {
-        let (mut specs, mut lists) = (Vec::new(), Vec::<&Arc<Vec<PathBuf>>>::new());
-        for (key, (spec, list)) in &self.by_key {
-            let known = lists.iter().position(|known| Arc::ptr_eq(known, list));
-            let excluded = known.unwrap_or_else(|| {
-                lists.push(list);
-                lists.len() - 1
-            });
-            specs.push(SpecState::new(*key, spec, excluded));
-        }
-        let lists = lists.into_iter().map(|list| list.iter().map(|path| PathText::from(&**path)).collect());
-        (specs, lists.collect())
-    }
 }
 
 impl Watcher {
@@ -160,11 +126,11 @@ impl Engine {
             print: entry.print,
             awaited: awaited(path, entry),
         });
-        let (specs, excluded) = self.specs.leave();
+        let excluded = self.excluded.paths().map(|path| path.as_path().into());
         let git = self.git.stamps();
         WatchHandover {
-            specs,
-            excluded,
+            specs: self.specs.iter().map(|(key, spec)| SpecState::new(*key, spec)).collect(),
+            excluded: excluded.collect(),
             files: files.collect(),
             git: git.iter().map(|(path, stamp)| (path.as_path().into(), *stamp)).collect(),
             said: self.reports.said(),
@@ -183,10 +149,9 @@ impl Engine {
             awaited.extend(file.awaited.map(|awaited| (path, awaited)));
         }
         let mut unknown = Vec::new();
+        self.excluded = Arc::new(Excluded::of(left.excluded.into_iter().map(PathBuf::from)));
         for state in left.specs {
-            let excluded = left.excluded.get(state.excluded).cloned().unwrap_or_default();
-            let key = state.key;
-            unknown.extend(self.set_again(key, state.spec(excluded)));
+            unknown.extend(self.set_again(state.key, state.spec()));
         }
         let same_rules = self.has_same_rules(left.git);
         self.own_lost();
@@ -213,14 +178,11 @@ impl Engine {
 
     /// Watches what the specification covers; gives the files that were not known.
     fn set_again(&mut self, key: WatchKey, spec: WatchSpec) -> Vec<(Owner, PathBuf)> {
-        let (rules, problems) = Rules::new(&spec);
-        for problem in problems {
-            self.reports.problem(Some(key), problem);
-        }
-        self.specs.keep(key, spec);
+        let rules = self.compile(key, &spec);
+        self.specs.insert(key, spec);
         self.set_polling(key, &rules);
         let bases = rules.bases.len();
-        self.rules.insert(key, Arc::new(rules));
+        self.rules.insert(key, rules);
         let mut unknown = Vec::new();
         for owner in (0..bases).map(|base| Owner { key, base }) {
             for path in self.find(owner, None) {
@@ -277,7 +239,7 @@ impl Engine {
 }
 
 impl SpecState {
-    fn new(key: WatchKey, spec: &WatchSpec, excluded: usize) -> Self {
+    fn new(key: WatchKey, spec: &WatchSpec) -> Self {
         Self {
             key,
             root: spec.root.as_path().into(),
@@ -289,11 +251,10 @@ impl SpecState {
                 Poll::Every(every) => Some(every),
             },
             settle: spec.settle,
-            excluded,
         }
     }
 
-    fn spec(self, excluded: Vec<PathText>) -> WatchSpec {
+    fn spec(self) -> WatchSpec {
         WatchSpec {
             root: self.root.into(),
             paths: self.paths,
@@ -301,7 +262,6 @@ impl SpecState {
             gitignore: self.gitignore,
             poll: self.poll.map_or(Poll::Auto, Poll::Every),
             settle: self.settle,
-            excluded: excluded.into_iter().map(PathBuf::from).collect(),
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::types::Cid;
 
 mod dispatch;
 mod engine;
+mod excluded;
 mod gitignore;
 mod handover;
 mod judge;
@@ -61,8 +62,6 @@ pub struct WatchSpec {
     pub poll: Poll,
     /// How long a file that is held open and written must be quiet before it is judged.
     pub settle: Duration,
-    /// Never watched, with all that is below: the state directory, all state and log files. Absolute.
-    pub excluded: Vec<PathBuf>,
 }
 
 /// What the watcher says. Every report is made on the watcher's own thread, in order.
@@ -111,6 +110,7 @@ enum Message {
     Happened(Vec<native::Happening>),
     Lost,
     Set(WatchKey, Box<WatchSpec>),
+    Exclude(PathBuf, Vec<PathBuf>),
     Remove(WatchKey),
     Sift(WatchKey),
     HandOver(SyncSender<WatchHandover>),
@@ -148,6 +148,12 @@ impl Watcher {
     /// their baseline, so what changed meanwhile is still reported; added ones are no change.
     pub fn set(&self, key: WatchKey, spec: WatchSpec) {
         self.tell(Message::Set(key, Box::new(spec)));
+    }
+
+    /// Never watches `paths` for a component, nor what is below them, in place of those named before: the state
+    /// directory, all state and log files. They are absolute; `root` is the project's folder.
+    pub fn exclude(&self, root: PathBuf, paths: Vec<PathBuf>) {
+        self.tell(Message::Exclude(root, paths));
     }
 
     /// Watches nothing for `key` any more.

@@ -1,14 +1,15 @@
 //! A specification, compiled: which paths it covers.
 
-use std::collections::HashSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use globset::{GlobBuilder, GlobMatcher};
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 use super::WatchSpec;
+use super::excluded::Excluded;
 use super::gitignore::GitRules;
 use crate::config::model::Poll;
 
@@ -21,7 +22,8 @@ pub(super) struct Rules {
     pub(super) poll: Poll,
     pub(super) settle: Duration,
     ignore: Gitignore,
-    excluded: HashSet<PathBuf>,
+    /// What is never watched.
+    pub(super) excluded: Arc<Excluded>,
 }
 
 /// One of the `paths`.
@@ -43,7 +45,7 @@ struct Pattern {
 
 impl Rules {
     /// Compiles `spec`; what can't be understood is passed over and named.
-    pub(super) fn new(spec: &WatchSpec) -> (Self, Vec<String>) {
+    pub(super) fn new(spec: &WatchSpec, excluded: &Arc<Excluded>) -> (Self, Vec<String>) {
         let mut problems = Vec::new();
         let mut bases = Vec::new();
         for text in &spec.paths {
@@ -60,7 +62,7 @@ impl Rules {
             poll: spec.poll,
             settle: spec.settle,
             ignore,
-            excluded: excluded(spec),
+            excluded: Arc::clone(excluded),
         };
         (rules, problems)
     }
@@ -71,7 +73,7 @@ impl Rules {
         let (Some(base), Some(name)) = (self.bases.get(at), path.file_name()) else {
             return false;
         };
-        if self.is_excluded(path) || self.is_ignored(base, path, is_dir) {
+        if self.excluded.has(path) || self.is_ignored(base, path, is_dir) {
             return false;
         }
         if path == base.path {
@@ -100,17 +102,6 @@ impl Rules {
         let parts =
             base.path.ancestors().take_while(|part| *part != self.root && part.starts_with(&self.root));
         parts.into_iter().any(|part| git.ignores(part, true, &self.root))
-    }
-
-    /// Whether `path` is the state directory, a state file, a log file, a rotated one or the times beside it, or
-    /// below one of them.
-    pub(super) fn is_excluded(&self, path: &Path) -> bool {
-        let excluded = |path: &Path| {
-            path.ancestors().any(|part| self.excluded.contains(part))
-                || unrotated(path).is_some_and(|log| self.excluded.contains(&log))
-        };
-        let is_times = path.extension().is_some_and(|extension| extension == "times");
-        excluded(path) || (is_times && excluded(&path.with_extension("")))
     }
 
     fn is_ignored(&self, base: &Base, path: &Path, is_dir: bool) -> bool {
@@ -182,7 +173,7 @@ fn ignored(root: &Path, lines: &[String], problems: &mut Vec<String>) -> Gitigno
 }
 
 /// The path without `.` and, as far as the text tells, without `..`.
-fn normal(path: &Path) -> PathBuf {
+pub(super) fn normal(path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();
     for part in path.components() {
         match part {
@@ -211,23 +202,9 @@ fn is_temporary(name: &str) -> bool {
     name == "4913" || swap || known || begun || emacs || name.contains(".tmp.")
 }
 
-/// The excluded paths, as they are given and as they really are if a link leads to the project's folder.
-fn excluded(spec: &WatchSpec) -> HashSet<PathBuf> {
-    let real = fs::canonicalize(&spec.root).ok().filter(|real| *real != spec.root);
-    let twin = |path: &PathBuf| Some(real.as_ref()?.join(path.strip_prefix(&spec.root).ok()?));
-    spec.excluded.iter().flat_map(|path| [Some(normal(path)), twin(path)]).flatten().collect()
-}
-
-/// The log file of which `path` is a rotated one: `.1`, `.2`, …
-fn unrotated(path: &Path) -> Option<PathBuf> {
-    let (log, number) = path.file_name()?.to_str()?.rsplit_once('.')?;
-    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| path.with_file_name(log))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Rules, WatchSpec, is_temporary};
+    use super::{Arc, Excluded, Rules, WatchSpec, is_temporary};
     use crate::config::model::Poll;
     use crate::watch::gitignore::GitRules;
     use std::path::{Path, PathBuf};
@@ -241,9 +218,10 @@ mod tests {
             gitignore: false,
             poll: Poll::Auto,
             settle: Duration::ZERO,
-            excluded: vec!["/no/project/.orch".into(), "/no/project/logs/a.log".into()],
         };
-        let (rules, problems) = Rules::new(&spec);
+        let excluded = ["/no/project/.orch".into(), "/no/project/logs/a.log".into()];
+        let excluded = Arc::new(Excluded::new(&spec.root, &excluded));
+        let (rules, problems) = Rules::new(&spec, &excluded);
         assert_eq!(problems, Vec::<String>::new());
         rules
     }
@@ -327,11 +305,10 @@ mod tests {
             gitignore: true,
             poll: Poll::Auto,
             settle: Duration::ZERO,
-            excluded: vec![],
         };
-        let (rules, problems) = Rules::new(&spec);
+        let (rules, problems) = Rules::new(&spec, &Arc::default());
         assert_eq!((rules.bases.len(), problems.len()), (1, 1));
         spec.paths.remove(0);
-        assert!(Rules::new(&spec).1.is_empty());
+        assert!(Rules::new(&spec, &Arc::default()).1.is_empty());
     }
 }

@@ -44,21 +44,35 @@ impl Engine {
     pub(super) fn set(&mut self, key: WatchKey, spec: WatchSpec) {
         self.look_again();
         self.reports.forget(key);
-        let (rules, problems) = Rules::new(&spec);
-        self.specs.keep(key, spec);
+        let rules = self.compile(key, &spec);
+        self.specs.insert(key, spec);
+        let old =
+            self.rules.get(&key).cloned().map(|rules| Covered { rules, git: std::mem::take(&mut self.git) });
+        self.install(key, rules, old);
+        self.reports.ready(key);
+    }
+
+    /// The rules of a specification; what is wrong with it is said.
+    pub(super) fn compile(&mut self, key: WatchKey, spec: &WatchSpec) -> Arc<Rules> {
+        let excluded = if key.leaves_out() { Arc::clone(&self.excluded) } else { Arc::default() };
+        let (rules, problems) = Rules::new(spec, &excluded);
         for problem in problems {
             self.reports.problem(Some(key), problem);
         }
-        let old =
-            self.rules.get(&key).cloned().map(|rules| Covered { rules, git: std::mem::take(&mut self.git) });
-        self.install(key, Arc::new(rules), old);
-        self.reports.ready(key);
+        Arc::new(rules)
+    }
+
+    /// Looks at all of `key` anew, whose rules were `old`. Files that are covered only now are no change.
+    pub(super) fn install_again(&mut self, key: WatchKey, old: Arc<Rules>) {
+        let Some(rules) = self.rules.get(&key).cloned() else { return };
+        let old = Covered { rules: old, git: self.git.clone() };
+        self.install(key, rules, Some(old));
     }
 
     pub(super) fn remove(&mut self, key: WatchKey) {
         self.disown(key);
         self.rules.remove(&key);
-        self.specs.remove(key);
+        self.specs.remove(&key);
         self.polls.remove(key);
         self.reports.forget(key);
         self.files.retain(|_, entry| !entry.owners.is_empty());
@@ -285,7 +299,7 @@ impl Engine {
             let advice = "nothing in it is watched; name the files themselves, or set `gitignore: false`";
             let message = format!("git ignores {}: {advice}", path.display());
             self.reports.problem(Some(walk.owner.key), message);
-        } else if walk.rules.admits(&mut self.git, base, path, true) && !walk.rules.is_excluded(&real) {
+        } else if walk.rules.admits(&mut self.git, base, path, true) && !walk.rules.excluded.has(&real) {
             walk.next.push((path.to_owned(), real));
         }
     }
@@ -333,7 +347,7 @@ impl Engine {
         let base = walk.owner.base;
         let mut admits = |is_dir| walk.rules.admits(&mut self.git, base, path, is_dir);
         if kind.is_dir() {
-            if admits(true) && !walk.rules.is_excluded(real) {
+            if admits(true) && !walk.rules.excluded.has(real) {
                 walk.next.push((path.to_owned(), real.to_owned()));
             }
         } else if kind.is_file() {
@@ -358,7 +372,7 @@ impl Engine {
             // A link to a folder that the project is in would lead through everything.
             End::Folder(real)
                 if !walk.root.starts_with(&real)
-                    && !walk.rules.is_excluded(&real)
+                    && !walk.rules.excluded.has(&real)
                     && walk.rules.admits(&mut self.git, base, path, true) =>
             {
                 walk.linked.push((path.to_owned(), real));

@@ -51,6 +51,7 @@ impl Bench {
         let watcher = Watcher::start_with(Arc::clone(&sink), native, None).unwrap();
         let bench = Self { folder: tempfile::tempdir().unwrap(), watcher, sink, reports, thread };
         bench.write("sentinels/0", "0");
+        bench.watcher.exclude(bench.folder.path().to_owned(), vec![bench.path(".orch")]);
         bench
     }
 
@@ -79,7 +80,6 @@ impl Bench {
             gitignore: true,
             poll: Poll::Auto,
             settle: Duration::from_millis(5),
-            excluded: vec![self.path(".orch")],
         }
     }
 
@@ -406,6 +406,33 @@ fn globs_ignored_and_excluded_paths_are_kept_apart() {
     bench.write("templates/deep/er/b.html", "new");
     bench.write("templates/a.html", "new");
     bench.expect(&["templates/a.html", "templates/deep/er/b.html"]);
+}
+
+#[test]
+fn what_is_excluded_later_is_forgotten_and_what_is_given_back_is_no_change() {
+    let bench =
+        Bench::with(&["src/a", "src/state", "src/data/b", "src/x.log", "src/x.log.1"], &["src", "src/state"]);
+    let exclude = |names: &[&str]| {
+        let paths: Vec<PathBuf> = names.iter().map(|name| bench.path(name)).collect();
+        bench.watcher.exclude(bench.folder.path().to_owned(), paths);
+    };
+    exclude(&[".orch", "src/state", "src/data", "src/x.log"]);
+    for name in ["src/state", "src/data/b", "src/data/c", "src/x.log", "src/x.log.1", "src/x.log.2"] {
+        bench.write(name, "new");
+    }
+    bench.expect_nothing();
+    bench.write("src/a", "new");
+    bench.expect(&["src/a"]);
+    exclude(&[".orch", "src/state"]);
+    bench.expect_nothing();
+    bench.write("src/data/b", "newer");
+    bench.write("src/x.log.1", "newer");
+    bench.write("src/state", "newer");
+    bench.expect(&["src/data/b", "src/x.log.1"]);
+    // Another image leaves out the same.
+    let bench = bench.pass_on(|_| {});
+    bench.write("src/state", "newest");
+    bench.expect_nothing();
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::watch::{Message, WatchHandover};
 
 impl Bench {
     /// The bench with another watcher that goes on, `between` being done while there is none.
-    fn pass_on(self, between: impl FnOnce(&Path)) -> Self {
+    pub(super) fn pass_on(self, between: impl FnOnce(&Path)) -> Self {
         self.pass_on_to(Native::start, between)
     }
 

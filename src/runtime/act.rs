@@ -330,7 +330,7 @@ impl Driver {
         let Some(watcher) = self.parts.watcher.as_ref() else { return };
         let key = WatchKey::Component(component);
         let Some(watch) = &spec.watch else { return watcher.remove(key) };
-        self.baselines.ask(component);
+        self.baselines.ask(component, clock::now());
         let spec = WatchSpec {
             root: self.parts.core.project().dir.clone(),
             paths: watch.paths.clone(),

@@ -8,14 +8,17 @@ use std::time::Instant;
 
 use super::excluded::Excluded;
 use super::gitignore::GitRules;
+use super::ground::Ground;
+use super::handover::Part;
 use super::judge::{Entry, Pending};
 use super::native::{BACKLOG_LIMIT, Backlog, Native};
 use super::places::{Owner, Places};
 use super::poll::{POLL, Polls};
 use super::report::Reports;
+use super::routes::{Pulse, Routes};
 use super::rules::Rules;
 use super::timers::Timers;
-use super::{Message, Sink, WatchHandover, WatchKey, WatchSpec};
+use super::{Message, Sink, WatchKey, WatchSpec};
 
 /// Messages taken in one round at most, so that the first change of a flood is not reported after it.
 const ROUND: usize = 256;
@@ -62,6 +65,13 @@ pub(super) struct Engine {
     pub(super) is_git_stale: bool,
     /// Events were lost.
     pub(super) is_lost: bool,
+    /// Where this engine may look.
+    pub(super) ground: Ground,
+    /// Those that lead to mounts where it may not.
+    pub(super) beyond: BTreeMap<WatchKey, BTreeSet<PathBuf>>,
+    /// Where they go.
+    pub(super) routes: Arc<Routes>,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 impl Inbox {
@@ -100,6 +110,22 @@ impl Inbox {
         }
     }
 
+    /// Takes all messages that wait for `key`.
+    pub(super) fn take_for(&mut self, key: WatchKey) -> Vec<Message> {
+        for _ in 0..=BACKLOG_LIMIT {
+            let Some(message) = self.arrived() else { break };
+            self.deferred.push_back(message);
+        }
+        let (mine, others) = self.deferred.drain(..).partition(|message| message.key() == Some(key));
+        self.deferred = VecDeque::from(others);
+        mine
+    }
+
+    /// Has a message taken when all that wait are.
+    pub(super) fn put_back(&mut self, message: Message) {
+        self.deferred.push_back(message);
+    }
+
     /// Passes over all happenings that wait: a look at everything, which is to follow, shows as much. Else a flood
     /// that goes on would lose some again in each round, for one look at everything per round.
     fn skip_happenings(&mut self) {
@@ -123,7 +149,12 @@ impl Inbox {
 }
 
 impl Engine {
-    pub(super) fn new(sink: Sink, inbox: Inbox, native: Native) -> Self {
+    pub(super) fn new(
+        sink: Sink,
+        inbox: Inbox,
+        native: Native,
+        (ground, routes, pulse): (Ground, Arc<Routes>, Arc<Pulse>),
+    ) -> Self {
         Self {
             inbox,
             native,
@@ -141,12 +172,25 @@ impl Engine {
             reports: Reports::new(sink),
             is_git_stale: false,
             is_lost: false,
+            ground,
+            beyond: BTreeMap::new(),
+            routes,
+            pulse,
         }
     }
 
     /// Works until told to end, going on with what another watcher left. `trouble` says why the system gives no
     /// events.
-    pub(super) fn run(mut self, left: Option<WatchHandover>, trouble: Option<String>) {
+    pub(super) fn run(
+        mut self,
+        left: Option<Part>,
+        excluded: Option<(PathBuf, Vec<PathBuf>)>,
+        trouble: Option<String>,
+    ) {
+        self.pulse.beat();
+        if let Some((root, paths)) = excluded {
+            self.excluded = Arc::new(Excluded::new(&root, &paths, &self.ground));
+        }
         if let Some(left) = left {
             self.take_over(left);
         }
@@ -159,12 +203,16 @@ impl Engine {
         }
         loop {
             let eager = !self.unread.is_empty();
+            self.pulse.rest();
             let (mut next, idle) = match self.inbox.next(self.deadline(), eager) {
                 Wake::Message(message) => (Some(message), false),
                 Wake::Time => (None, false),
                 Wake::Idle => (None, true),
             };
+            self.pulse.beat();
+            self.look_at_mounts();
             for _ in 0..ROUND {
+                self.pulse.beat();
                 match next {
                     Some(Message::End) => return,
                     Some(Message::HandOver(to)) => {
@@ -191,7 +239,10 @@ impl Engine {
             Message::Happened(happenings) => happenings.into_iter().for_each(|it| self.happened(&it)),
             Message::Lost => self.is_lost = true,
             Message::Set(key, spec) => self.set(key, *spec),
-            Message::Exclude(root, paths) => self.exclude(Arc::new(Excluded::new(&root, &paths))),
+            Message::Move(moved) => self.take_in(*moved),
+            Message::Exclude(root, paths) => {
+                self.exclude(Arc::new(Excluded::new(&root, &paths, &self.ground)));
+            }
             Message::Remove(key) => self.remove(key),
             Message::Sift(key) => {
                 self.catch_up();
@@ -214,6 +265,7 @@ impl Engine {
         }
         self.look_again();
         self.poll();
+        self.part_with_others();
         let now = Instant::now();
         while let Some(path) = self.timers.take_due(now) {
             self.judge(&path);

@@ -1,12 +1,12 @@
 //! What is never watched for a component. All components share it, so it is there once.
 
 use std::collections::{BTreeSet, HashSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::WatchKey;
 use super::engine::Engine;
+use super::ground::Ground;
 use super::rules::{Rules, normal};
 
 /// The state directory, all state and log files.
@@ -18,18 +18,13 @@ pub(super) struct Excluded {
 
 impl Excluded {
     /// `paths` are absolute; `root` is the project's folder.
-    pub(super) fn new(root: &Path, paths: &[PathBuf]) -> Self {
-        let real = fs::canonicalize(root).ok().filter(|real| real != root);
+    pub(super) fn new(root: &Path, paths: &[PathBuf], ground: &Ground) -> Self {
+        let real = ground.real(root).ok().flatten().filter(|real| real != root);
         let twin = |path: &PathBuf| Some(real.as_ref()?.join(path.strip_prefix(root).ok()?));
         Self { paths: paths.iter().flat_map(|path| [Some(normal(path)), twin(path)]).flatten().collect() }
     }
 
-    /// Those of a written form.
-    pub(super) fn of(paths: impl Iterator<Item = PathBuf>) -> Self {
-        Self { paths: paths.collect() }
-    }
-
-    pub(super) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+    fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         self.paths.iter()
     }
 

@@ -122,6 +122,7 @@ impl Engine {
         let keys = entry.keys();
         let now = Instant::now();
         keys.iter().for_each(|key| self.reports.judging(*key, now));
+        self.pulse.beat();
         let compared = entry.print.compare(path);
         self.polls.read(path, now, Instant::now());
         let Some(seen) = compared else {

@@ -181,6 +181,7 @@ impl Engine {
     /// Polls `path`, too, where changes made elsewhere cause no event: if `real`, the folder that it is or is in,
     /// is on such a file system.
     pub(super) fn check_device(&mut self, owner: Owner, path: &Path, real: &Path) {
+        self.pulse.beat();
         let is_auto = self.rules.get(&owner.key).is_some_and(|rules| rules.poll == Poll::Auto);
         if !is_auto || self.polls.covers(owner, path) {
             return;

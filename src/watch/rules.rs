@@ -1,6 +1,5 @@
 //! A specification, compiled: which paths it covers.
 
-use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use super::WatchSpec;
 use super::excluded::Excluded;
 use super::gitignore::GitRules;
+use super::ground::Ground;
 use crate::config::model::Poll;
 
 /// The compiled form of a [`WatchSpec`].
@@ -45,11 +45,11 @@ struct Pattern {
 
 impl Rules {
     /// Compiles `spec`; what can't be understood is passed over and named.
-    pub(super) fn new(spec: &WatchSpec, excluded: &Arc<Excluded>) -> (Self, Vec<String>) {
+    pub(super) fn new(spec: &WatchSpec, excluded: &Arc<Excluded>, ground: &Ground) -> (Self, Vec<String>) {
         let mut problems = Vec::new();
         let mut bases = Vec::new();
         for text in &spec.paths {
-            match Base::new(&spec.root, text) {
+            match Base::new(&spec.root, text, ground) {
                 Ok(base) => bases.push(base),
                 Err(error) => problems.push(format!("can't watch `{text}`: {error}; mend the glob")),
             }
@@ -117,7 +117,7 @@ impl Rules {
 }
 
 impl Base {
-    fn new(root: &Path, text: &str) -> Result<Self, globset::Error> {
+    fn new(root: &Path, text: &str, ground: &Ground) -> Result<Self, globset::Error> {
         let (root, whole) = (normal(root), normal(&root.join(text)));
         let special =
             |part: &Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[', '{', '\\']);
@@ -128,7 +128,7 @@ impl Base {
         let Some(at) = glob.map(|at| fixed + at) else {
             return Ok(Self { path: whole, glob: None });
         };
-        if fs::symlink_metadata(&whole).is_ok() {
+        if ground.has(&whole) {
             return Ok(Self { path: whole, glob: None });
         }
         let path: PathBuf = whole.components().take(at).collect();
@@ -207,8 +207,13 @@ mod tests {
     use super::{Arc, Excluded, Rules, WatchSpec, is_temporary};
     use crate::config::model::Poll;
     use crate::watch::gitignore::GitRules;
+    use crate::watch::ground::{Ground, Reach};
     use std::path::{Path, PathBuf};
     use std::time::Duration;
+
+    fn ground() -> Ground {
+        Ground::new(Reach::new())
+    }
 
     fn rules(paths: &[&str], ignore: &[&str]) -> Rules {
         let spec = WatchSpec {
@@ -220,8 +225,8 @@ mod tests {
             settle: Duration::ZERO,
         };
         let excluded = ["/no/project/.orch".into(), "/no/project/logs/a.log".into()];
-        let excluded = Arc::new(Excluded::new(&spec.root, &excluded));
-        let (rules, problems) = Rules::new(&spec, &excluded);
+        let excluded = Arc::new(Excluded::new(&spec.root, &excluded, &ground()));
+        let (rules, problems) = Rules::new(&spec, &excluded, &ground());
         assert_eq!(problems, Vec::<String>::new());
         rules
     }
@@ -245,7 +250,7 @@ mod tests {
     #[test]
     fn the_projects_folder_is_no_glob() {
         let root = PathBuf::from("/no/{a,b}[1]");
-        let base = |text: &str| super::Base::new(&root, text).unwrap();
+        let base = |text: &str| super::Base::new(&root, text, &ground()).unwrap();
         for plain in ["later", "/no/{a,b}[1]/later"] {
             assert!(base(plain).glob.is_none() && base(plain).path == root.join("later"), "{plain}");
         }
@@ -306,9 +311,9 @@ mod tests {
             poll: Poll::Auto,
             settle: Duration::ZERO,
         };
-        let (rules, problems) = Rules::new(&spec, &Arc::default());
+        let (rules, problems) = Rules::new(&spec, &Arc::default(), &ground());
         assert_eq!((rules.bases.len(), problems.len()), (1, 1));
         spec.paths.remove(0);
-        assert!(Rules::new(&spec, &Arc::default()).1.is_empty());
+        assert!(Rules::new(&spec, &Arc::default(), &ground()).1.is_empty());
     }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::native::Native;
+use super::routes::Routes;
 use super::{Sink, StartNative, WatchKey, WatchReport, WatchSpec, Watcher};
 use crate::config::model::Poll;
 use crate::types::Cid;
@@ -19,6 +20,7 @@ use crate::types::Cid;
 mod handover;
 mod lost;
 mod polling;
+mod silent;
 
 /// Longer than anything here takes on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -40,6 +42,11 @@ impl Bench {
     }
 
     fn start(native: StartNative) -> Self {
+        Self::start_on(tempfile::tempdir().unwrap(), native, None)
+    }
+
+    /// With the folders `mounts` being mounts that may not answer.
+    fn start_on(folder: TempDir, native: StartNative, mounts: Option<BTreeSet<PathBuf>>) -> Self {
         let (sink, reports) = channel();
         let sink = std::sync::Mutex::new(sink);
         let thread = Arc::new(OnceLock::new());
@@ -48,8 +55,8 @@ impl Bench {
             seen.get_or_init(|| rustix::thread::gettid().as_raw_nonzero().get());
             let _ = sink.lock().unwrap().send(report);
         });
-        let watcher = Watcher::start_with(Arc::clone(&sink), native, None).unwrap();
-        let bench = Self { folder: tempfile::tempdir().unwrap(), watcher, sink, reports, thread };
+        let watcher = Watcher::with(Routes::on(Arc::clone(&sink), native, mounts)).unwrap();
+        let bench = Self { folder, watcher, sink, reports, thread };
         bench.write("sentinels/0", "0");
         bench.watcher.exclude(bench.folder.path().to_owned(), vec![bench.path(".orch")]);
         bench
@@ -595,7 +602,7 @@ fn a_burst_is_reported_early_and_whole() {
 #[test]
 fn lost_events_cost_one_report() {
     let bench = Bench::with(&["src/a", "src/b", "src/c"], &["src"]);
-    bench.watcher.tell(super::Message::Lost);
+    bench.watcher.routes.tell_first(super::Message::Lost);
     bench.write("src/a", "new");
     bench.wait_for(A, &["src/a"]);
     bench.expect_nothing();
@@ -611,7 +618,7 @@ fn lost_events_cost_one_report() {
         })
         .collect();
     fs::remove_file(bench.path("src/a")).unwrap();
-    bench.watcher.tell(super::Message::Lost);
+    bench.watcher.routes.tell_first(super::Message::Lost);
     let paths = loop {
         if let WatchReport::Changed { paths, .. } = bench.next() {
             break paths;

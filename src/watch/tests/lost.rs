@@ -6,6 +6,7 @@ use std::sync::mpsc::Sender;
 use super::*;
 use crate::watch::Message;
 use crate::watch::engine::{Engine, Inbox};
+use crate::watch::ground::{Ground, Reach};
 use crate::watch::native::{BACKLOG_LIMIT, Backlog, Happening, What};
 
 struct Hand {
@@ -25,7 +26,9 @@ impl Hand {
         let backlog = Arc::new(Backlog::default());
         let (native, _) = Native::start(channel().0, Arc::default());
         let inbox = Inbox::new(messages, VecDeque::new(), Arc::clone(&backlog));
-        Self { engine: Engine::new(sink, inbox, native), queue, backlog, _reports: reports }
+        let routes = Arc::new(Routes::new(Arc::clone(&sink), Native::start));
+        let rest = (Ground::new(Reach::new()), routes, Arc::default());
+        Self { engine: Engine::new(sink, inbox, native, rest), queue, backlog, _reports: reports }
     }
 }
 

@@ -220,9 +220,7 @@ mod tests {
         assert_eq!(due, Time(0) + PATIENCE);
         assert!(baselines.overdue(Time(0), silent).is_empty());
         let let_go = baselines.overdue(due, silent);
-        assert!(
-            matches!(&let_go[..], [(path, Some((id, _)))] if *path == PathBuf::from("/net") && *id == run(1))
-        );
+        assert!(matches!(&let_go[..], [(path, Some((id, _)))] if path.ends_with("net") && *id == run(1)));
         assert!(baselines.known(Cid(1)).is_none(), "its answer comes late");
         assert!(baselines.next_deadline().unwrap() > due, "the other one is looked after");
         assert_eq!(baselines.known(Cid(2)).unwrap().0, run(2));

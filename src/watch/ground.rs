@@ -131,8 +131,8 @@ mod tests {
         let nfs =
             r"36 35 98:0 /mnt1 /net/my\040disk rw,noatime shared:1 master:2 - nfs4 srv:/x rw,errors=continue";
         assert_eq!(place(nfs), Some(PathBuf::from("/net/my disk")));
-        assert_eq!(place("37 35 0:41 / /home/x rw - fuse.sshfs a:b rw"), Some(PathBuf::from("/home/x")));
-        for near in ["38 35 8:1 / /home rw - ext4 /dev/sda1 rw", "1 0 0:41 / / rw - 9p root rw", "", "1 2 3"]
+        assert_eq!(place("37 35 0:41 / /srv/x rw - fuse.sshfs a:b rw"), Some(PathBuf::from("/srv/x")));
+        for near in ["38 35 8:1 / /data rw - ext4 /dev/sda1 rw", "1 0 0:41 / / rw - 9p root rw", "", "1 2 3"]
         {
             assert_eq!(place(near), None, "{near}");
         }

@@ -133,18 +133,17 @@ impl Routes {
         let (inbox, messages) = mpsc::channel();
         let (backlog, pulse) = (Arc::new(Backlog::default()), Arc::new(Pulse::default()));
         let (sink, native, routes) = (Arc::clone(&self.sink), self.native, Arc::clone(self));
-        let (post, own, is_first) = (inbox.clone(), Arc::clone(&pulse), reach.is_empty());
+        let (post, own) = (inbox.clone(), Arc::clone(&pulse));
         let (within, excluded) = (reach.clone(), hub.excluded.clone());
         let work = move || {
             let (native, trouble) = native(post, Arc::clone(&backlog));
             let ground = routes.ground(within);
             let inbox = Inbox::new(messages, VecDeque::new(), backlog);
             let engine = Engine::new(sink, inbox, native, (ground, routes, own));
-            // It is the same for all of them.
-            engine.run(left, excluded, trouble.filter(|_| is_first));
+            engine.run(left, excluded, trouble);
         };
         let thread = Builder::new().name("watch".into()).spawn(work)?;
-        if !is_first && hub.watched_over.is_none() {
+        if !reach.is_empty() && hub.watched_over.is_none() {
             let (until, ended) = mpsc::channel();
             let routes = Arc::clone(self);
             Builder::new().name("watch-over".into()).spawn(move || routes.watch_over(&ended))?;
@@ -206,11 +205,9 @@ impl Routes {
         while ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
             let silent = self.hub().silent();
             for mount in silent.difference(&known) {
-                let message = format!(
-                    "{} does not answer: until it does, no change is seen of what is watched there, and in the \
-                     components that watch it",
-                    mount.display()
-                );
+                let until =
+                    "until it does, the components that watch something there see no change of any file";
+                let message = format!("{} does not answer: {until}", mount.display());
                 (self.sink)(WatchReport::Problem { key: None, message });
             }
             for mount in known.difference(&silent) {

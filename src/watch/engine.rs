@@ -102,7 +102,7 @@ impl Inbox {
     }
 
     /// A message that has arrived since, if any.
-    fn arrived(&self) -> Option<Message> {
+    pub(super) fn arrived(&self) -> Option<Message> {
         match self.messages.try_recv() {
             Ok(message) => Some(self.count(message)),
             Err(TryRecvError::Empty) => None,
@@ -234,7 +234,7 @@ impl Engine {
         }
     }
 
-    fn take(&mut self, message: Message) {
+    pub(super) fn take(&mut self, message: Message) {
         match message {
             Message::Happened(happenings) => happenings.into_iter().for_each(|it| self.happened(&it)),
             Message::Lost => self.is_lost = true,

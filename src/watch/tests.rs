@@ -17,6 +17,7 @@ use super::{Sink, StartNative, WatchKey, WatchReport, WatchSpec, Watcher};
 use crate::config::model::Poll;
 use crate::types::Cid;
 
+mod excluded;
 mod handover;
 mod lost;
 mod polling;
@@ -413,33 +414,6 @@ fn globs_ignored_and_excluded_paths_are_kept_apart() {
     bench.write("templates/deep/er/b.html", "new");
     bench.write("templates/a.html", "new");
     bench.expect(&["templates/a.html", "templates/deep/er/b.html"]);
-}
-
-#[test]
-fn what_is_excluded_later_is_forgotten_and_what_is_given_back_is_no_change() {
-    let bench =
-        Bench::with(&["src/a", "src/state", "src/data/b", "src/x.log", "src/x.log.1"], &["src", "src/state"]);
-    let exclude = |names: &[&str]| {
-        let paths: Vec<PathBuf> = names.iter().map(|name| bench.path(name)).collect();
-        bench.watcher.exclude(bench.folder.path().to_owned(), paths);
-    };
-    exclude(&[".orch", "src/state", "src/data", "src/x.log"]);
-    for name in ["src/state", "src/data/b", "src/data/c", "src/x.log", "src/x.log.1", "src/x.log.2"] {
-        bench.write(name, "new");
-    }
-    bench.expect_nothing();
-    bench.write("src/a", "new");
-    bench.expect(&["src/a"]);
-    exclude(&[".orch", "src/state"]);
-    bench.expect_nothing();
-    bench.write("src/data/b", "newer");
-    bench.write("src/x.log.1", "newer");
-    bench.write("src/state", "newer");
-    bench.expect(&["src/data/b", "src/x.log.1"]);
-    // Another image leaves out the same.
-    let bench = bench.pass_on(|_| {});
-    bench.write("src/state", "newest");
-    bench.expect_nothing();
 }
 
 #[test]

@@ -9,16 +9,16 @@ use crate::watch::engine::{Engine, Inbox};
 use crate::watch::ground::{Ground, Reach};
 use crate::watch::native::{BACKLOG_LIMIT, Backlog, Happening, What};
 
-struct Hand {
-    engine: Engine,
+pub(super) struct Hand {
+    pub(super) engine: Engine,
     /// As the system fills it.
-    queue: Sender<Message>,
+    pub(super) queue: Sender<Message>,
     backlog: Arc<Backlog>,
     _reports: Receiver<WatchReport>,
 }
 
 impl Hand {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (sink, reports) = channel();
         let sink = std::sync::Mutex::new(sink);
         let sink: Sink = Arc::new(move |report| drop(sink.lock().unwrap().send(report)));
@@ -29,6 +29,14 @@ impl Hand {
         let routes = Arc::new(Routes::new(Arc::clone(&sink), Native::start));
         let rest = (Ground::new(Reach::new()), routes, Arc::default());
         Self { engine: Engine::new(sink, inbox, native, rest), queue, backlog, _reports: reports }
+    }
+
+    /// Takes what waits, and acts upon it.
+    pub(super) fn turn(&mut self) {
+        while let Some(message) = self.engine.inbox.arrived() {
+            self.engine.take(message);
+        }
+        self.engine.round(false);
     }
 }
 

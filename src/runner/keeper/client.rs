@@ -25,7 +25,7 @@ use super::reader::{self, Reading};
 use super::spawn::reason;
 use super::survey::Survey;
 use super::tag::{self, Mark};
-use super::{launch, socket};
+use super::{launch, proc, socket};
 
 /// What a process unit's leader is started with.
 #[derive(Debug)]
@@ -102,8 +102,9 @@ impl Keeper {
     /// The first call in a process also notes the soft limit on open files that units get.
     ///
     /// # Errors
-    /// When the system refuses a socket, a process or a thread.
+    /// When the system refuses a socket, a process or a thread, or does not show processes.
     pub fn launch(hold: &[BorrowedFd<'_>], cgroups: Cgroups, sink: ReportSink) -> io::Result<Self> {
+        sees_processes()?;
         let open_files = *OPEN_FILES.get_or_init(launch::soft_open_files);
         let instance = tag::new_instance();
         let tree = if cgroups == Cgroups::WherePossible { Tree::make(instance) } else { None };
@@ -311,6 +312,19 @@ impl std::fmt::Debug for Keeper {
         let socket = self.post.socket().as_raw_fd();
         f.debug_struct("Keeper").field("pid", &self.pid).field("socket", &socket).finish_non_exhaustive()
     }
+}
+
+/// Whether this process can see what it starts: else nobody could tell when that is gone.
+///
+/// # Errors
+/// Why not, and what to do.
+pub fn sees_processes() -> io::Result<()> {
+    proc::check().map_err(|error| {
+        io::Error::other(format!(
+            "can't see processes in /proc ({error}); orch has to, to end all that it starts: mount it, by \
+             `mount -t proc proc /proc`, or run orch where it is mounted"
+        ))
+    })
 }
 
 fn request(unit: UnitId, spec: &ProcessSpec, open_files: u64) -> Result<Request, String> {

@@ -48,7 +48,7 @@ mod units;
 mod wire;
 
 pub use cgroup::Cgroups;
-pub use client::{Handover, Keeper, ProcessSpec, ShutDown};
+pub use client::{Handover, Keeper, ProcessSpec, ShutDown, sees_processes};
 pub use hunt::sweep;
 pub use ledger::Standing;
 pub use membership::Membership;

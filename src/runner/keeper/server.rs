@@ -22,6 +22,9 @@ use super::units::Units;
 const TURN: u32 = 512;
 const SPAWN_COSTS: u32 = 32;
 
+/// The children are looked at again after so long, in milliseconds, while the system does not show whose one is.
+const LOOK_AGAIN: i64 = 1000;
+
 /// Why a spawn fails whose descriptors did not all arrive.
 const CROWDED: &str = "too many open files in the keeper of the processes";
 
@@ -98,7 +101,8 @@ impl Server {
         let heirs = self.heirs.shown_by().unwrap_or(&self.signals).as_fd();
         let ready =
             [(self.socket.as_fd(), wanted), (self.signals.as_fd(), PollFlags::IN), (heirs, PollFlags::IN)];
-        let [socket, signals, heirs] = socket::poll(ready, None)?;
+        let patience = (self.stale && self.units.any_open_end()).then_some(LOOK_AGAIN);
+        let [socket, signals, heirs] = socket::poll(ready, patience)?;
         if hung_up(socket) {
             return Ok(Some(End::Orphaned));
         }

@@ -2,6 +2,7 @@
 //!
 //! `build` is an update like most keys, effective when next used. What is next is at once where a build is under way, or
 //! the last one failed: what ran was not what is declared, so it begins anew, and what is taken away holds nothing up.
+//! And what is to restart as something else is built as that first, while what runs goes on.
 
 use crate::config::model::Component;
 
@@ -27,17 +28,17 @@ pub enum Rebuild {
     Nothing,
     /// The one that is under way begins anew.
     Anew,
-    /// It is built again before its next start, which comes whether that is good or not.
-    Again,
     /// It is built again, as after a change.
     Mended,
+    /// What it is to restart as is built first, as after a change.
+    First,
     /// What waited for a build goes on without.
     Without,
 }
 
 impl Rebuild {
-    /// What follows from an edit of these keys, after which the component is as declared here; `restarts`: it restarts
-    /// whatever becomes of its builds.
+    /// What follows from an edit of these keys, after which the component is as declared here; `restarts`: they are such
+    /// as restart it.
     #[must_use]
     pub(super) fn of(builds: Builds, component: &Component, changed: &[String], restarts: bool) -> Self {
         // A build runs in the component's folder and environment.
@@ -49,11 +50,20 @@ impl Rebuild {
             return Self::Nothing;
         }
         match (builds, component.build.is_some()) {
+            (Builds::Rest, true) if restarts => Self::First,
             (Builds::Rest, _) | (Builds::Failed, false) => Self::Nothing,
             (Builds::Underway, true) => Self::Anew,
             (Builds::Underway | Builds::Fatal, false) => Self::Without,
-            (Builds::Failed | Builds::Fatal, true) if restarts => Self::Again,
             (Builds::Failed | Builds::Fatal, true) => Self::Mended,
+        }
+    }
+
+    /// Whether what follows waits until something good is built.
+    #[must_use]
+    pub fn gates(self) -> bool {
+        match self {
+            Self::Nothing | Self::Without => false,
+            Self::Anew | Self::Mended | Self::First => true,
         }
     }
 
@@ -62,7 +72,8 @@ impl Rebuild {
         match self {
             Self::Nothing => None,
             Self::Anew => Some("its build begins anew"),
-            Self::Again | Self::Mended => Some("it is built again, for its last build failed"),
+            Self::Mended => Some("it is built again, for its last build failed"),
+            Self::First => Some("it is built first"),
             Self::Without => Some("it waits for no build any more"),
         }
     }

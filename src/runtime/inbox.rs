@@ -42,6 +42,13 @@ pub(crate) enum Message {
         /// Which.
         run: RunId,
     },
+    /// Somebody else answers where the health of a component will be asked.
+    Stranger {
+        /// Whose.
+        name: Name,
+        /// Who answers.
+        holder: String,
+    },
     /// A probe reports.
     Probe(ProbeReport),
     /// The reader of the notify sockets reports.

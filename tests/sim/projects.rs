@@ -209,7 +209,7 @@ fn component(dice: &mut Dice, index: u64) -> Component {
 }
 
 fn thread() -> Kind {
-    Kind::Thread { runner: "ticker".to_owned(), with: serde_yaml::Value::Null }
+    Kind::Thread { runner: "ticker".to_owned(), with: serde_yaml::Value::Null, listens: Vec::new() }
 }
 
 fn stop(dice: &mut Dice) -> Stop {

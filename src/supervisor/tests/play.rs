@@ -47,7 +47,7 @@ fn component(text: &str) -> Component {
         description: None,
         kind: if head.contains('@') {
             let with = serde_yaml::Value::from(head);
-            Kind::Thread { runner: "ticker".to_owned(), with }
+            Kind::Thread { runner: "ticker".to_owned(), with, listens: Vec::new() }
         } else {
             // One program each: what runs the same is the same by another name.
             Kind::Process(Line::Words(vec![format!("run-{}", head.trim_end_matches(MARKS))]))

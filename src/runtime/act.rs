@@ -30,7 +30,7 @@ impl Driver {
             }
             Action::Spawn { run, spec, restored } => self.spawn(run, spec, restored),
             Action::Probe { run, spec } => self.probe(run, &spec),
-            Action::Stop { run, signal, scope } => self.stop_drained(run, signal, scope),
+            Action::Stop { run, signal, scope, drain } => self.stop_drained(run, (signal, scope), drain),
             Action::Signal { run, signal, scope } => self.signal(run, signal, scope),
             Action::Kill { run } => {
                 if let Some(life) = self.lives.get(&run) {
@@ -103,7 +103,6 @@ impl Driver {
         let (unit, thread) = (life.unit, life.thread);
         self.part(run);
         self.runner(thread).stop(unit, signal, scope);
-        self.awaited_no_more(unit);
     }
 
     /// Sends a signal that means what `watch.action` makes of it.

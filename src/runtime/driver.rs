@@ -29,7 +29,7 @@ use super::replaced::Replaced;
 use super::signals::{Signalled, Signals};
 use super::spawn::Environment;
 use super::spins::Spins;
-use super::tasks::{self, Tasks};
+use super::tasks::Tasks;
 use super::up::UpOptions;
 use crate::config::Loaded;
 use crate::config::model::{Component, Project};
@@ -164,7 +164,7 @@ impl Driver {
             if let Some(program) = self.reexec.take() {
                 return Turn::Replace(program);
             }
-            let due = [self.parts.core.next_deadline(), tasks::next_deadline(&self.tasks)];
+            let due = [self.parts.core.next_deadline(), self.tasks.next_deadline()];
             let deadline = due.into_iter().flatten().min();
             tokio::select! {
                 message = messages.recv() => {

@@ -22,11 +22,6 @@ use crate::runner::thread::{Around, Kept, KeptHandover, Lamp, Parting, Seen, Tar
 use crate::supervisor::{Record, Supervisor, What};
 use crate::types::{Cid, Name, RunId, Signal};
 
-/// So long a component is not asked to stop for what a proxy has under way to it. Nothing more is begun
-/// meanwhile, so what takes milliseconds is answered whole, by a server that would just fall over, too; and a save
-/// is not held up by what takes long.
-const DRAIN: Duration = Duration::from_millis(200);
-
 /// So long the loop waits for proxies that could not be asked before.
 const LEAVE: Duration = Duration::from_millis(200);
 
@@ -143,15 +138,12 @@ impl Driver {
         self.lights.kept.part(&life.spec.name, parting, spec.stop.timeout);
     }
 
-    /// Asks a run to stop, when nothing is under way to it by a proxy.
-    pub(super) fn stop_drained(&mut self, run: RunId, signal: Signal, scope: Scope) {
+    /// Asks a run to stop, when nothing is under way to it by a proxy, or after `drain`.
+    pub(super) fn stop_drained(&mut self, run: RunId, (signal, scope): (Signal, Scope), drain: Duration) {
         let name = self.lives.get(&run).map(|life| &life.spec.name);
         let of = |lit: &Lit| lit.lamp.idle().filter(|_| lit.shown.as_ref() == name);
-        // The leader is asked once; what is asked later is asked of what its end has left.
-        let busy: Vec<_> = match scope {
-            Scope::Group if name.is_some() => self.lights.lamps.values().filter_map(of).collect(),
-            _ => Vec::new(),
-        };
+        let lamps = self.lights.lamps.values();
+        let busy: Vec<_> = lamps.filter(|_| name.is_some() && !drain.is_zero()).filter_map(of).collect();
         if busy.is_empty() {
             return self.stop(run, signal, scope);
         }
@@ -160,9 +152,6 @@ impl Driver {
         }
         self.lights.draining.insert(run, (signal, scope));
         let inbox = self.parts.inbox.clone();
-        // The time in which it may stop runs already.
-        let stop = self.observed.get(&run.component).map(|spec| spec.stop.timeout);
-        let drain = stop.map_or(DRAIN, |stop| DRAIN.min(stop / 4));
         tokio::spawn(async move {
             let all = async {
                 for idle in busy {

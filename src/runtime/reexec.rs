@@ -291,7 +291,7 @@ pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> 
     (driver.units, driver.lives) = take_runs(handover.runs, &handover.helpers, fds.stdins);
     driver.helping = handover.helpers.into_iter().collect();
     driver.tasks = handover.tasks.into_iter().collect();
-    driver.units.extend(driver.tasks.iter().map(|(id, task)| (task.unit, Purpose::Task(*id))));
+    driver.units.extend(driver.tasks.units().map(|(id, unit)| (unit, Purpose::Task(id))));
     driver.tickets = Arc::new(AtomicU64::new(handover.next_ticket));
     driver.next_unit = handover.next_unit;
     driver.observed = handover.observed.into_iter().collect();

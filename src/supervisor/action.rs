@@ -80,6 +80,8 @@ pub enum Action {
         signal: Signal,
         /// To whom.
         scope: Scope,
+        /// So long at the most it is asked later, while a proxy has something under way to it.
+        drain: Duration,
     },
     /// Send its unit a signal that is no request to stop (`watch.action`), then SIGCONT.
     Signal {

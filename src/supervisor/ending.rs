@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::phase::{Ending, Phase, Stage};
 use super::record::What;
@@ -71,8 +72,9 @@ impl Supervisor {
         if by_command {
             self.stop_by_command(cid, id);
         } else {
-            self.signal_to_stop(cid);
+            self.drain_and_stop(cid);
         }
+        self.left_counts(cid);
         if failed {
             self.take_dependents_along(cid, false, None);
         }
@@ -108,6 +110,9 @@ impl Supervisor {
 
     /// The leader ended: by itself, or as it was asked to. The rest of its unit is stopped likewise.
     pub(super) fn leader_ended(&mut self, cid: Cid, exit: Exit) {
+        if self.may_go_on_without(cid, &exit) {
+            return;
+        }
         let Some(slot) = self.slot(cid) else { return };
         let Some(run) = slot.phase.run().map(|run| run.id) else { return };
         let signal = slot.spec.stop.signal;
@@ -121,7 +126,7 @@ impl Supervisor {
             && let Some(scope) = scope
         {
             self.rest_asked(cid);
-            self.out.push(Action::Stop { run, signal, scope });
+            self.out.push(Action::Stop { run, signal, scope, drain: Duration::ZERO });
         }
     }
 
@@ -194,13 +199,20 @@ impl Supervisor {
         if self.slot(cid).is_some_and(|slot| matches!(slot.phase, Phase::Spawning(_))) {
             return self.not_started(cid, explain(&Why::Lost));
         }
-        self.note_exit(cid, Exit::Signal(Signal::KILL), Why::Lost);
+        let exit = self.unseen_exit(cid);
+        self.note_exit(cid, exit, Why::Lost);
         self.unit_gone(cid);
     }
 
+    /// How the leader of a unit has ended that is gone. If nobody saw it, it was not the leader's own doing.
+    fn unseen_exit(&mut self, cid: Cid) -> Exit {
+        let left = self.slot_mut(cid).and_then(|slot| slot.phase.run_mut()).and_then(|run| run.left.take());
+        left.unwrap_or(Exit::Signal(Signal::KILL))
+    }
+
     pub(super) fn unit_gone(&mut self, cid: Cid) {
-        // If nobody saw how the leader ended, it was not the leader's own doing.
-        self.note_exit(cid, Exit::Signal(Signal::KILL), Why::Own);
+        let exit = self.unseen_exit(cid);
+        self.note_exit(cid, exit, Why::Own);
         let Some(Phase::Ending(ending)) = self.slot(cid).map(|slot| &slot.phase) else { return };
         if ending.gone {
             return;

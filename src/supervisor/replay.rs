@@ -309,6 +309,8 @@ impl Life {
                 self.ready |= self.spec.ready.as_deref().is_some_and(notifies);
             }
             RunEvent::Exited(exit) => self.exit = Some(exit.clone()),
+            // Another process is the main one now.
+            RunEvent::Notice(Notice::MainPid(_)) if !self.gone => self.exit = None,
             RunEvent::Gone | RunEvent::SpawnFailed { .. } => self.gone = true,
             RunEvent::Lost => {
                 self.exit.get_or_insert(Exit::Signal(Signal::KILL));

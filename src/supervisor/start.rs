@@ -197,6 +197,7 @@ impl Supervisor {
             output_ended: false,
             ready_by: Time::NEVER,
             says_ready: false,
+            left: None,
             reloading: None,
             vitals: Vitals::of(&spec),
             probed: None,
@@ -324,6 +325,8 @@ impl Supervisor {
         if let Some(generation) = used {
             self.out.push(Action::UseState { run: id, spec, generation });
         }
+        // Nobody has been named in its place: it was the main process.
+        self.left_counts(cid);
     }
 
     /// A try of a probe failed.

@@ -348,7 +348,9 @@ impl World {
     /// Some component says something.
     pub(crate) fn somebody_speaks(&mut self) {
         let there = |(_, life): &(&RunId, &Life)| {
-            life.leader_alive && life.told_spawned && life.temper_is_a_process()
+            (life.leader_alive || life.left && life.unit_alive)
+                && life.told_spawned
+                && life.temper_is_a_process()
         };
         let living: Vec<RunId> = self.lives.iter().filter(there).map(|(run, _)| *run).collect();
         let Some(run) = self.dice.pick(&living).copied() else { return };

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use orch::config::model::{Component, Condition, Dependency, Kind, Project};
+use orch::config::model::{Component, Condition, Dependency, Kind, Probe, Project};
 use orch::supervisor::{
     Action, Command, Effect, Event, Record, Recorded, Replay, Restored, RunEvent, Sealed, Setup, Source,
     Supervisor, What,
 };
-use orch::types::{Cid, Exit, Name, RunId, Scope, Signal, Time};
+use orch::types::{Cid, Exit, Name, Notice, RunId, Scope, Signal, Time};
 
 use super::checks;
 use super::dice::Dice;
@@ -29,6 +29,8 @@ pub(crate) struct Life {
     pub(crate) told_spawned: bool,
     pub(crate) told_ready: bool,
     pub(crate) told_exit: Option<Exit>,
+    /// Its first process has ended well before it was ready: another one may be named in its place.
+    pub(crate) left: bool,
     pub(crate) told_gone: bool,
     /// What the core has asked for.
     pub(crate) asked: bool,
@@ -44,6 +46,26 @@ pub(crate) struct Life {
 impl Life {
     pub(crate) fn temper_is_a_process(&self) -> bool {
         !self.temper.thread
+    }
+
+    pub(crate) fn notifies(&self) -> bool {
+        self.spec.ready.as_ref().is_some_and(|ready| ready.probe == Probe::Notify)
+    }
+
+    /// Whether this end is none of the run yet.
+    fn goes_on_without(&self, exit: &Exit) -> bool {
+        let up = !self.asked && !self.killed && !self.pulse.leaving && !self.told_ready;
+        *exit == Exit::Code(0) && self.notifies() && up
+    }
+
+    /// The end of its first process is that of the run.
+    fn left_counts(&mut self, by: Time) {
+        if std::mem::take(&mut self.left) {
+            self.told_exit = Some(Exit::Code(0));
+            if !self.asked {
+                self.kill_by = self.kill_by.max(Some(by));
+            }
+        }
     }
 }
 
@@ -428,7 +450,19 @@ impl World {
         let Some(life) = self.lives.get_mut(run) else { return };
         match event {
             RunEvent::Spawned { .. } => life.told_spawned = true,
-            RunEvent::Ready => life.told_ready = true,
+            RunEvent::Ready => {
+                life.told_ready = true;
+                life.left_counts(by);
+            }
+            RunEvent::Notice(Notice::Ready) if life.notifies() && life.told_exit.is_none() => {
+                life.told_ready = true;
+                life.left_counts(by);
+            }
+            // The new leader lives, and ends when it is asked to.
+            RunEvent::Notice(Notice::MainPid(_)) if life.left => {
+                (life.left, life.leader_alive) = (false, true);
+            }
+            RunEvent::Exited(exit) if life.goes_on_without(exit) => life.left = true,
             RunEvent::Exited(exit) => {
                 life.told_exit = Some(exit.clone());
                 if !life.asked {
@@ -436,10 +470,12 @@ impl World {
                 }
             }
             RunEvent::Lost => {
+                life.left_counts(by);
                 life.told_exit.get_or_insert(Exit::Signal(Signal::KILL));
                 (life.told_gone, life.kill_by) = (true, None);
             }
             RunEvent::Gone => {
+                life.left_counts(by);
                 life.told_gone = true;
                 life.kill_by = None;
             }
@@ -558,6 +594,7 @@ impl World {
             told_spawned: false,
             told_ready: false,
             told_exit: None,
+            left: false,
             told_gone: false,
             asked: false,
             killed: false,
@@ -596,6 +633,7 @@ impl World {
         let now = self.now;
         let Some(life) = self.lives.get_mut(&run) else { return };
         if scope == Scope::Group {
+            life.left_counts(now);
             // After a command that failed no more time is given.
             if !std::mem::replace(&mut life.asked, true) {
                 life.kill_by = Some(now + stop);
@@ -611,6 +649,7 @@ impl World {
         checks::may_signal(self, run, Scope::Group);
         let by = self.now + self.core_stop(run.component);
         if let Some(life) = self.lives.get_mut(&run) {
+            life.left_counts(by);
             (life.asked, life.kill_by) = (true, Some(by));
         }
     }

@@ -238,11 +238,10 @@ fn changed(component: &Component, change: Change, now: impl Fn(&Name) -> Now) ->
         reasons.push(restart_reason(component, &changed));
     }
     reasons.extend(rebuild.told().map(str::to_owned));
-    if action == StepAction::Update {
-        reasons.push(match rests.filter(|_| restarts) {
-            Some(rests) => format!("effective at its next start: {rests}"),
-            None => "effective when next used".to_owned(),
-        });
+    match rests.filter(|_| restarts && action == StepAction::Update) {
+        Some(rests) => reasons.push(format!("effective at its next start: {rests}")),
+        None if reasons.is_empty() => reasons.push("effective when next used".to_owned()),
+        None => {}
     }
     let reason = reasons.join(", ");
     Some(Step { component: component.name.clone(), action, changed, reason, rebuild })

@@ -26,7 +26,7 @@ pub(crate) struct Build {
     pub(crate) good: bool,
     /// What a good build leads to while a run is there.
     pub(crate) then: Option<Wish>,
-    /// An edit has it start, whatever its build does, if there is something that can run.
+    /// An edit has it start anew when its build is over, however that ends, if there is something that can run.
     pub(crate) sure: bool,
     /// How many have failed.
     pub(crate) failures: u64,
@@ -46,6 +46,16 @@ impl Slot {
     /// Whether it starts when its build is over, however that ends.
     pub(crate) fn starts_anyway(&self, meanwhile: &Meanwhile) -> bool {
         matches!(meanwhile, Meanwhile::Built) || (self.build.sure && self.build.good)
+    }
+
+    /// Whether a build of it is under way, or to come, and what it makes counts.
+    pub(crate) fn is_being_built(&self) -> bool {
+        let beside = &self.build.beside;
+        match &beside.step {
+            Step::Idle => false,
+            Step::Settling { .. } => true,
+            Step::Running(task) => beside.again || task.end == ToEnd::No,
+        }
     }
 
     /// How often a build of it has failed, if that was the last word: another one is neither under way nor to come.
@@ -89,7 +99,6 @@ impl Supervisor {
     pub(super) fn build_before_start(&mut self, cid: Cid) {
         let Some(slot) = self.slot(cid) else { return };
         let meanwhile = match &slot.phase {
-            _ if slot.build.sure && slot.build.good => Meanwhile::Built,
             Phase::Backoff { until } => Meanwhile::Backoff { until: *until, reason: slot.reason.clone() },
             Phase::Completed => Meanwhile::Completed { reason: slot.reason.clone() },
             Phase::Failed => Meanwhile::Failed { reason: String::new() },
@@ -109,9 +118,13 @@ impl Supervisor {
         let then = slot.build.then.take();
         if slot.build.beside.failed.is_some() && told.is_some() {
             slot.build.failures += 1;
-            return self.build_failed(cid);
+            // An edit of what is not built has only waited for the build to be over.
+            if then.is_none() || !(slot.build.sure && slot.build.good) {
+                return self.build_failed(cid);
+            }
+        } else {
+            slot.build.good = true;
         }
-        slot.build.good = true;
         let Some(slot) = self.slot(cid) else { return };
         match &slot.phase {
             Phase::Building(meanwhile) => {
@@ -141,16 +154,10 @@ impl Supervisor {
 
     /// How the builds of a component stand, as an edit meets them.
     pub(super) fn builds(&self, slot: &Slot) -> Builds {
-        let beside = &slot.build.beside;
-        let underway = match &beside.step {
-            Step::Idle => false,
-            Step::Settling { .. } => true,
-            Step::Running(task) => beside.again || task.end == ToEnd::No,
-        };
         match slot.phase {
             _ if self.unwanted(slot) => Builds::Rest,
-            _ if underway => Builds::Underway,
-            _ if beside.failed.is_none() => Builds::Rest,
+            _ if slot.is_being_built() => Builds::Underway,
+            _ if slot.build.beside.failed.is_none() => Builds::Rest,
             Phase::Failed => Builds::Fatal,
             _ => Builds::Failed,
         }
@@ -164,8 +171,8 @@ impl Supervisor {
         }
         match rebuild {
             Rebuild::Nothing => {}
-            Rebuild::Again | Rebuild::Mended => slot.build.done = false,
-            Rebuild::Anew => {
+            Rebuild::Mended | Rebuild::First | Rebuild::Again => slot.build.done = false,
+            Rebuild::Anew { .. } => {
                 slot.build.done = false;
                 self.call_task(cid, Quietly::Build, Some(cause), true);
             }

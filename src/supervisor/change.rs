@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::phase::Phase;
 use super::record::What;
-use super::slot::{Wanted, Why};
+use super::slot::{Wanted, Why, Wish};
 use super::tasks::Quietly;
 use super::{Action, Supervisor};
 use crate::config::model::WatchAction;
@@ -81,6 +81,11 @@ impl Supervisor {
         match &slot.phase {
             Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) if builds => {
                 self.build_for(cid, why, cause);
+            }
+            // It goes on until what is being built is there, or is not to be had.
+            Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) if edit && slot.is_being_built() => {
+                slot.build.then = Some(Wish { why, cause: Some(cause) });
+                slot.build.sure = true;
             }
             Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) => {
                 self.wish(cid, why, Some(cause));

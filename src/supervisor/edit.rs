@@ -9,7 +9,7 @@ use super::record::What;
 use super::slot::{Slot, Wanted, Why};
 use super::{Action, Supervisor};
 use crate::config::model::{Component, Project};
-use crate::plan::{self, Builds, Now, Plan, Rebuild, Step, StepAction};
+use crate::plan::{self, Builds, Now, Plan, Step, StepAction};
 use crate::types::{Cid, Name};
 
 /// How a component stands that there is not.
@@ -109,11 +109,6 @@ impl Supervisor {
             Some(cid) => {
                 if let Some(slot) = self.slot_mut(cid) {
                     let before = std::mem::replace(&mut slot.spec, Arc::clone(spec));
-                    // What it runs now may be what that build makes.
-                    let other = before.build != slot.spec.build;
-                    if other && step.action == StepAction::Restart && !step.changed.is_empty() {
-                        slot.build.done = false;
-                    }
                     self.re_ask(cid, &before);
                     self.re_check(cid, &before);
                 }
@@ -142,8 +137,8 @@ impl Supervisor {
             StepAction::Restart if step.changed.is_empty() => {}
             StepAction::Restart => {
                 let reason = format!("the file was edited: {}", step.reason);
-                let mended = step.rebuild == Rebuild::Mended;
-                self.restart_for(cid, if mended { Why::Build(reason) } else { Why::Edit(reason) }, cause);
+                let gated = step.rebuild.gates();
+                self.restart_for(cid, if gated { Why::Build(reason) } else { Why::Edit(reason) }, cause);
             }
             StepAction::Start | StepAction::Update | StepAction::Stop => {}
         }

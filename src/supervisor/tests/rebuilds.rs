@@ -29,6 +29,10 @@ fn moved(spec: &mut Component) {
     spec.cwd = Arc::new("/q".into());
 }
 
+fn in_another_environment(spec: &mut Component) {
+    spec.env.own.insert("MODE".to_owned(), Some("fast".to_owned()));
+}
+
 fn both(spec: &mut Component) {
     mended(spec);
     rerun(spec);
@@ -140,7 +144,7 @@ fn goes_on(play: &mut Play, is_good: bool) -> String {
 /// For each moment and edit: what is planned, and what comes of it if the next build is good, and if it is bad.
 #[test]
 fn each_edit_at_each_moment_of_a_build() {
-    let table: [(&str, Moment, &str, Edit, [&str; 3]); 34] = [
+    let table: [(&str, Moment, &str, Edit, [&str; 3]); 38] = [
         ("first", first, "mended", mended, ["update", "ready, started", "failed"]),
         ("first", first, "without", without, ["restart", "ready, started", "ready, started"]),
         ("first", first, "rerun", rerun, ["update", "ready, started", "failed"]),
@@ -150,12 +154,16 @@ fn each_edit_at_each_moment_of_a_build() {
         ("ready", ready, "mended", mended, ["update", "ready, started", "ready"]),
         ("ready", ready, "without", without, ["restart", "ready, started", "ready, started"]),
         ("ready", ready, "rerun", rerun, ["restart", "ready, started", "ready, started"]),
-        ("ready", ready, "both", both, ["restart", "ready, started", "ready, started"]),
+        ("ready", ready, "both", both, ["restart", "ready, started", "ready"]),
+        ("good", good, "mended", mended, ["update", "ready", "ready"]),
+        ("good", good, "rerun", rerun, ["restart", "ready, started", "ready, started"]),
+        ("good", good, "both", both, ["restart", "ready, started", "ready"]),
+        ("good", good, "moved", moved, ["restart", "ready, started", "ready"]),
         ("ready", ready, "rerun without", rerun_without, ["restart", "ready, started", "ready, started"]),
         ("completed", completed, "mended", mended, ["update", "ready, started", "completed"]),
         ("completed", completed, "without", without, ["restart", "ready, started", "ready, started"]),
         ("completed", completed, "rerun", rerun, ["restart", "ready, started", "ready, started"]),
-        ("completed", completed, "both", both, ["restart", "ready, started", "ready, started"]),
+        ("completed", completed, "both", both, ["restart", "ready, started", "completed"]),
         ("backoff", backoff, "mended", mended, ["update", "ready, started", "backoff"]),
         ("backoff", backoff, "without", without, ["restart", "ready, started", "ready, started"]),
         ("backoff", backoff, "rerun", rerun, ["restart", "ready, started", "ready, started"]),
@@ -176,7 +184,7 @@ fn each_edit_at_each_moment_of_a_build() {
         ("first failed", || failed(first), "rerun", rerun, ["restart", "ready, started", "failed"]),
         ("ready failed", || failed(ready), "mended", mended, ["restart", "ready, started", "ready"]),
         ("ready failed", || failed(ready), "without", without, ["update", "ready", "ready"]),
-        ("ready failed", || failed(ready), "both", both, ["restart", "ready, started", "ready, started"]),
+        ("ready failed", || failed(ready), "both", both, ["restart", "ready, started", "ready"]),
         (
             "completed failed",
             || failed(completed),
@@ -184,13 +192,7 @@ fn each_edit_at_each_moment_of_a_build() {
             mended,
             ["restart", "ready, started", "completed"],
         ),
-        (
-            "completed failed",
-            || failed(completed),
-            "both",
-            both,
-            ["restart", "ready, started", "ready, started"],
-        ),
+        ("completed failed", || failed(completed), "both", both, ["restart", "ready, started", "completed"]),
         (
             "failing failed",
             || failed(failing),
@@ -212,9 +214,13 @@ fn each_edit_at_each_moment_of_a_build() {
 
 #[test]
 fn what_is_built_after_an_edit_is_built_as_declared() {
-    for (moment, change) in
-        [(first as Moment, mended as Edit), (ready, moved), (first, moved), (completed, both)]
-    {
+    for (moment, change) in [
+        (first as Moment, mended as Edit),
+        (ready, moved),
+        (first, moved),
+        (completed, both),
+        (first, in_another_environment),
+    ] {
         let mut play = moment();
         do_edit(&mut play, change);
         assert!(play.took().contains("end build api"), "the build that runs is not what is declared");
@@ -297,9 +303,53 @@ fn a_plan_says_what_becomes_of_the_build() {
         });
         told.unwrap()
     };
-    assert_eq!(reason(first(), mended), "its build begins anew, effective when next used");
+    assert_eq!(reason(first(), mended), "its build begins anew");
     assert_eq!(reason(first(), without), "it waits for no build any more");
     assert_eq!(reason(failed(first), mended), "it is built again, for its last build failed");
     assert_eq!(reason(first(), rerun), "its process changed, effective at its next start: it is being built");
     assert_eq!(reason(good(), mended), "effective when next used");
+}
+
+#[test]
+fn what_it_is_built_in_mends_a_build_that_failed_before_the_next_start() {
+    let mut play = failed(ready);
+    assert_eq!(do_edit(&mut play, moved), "restart");
+    play.ends("api", 0);
+    assert_eq!((play.state("api"), play.took().as_str()), ("building", "stop api, sweep api, build api"));
+    play.build_fails("api");
+    assert_eq!(play.state("api"), "ready", "the edit comes true");
+}
+
+#[test]
+fn a_build_that_was_ended_for_good_is_not_under_way() {
+    let mut play = first();
+    do_edit(&mut play, without);
+    play.took();
+    do_edit(&mut play, added);
+    play.task("api", TaskKind::Build, TaskEnd::Ended);
+    play.after(100);
+    assert_eq!((play.state("api"), play.took().as_str()), ("ready", ""), "it is for the next start");
+}
+
+#[test]
+fn an_edit_counts_for_one_start() {
+    let mut play = completed();
+    do_edit(&mut play, rerun);
+    play.build_fails("api");
+    assert_eq!(play.state("api"), "ready");
+    play.ends("api", 0);
+    play.change("api");
+    play.after(5);
+    play.build_fails("api");
+    assert_eq!(play.state("api"), "completed");
+}
+
+#[test]
+fn what_crashes_while_it_is_built_well_is_started_although_it_would_have_failed() {
+    let mut play = ready();
+    play.exits("api", 3);
+    assert_eq!(play.state("api"), "stopping");
+    play.built("api");
+    play.gone("api");
+    assert_eq!(play.state("api"), "ready");
 }

@@ -172,6 +172,7 @@ impl Facts {
         match action {
             Action::Spawn { run, spec, .. } => {
                 self.lives.retain(|_, life| life.spec.name != spec.name || !life.gone);
+                self.reasons.remove(&spec.name);
                 let spec = Arc::clone(spec);
                 let (spawned, ready, exit, gone, asked) = (false, spec.ready.is_none(), None, false, false);
                 self.lives.insert(*run, Life { spec, spawned, ready, exit, gone, asked });

@@ -79,7 +79,9 @@ fn completed(world: &World, life: &Life) -> bool {
     let specs = [Some(&life.spec), world.declared.get(&life.name)];
     let once = specs.into_iter().flatten().any(|spec| spec.restart.policy != RestartPolicy::Always);
     let ready = life.told_ready || life.spec.ready.is_none();
-    life.told_gone && !life.asked && ready && life.told_exit == Some(Exit::Code(0)) && once
+    // One that said itself that it stops has ended by itself, also if it was signalled when it took too long.
+    let own = !life.asked || life.pulse.leaving;
+    life.told_gone && own && ready && life.told_exit == Some(Exit::Code(0)) && once
 }
 
 /// What `watch.action` sends reaches only what runs, and has not been told to stop.

@@ -240,7 +240,8 @@ pub(crate) fn after_step(world: &World) {
         assert!(deadline > world.now, "a deadline that has come was left: a busy loop");
     }
     world.nobody_is_left_unwell();
-    if world.shutting == 0 {
+    // Also one that `on_failure` has begun.
+    if !world.core.is_ending() {
         world.nothing_else_is_built();
         world.no_old_build_has_failed();
     }
@@ -276,7 +277,7 @@ pub(crate) fn settled(world: &World) {
             .iter()
             .any(|spec| spec.name == view.name && spec.restart.policy == RestartPolicy::Always);
         assert!(rests || stuck || (ticking && always), "{} is still {word}: {}", view.name, view.reason);
-        if world.shutting == 0 && !stuck && matches!(word, "ready" | "completed") {
+        if !world.core.is_ending() && !stuck && matches!(word, "ready" | "completed") {
             as_declared(world, &view.name);
         }
         if word == "waiting" && !stuck {

@@ -1,9 +1,11 @@
 """Clients without pause, for measurements of what they notice of restarts behind an address.
 
-Each is a process of its own, so that none waits for another: it connects, sends a line, reads to the end, and
-begins again. `Clients` starts them and adds up what they saw. Run as a program, this file is one of them.
+Each is a process of its own, so that none waits for another: it connects, sends a request, reads to the end, and
+begins again. Every other request has a body. `Clients` starts them and adds up what they saw. Run as a program,
+this file is one of them.
 """
 
+import itertools
 import json
 import pathlib
 import socket
@@ -12,15 +14,19 @@ import sys
 import threading
 import time
 
-LINE = b"GET / HTTP/1.0\r\n\r\n"
+BODY = b"x" * (8 << 10)
+REQUESTS = [
+    b"GET / HTTP/1.0\r\n\r\n",
+    b"POST / HTTP/1.0\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY),
+]
 REST = 0.001  # seconds after a failure: whoever is refused would ask too often to be counted
 
 
-def exchange(address):
+def exchange(address, request):
     """One exchange; how it failed, or `None`. A whole answer ends with a newline."""
     try:
         with socket.create_connection(address, timeout=60) as stream:
-            stream.sendall(LINE)
+            stream.sendall(request)
             answer = b""
             while more := stream.recv(65536):
                 answer += more
@@ -39,9 +45,11 @@ def client(host, port):
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
     seen = {"refused": 0, "reset": 0, "failed": 0, "times": []}
-    while not ended.is_set():
+    for request in itertools.cycle(REQUESTS):
+        if ended.is_set():
+            break
         began = time.monotonic_ns()
-        failure = exchange((host, port))
+        failure = exchange((host, port), request)
         if failure is None:
             seen["times"].append(time.monotonic_ns() - began)
         else:

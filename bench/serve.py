@@ -22,10 +22,26 @@ both = select.poll()
 both.register(woken, select.POLLIN)
 both.register(listener, select.POLLIN)
 
+
+def attend(client):
+    """One request, read whole, and its answer."""
+    request = b""
+    while b"\r\n\r\n" not in request:
+        if not (more := client.recv(65536)):
+            return
+        request += more
+    head, _, body = request.partition(b"\r\n\r\n")
+    lengths = [line[15:] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+    length = int(lengths[0]) if lengths else 0
+    while len(body) < length and (more := client.recv(65536)):
+        body += more
+    if len(body) == length:
+        client.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n")
+
+
 with open("trace", "a") as trace:
     trace.write(f"{time.monotonic_ns()}\n")
 while woken.fileno() not in [fd for fd, _ in both.poll()]:
     client, _ = listener.accept()
     with client:
-        client.recv(65536)
-        client.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n")
+        attend(client)

@@ -87,6 +87,7 @@ pub mod paint;
 pub mod plan;
 #[doc(hidden)]
 pub mod probe;
+mod resolve;
 #[doc(hidden)]
 pub mod runner;
 #[doc(hidden)]

@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,10 +28,19 @@ fn options() -> LoadOptions {
             names: ["registered", "ticker", "proxy", "tcp-proxy"].map(str::to_owned).to_vec(),
             check: Arc::new(|_, with| match with.get("refused") {
                 Some(_) => Err("with.refused: it is refused".into()),
-                None => Ok(()),
+                None => Ok(listens(with)),
             }),
         }),
         ..LoadOptions::default()
+    }
+}
+
+/// As the built-in proxies say it.
+fn listens(with: &serde_yaml::Value) -> Vec<SocketAddr> {
+    let listen = with.get("listen").and_then(|listen| listen.as_str()).unwrap_or_default();
+    match listen.strip_prefix("localhost:") {
+        Some(port) => ["127.0.0.1", "[::1]"].iter().flat_map(|ip| format!("{ip}:{port}").parse()).collect(),
+        None => listen.parse().into_iter().collect(),
     }
 }
 

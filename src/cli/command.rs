@@ -1,7 +1,7 @@
 //! `orch start`, `orch stop`, `orch restart`.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
@@ -9,11 +9,14 @@ use super::complete;
 use super::exit::Exit;
 use super::progress::{Interrupted, awaited, awaited_of, is_moving, left_alone};
 use super::target::{TargetArgs, unanswered};
-use super::{complain, name, print};
+use super::{complain, name, print, words};
 use crate::api::{ComponentStatus, Did, Done, Names, NotDone, Status, WaitReply, WaitRequest, Waited};
 use crate::client::{Client, ClientError};
 use crate::config::render::harmless;
 use crate::types::Name;
+
+/// Moments that were written down are compared with moments of this process with so much tolerance.
+const ROUNDED: Duration = Duration::from_millis(10);
 
 pub(super) const AFTER_START: &str = "\
 Examples:
@@ -100,10 +103,14 @@ pub(super) fn command(verb: Verb, args: &NamesArgs) -> Exit {
 /// and the rest waited for.
 fn commanded(client: &Client, verb: Verb, names: &[String]) -> Result<Done, ClientError> {
     let before = if verb == Verb::Restart { components(client)? } else { BTreeMap::new() };
-    let mut due = names.to_vec();
+    let began = SystemTime::now();
+    let (mut heard, mut due) = (false, names.to_vec());
     loop {
         match client.post(verb.path(), &Names { names: due.clone() }) {
-            Err(ClientError::Ended) => {}
+            Err(ClientError::Ended) => heard = true,
+            Ok(done) if heard && verb == Verb::Stop => {
+                return Ok(in_all(done, components(client)?.into_values(), began));
+            }
             answer if due.len() == names.len() => return answer,
             Err(error) => return Err(error),
             Ok(_) => return arrived(client, verb, names),
@@ -113,8 +120,11 @@ fn commanded(client: &Client, verb: Verb, names: &[String]) -> Result<Done, Clie
             error => error,
         })?;
         due.retain(|name| is_due(verb, before.get(name), now.get(name)));
-        if due.is_empty() {
-            return arrived(client, verb, names);
+        match verb {
+            // They were removed from the file meanwhile.
+            Verb::Stop if due.is_empty() => return Ok(Done { did: Vec::new(), failed: Vec::new() }),
+            _ if due.is_empty() => return arrived(client, verb, names),
+            _ => {}
         }
     }
 }
@@ -138,9 +148,6 @@ fn components(client: &Client) -> Result<BTreeMap<String, ComponentStatus>, Clie
 
 /// Waits for what another image of orch was commanded.
 fn arrived(client: &Client, verb: Verb, names: &[String]) -> Result<Done, ClientError> {
-    if verb == Verb::Stop {
-        return client.post(verb.path(), &Names { names: names.to_vec() });
-    }
     let reply: WaitReply = client.post("/v1/wait", &WaitRequest { names: names.to_vec(), state: None })?;
     let (mut did, mut failed) = (Vec::new(), Vec::new());
     for Waited { component, state, reason, met } in reply.components {
@@ -152,6 +159,26 @@ fn arrived(client: &Client, verb: Verb, names: &[String]) -> Result<Done, Client
         }
     }
     Ok(Done { did, failed })
+}
+
+/// What a stop has done that was commanded twice, from when it `began`: what this image found stopped, the one before it has
+/// stopped, and also what it took along.
+fn in_all(mut done: Done, now: impl Iterator<Item = ComponentStatus>, began: SystemTime) -> Done {
+    let since = |component: &ComponentStatus| {
+        let since = component.since.as_deref().and_then(words::moment);
+        since.is_some_and(|since| since + ROUNDED >= began)
+    };
+    for component in now.filter(|component| component.state == "stopped" && since(component)) {
+        let (action, state) = ("stop".to_owned(), component.state);
+        match done.did.iter_mut().find(|did| did.component == component.name) {
+            Some(did) => did.action = action,
+            None => {
+                let reason = component.reason.unwrap_or_default();
+                done.did.push(Did { component: component.name, action, state, reason });
+            }
+        }
+    }
+    done
 }
 
 fn report(verb: Verb, done: &Done) -> Exit {

@@ -11,6 +11,8 @@ pub(super) enum Interrupt {
     End,
     /// The terminal has another size.
     Resize,
+    /// It is to stand still (SIGTSTP, Ctrl-Z), which it does by [`crate::runtime::stand_still`].
+    Pause,
 }
 
 /// Has `heard` called with each, on a thread of its own, until it returns false. From now on these signals do
@@ -37,6 +39,7 @@ struct Signals {
     hangup: Signal,
     quit: Signal,
     resize: Signal,
+    pause: Signal,
 }
 
 impl Signals {
@@ -47,6 +50,7 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             quit: signal(SignalKind::quit())?,
             resize: signal(SignalKind::window_change())?,
+            pause: signal(SignalKind::from_raw(libc::SIGTSTP))?,
         })
     }
 
@@ -57,6 +61,7 @@ impl Signals {
             _ = self.hangup.recv() => Interrupt::End,
             _ = self.quit.recv() => Interrupt::End,
             _ = self.resize.recv() => Interrupt::Resize,
+            _ = self.pause.recv() => Interrupt::Pause,
         }
     }
 }

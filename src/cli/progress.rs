@@ -10,6 +10,7 @@ use super::{tell, words};
 use crate::api::{ComponentStatus, Status, Why};
 use crate::client::Client;
 use crate::config::render::harmless;
+use crate::runtime::stand_still;
 
 /// Between two looks: four a second.
 const RENEWED: Duration = Duration::from_millis(250);
@@ -65,6 +66,11 @@ fn show_until_heard<T>(
         match hear.recv_timeout(next.saturating_duration_since(Instant::now())) {
             Ok(Heard::Answer(answer)) => return Ok(answer),
             Ok(Heard::Interrupt(Interrupt::Resize)) => continue,
+            Ok(Heard::Interrupt(Interrupt::Pause)) => {
+                line.erase();
+                stand_still();
+                continue;
+            }
             Ok(Heard::Interrupt(Interrupt::End)) | Err(RecvTimeoutError::Disconnected) => {
                 return Err(Interrupted);
             }

@@ -5,6 +5,11 @@ use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::Builder;
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
 
 /// What a file held when it was read.
 #[derive(Debug)]
@@ -24,13 +29,30 @@ pub(super) enum Replaced {
     Changed,
 }
 
-/// Waits until nobody else replaces a file of the same folder in this way, and keeps others out as long as what
-/// it gives lives. Where there are no locks, whoever is at it is seen by what changes.
-pub(super) fn alone(path: &Path) -> Option<File> {
-    let path = std::fs::canonicalize(path).ok()?;
-    let folder = File::open(path.parent()?).ok()?;
-    rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).ok()?;
-    Some(folder)
+/// Somebody else was at it for all the time that was waited.
+#[derive(Debug)]
+pub(super) struct Busy;
+
+/// Waits until nobody else replaces a file of the same folder in this way, for so long at the most, and keeps others
+/// out as long as what it gives lives. Where there are no locks, whoever is at it is seen by what changes.
+///
+/// # Errors
+/// The time is over.
+pub(super) fn alone(path: &Path, patience: Duration) -> Result<Option<File>, Busy> {
+    let folder = || File::open(std::fs::canonicalize(path).ok()?.parent()?).ok();
+    let Some(folder) = folder() else { return Ok(None) };
+    let (tell, told) = mpsc::channel();
+    // The system's wait has no limit: so it is a thread's, which ends with the command.
+    let waiting = Builder::new().name("lock".to_owned()).spawn(move || {
+        let locked = rustix::fs::flock(&folder, FlockOperation::LockExclusive);
+        // Who asked may have given up, and the lock goes with what it was told.
+        let _ = tell.send(locked.ok().map(|()| folder));
+    });
+    match waiting.map(|_| told.recv_timeout(patience)) {
+        Ok(Ok(lock)) => Ok(lock),
+        Ok(Err(RecvTimeoutError::Timeout)) => Err(Busy),
+        Ok(Err(RecvTimeoutError::Disconnected)) | Err(_) => Ok(None),
+    }
 }
 
 impl Content {

@@ -22,6 +22,11 @@ pub(super) fn size(stream: &impl AsFd) -> (usize, usize) {
     }
 }
 
+/// Whether the stream's terminal is this process group's to write to; also where that is not known.
+pub(super) fn has_foreground(stream: &impl AsFd) -> bool {
+    rustix::termios::tcgetpgrp(stream).map_or(true, |group| group == rustix::process::getpgrp())
+}
+
 /// What results are shown in: on a terminal as wide as that is, and in colour; else as they are.
 pub(super) fn canvas() -> Canvas {
     let stdout = io::stdout();

@@ -1,6 +1,7 @@
 //! `orch watch add`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
@@ -25,10 +26,13 @@ the file they are relative to the file's folder. An orch that runs takes the edi
 Exit codes:
   0  it is watched now, or was already
   1  the file could not be written, or can't be edited so; nothing was changed
-  2  there is no such component, or the file is not valid; nothing was changed";
+  2  there is no such component, or the file is not valid; nothing was changed
+  4  somebody else edits the file, and does not come to an end; nothing was changed";
 
 /// So often it is begun anew when somebody saves the file meanwhile.
 const ATTEMPTS: u32 = 5;
+/// So long another edit is waited for, which takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(super) struct WatchArgs {
@@ -67,7 +71,15 @@ fn add(args: &AddArgs) -> Result<Exit, Exit> {
     let file = target.yaml()?;
     let paths = in_file(&file, &args.paths)?;
     // Another one of these may be at it.
-    let _alone = replace::alone(&file);
+    let _alone = replace::alone(&file, PATIENCE).map_err(|replace::Busy| {
+        complain(&format!(
+            "somebody else has had a lock on the folder of {} for {} s, as another `orch watch add` has while it \
+             edits; nothing was changed",
+            shown(&file),
+            PATIENCE.as_secs()
+        ));
+        Exit::Late
+    })?;
     for _ in 0..ATTEMPTS {
         let (content, edited) = edit(&file, &target, &args.name, &paths)?;
         let Some(text) = &edited.text else {

@@ -21,9 +21,14 @@ pub(super) fn waited(span: Duration) -> String {
     }
 }
 
+/// The moment that a text in RFC 3339 means.
+pub(super) fn moment(time: &str) -> Option<SystemTime> {
+    humantime::parse_rfc3339(time).ok()
+}
+
 /// How long ago a time in RFC 3339 was; nothing, if it is yet to come by this clock.
 pub(super) fn ago(time: &str, now: SystemTime) -> Option<Duration> {
-    let time = humantime::parse_rfc3339(time).ok()?;
+    let time = moment(time)?;
     Some(now.duration_since(time).unwrap_or_default())
 }
 

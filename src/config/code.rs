@@ -55,10 +55,10 @@ codes! {
     FOLDER_MISSING = "E207": "A folder is missing.";
     PROGRAM_MISSING = "E208": "A program can't be found, or can't be executed.";
     ENV_FILE_MISSING = "E209": "An env file is missing or can't be read.";
-    CLAIMED_TWICE = "E210": "Two components claim one file or socket.";
+    CLAIMED_TWICE = "E210": "Two components claim one file, socket or address to listen at.";
     OWN_SOCKET = "E211": "A `tcp` probe on the component's own socket, whose backlog always answers.";
     THREAD_WITH = "E212": "A thread can't be made from its `with`.";
-    STATE_FILE = "E213": "A state file can't be the component's own: it is no regular file, it is the YAML file or an env file, or it lies where orch keeps its own files.";
+    OWN_FILE = "E213": "A state file, a log file or a socket can't be the component's own: something else is there, it is the YAML file or an env file, or it lies where orch keeps its own files.";
     UNSET_VARIABLE = "W001": "A variable without a default is not set, and stands for nothing.";
     PROGRAM_LATER = "W003": "A program can't be found now, but a build or a completed dependency may make it.";
     NO_COMPONENTS = "W004": "The file declares no components.";

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,12 +35,12 @@ pub struct LoadOptions {
 pub struct Threads {
     /// The names.
     pub names: Vec<String>,
-    /// Why a thread of that name can't be made from that `with`.
+    /// What a thread of that name says of that `with`.
     pub check: Arc<CheckWith>,
 }
 
-/// Says why a thread of this name can't be made from this `with`.
-pub type CheckWith = dyn Fn(&str, &serde_yaml::Value) -> Result<(), String> + Send + Sync;
+/// Says where a thread of this name, made from this `with`, will listen; or why it can't be made.
+pub type CheckWith = dyn Fn(&str, &serde_yaml::Value) -> Result<Vec<SocketAddr>, String> + Send + Sync;
 
 impl fmt::Debug for Threads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

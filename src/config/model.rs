@@ -2,6 +2,7 @@
 //! absolute, values checked. What is in here needs no further checking.
 
 mod as_yaml;
+mod reach;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -90,6 +91,9 @@ pub enum Kind {
         /// Handed to it as it stands.
         #[serde(with = "as_yaml")]
         with: serde_yaml::Value,
+        /// Where it will listen, as it says itself of its `with`; none where that is not known.
+        #[serde(default)]
+        listens: Vec<SocketAddr>,
     },
 }
 

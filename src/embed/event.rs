@@ -110,6 +110,16 @@ pub enum EventKind {
         /// The last lines of its output.
         tail: Vec<String>,
     },
+    /// A command of it was ended, or lost, and says nothing.
+    #[non_exhaustive]
+    TaskEnded {
+        /// What it was for, as in `TaskStarted`.
+        what: &'static str,
+        /// So long it ran.
+        took: Duration,
+        /// Why, as a fragment of a sentence.
+        reason: &'static str,
+    },
     /// Its watched files have changed.
     #[non_exhaustive]
     Changed {
@@ -189,6 +199,9 @@ fn kind(what: &What) -> EventKind {
         What::TaskFailed { kind, took, failure } => {
             let TaskFailure { reason, place, tail } = failure.clone();
             EventKind::TaskFailed { what: kind.word(), took: *took, reason, place, tail }
+        }
+        What::TaskEnded { kind, took, reason } => {
+            EventKind::TaskEnded { what: kind.word(), took: *took, reason }
         }
         What::Changed { paths } => EventKind::Changed { paths: paths.clone() },
         What::StateSealed { generation, source, bytes } => {

@@ -4,6 +4,7 @@
 mod choice;
 mod diff;
 pub mod graph;
+mod rebuild;
 mod render;
 mod report;
 mod steps;
@@ -12,6 +13,7 @@ mod testing;
 
 pub use choice::chosen;
 pub use diff::{Change, Reaction, diff};
+pub use rebuild::{Builds, Rebuild};
 pub use render::{GraphFormat, render_graph};
 pub use report::{Row, steps_text};
 pub use steps::{Now, Plan, Step, StepAction, plan, plan_for, plan_live};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::diff::{Change, LayerCache, Reaction, diff_with};
 use super::graph::{self, kind_word};
+use super::rebuild::{Builds, Rebuild};
 use crate::config::model::{Component, Project};
 use crate::types::Name;
 
@@ -33,6 +34,8 @@ pub struct Step {
     pub changed: Vec<String>,
     /// Why, for people: a fragment of a sentence.
     pub reason: String,
+    /// What becomes of its builds.
+    pub rebuild: Rebuild,
 }
 
 /// What a step does.
@@ -78,11 +81,13 @@ pub struct Now {
     pub follows: bool,
     /// Why no edit starts it anew, if that is so: it takes what is declared when it starts.
     pub rests: Option<&'static str>,
+    /// How its builds stand.
+    pub builds: Builds,
 }
 
 impl Now {
     /// It is up, and nothing is to end it.
-    const UP: Self = Self { runs: true, follows: true, rests: None };
+    const UP: Self = Self { runs: true, follows: true, rests: None, builds: Builds::Rest };
 }
 
 /// What the way from `old` to `new` takes, where everything that is new starts, and everything else is up.
@@ -202,7 +207,7 @@ fn changes(
 }
 
 fn step(component: &Name, action: StepAction, changed: Vec<String>, reason: String) -> Step {
-    Step { component: component.clone(), action, changed, reason }
+    Step { component: component.clone(), action, changed, reason, rebuild: Rebuild::Nothing }
 }
 
 fn added(name: &Name, starts: bool) -> Step {
@@ -215,21 +220,31 @@ fn added(name: &Name, starts: bool) -> Step {
 
 fn changed(component: &Component, change: Change, now: impl Fn(&Name) -> Now) -> Option<Step> {
     let Change { reaction, changed } = change;
-    match reaction {
-        Reaction::Nothing => None,
-        Reaction::Update => {
-            let reason = "effective when next used".into();
-            Some(step(&component.name, StepAction::Update, changed, reason))
-        }
-        Reaction::Restart => {
-            let reason = restart_reason(component, &changed);
-            if let Some(rests) = now(&component.name).rests {
-                let reason = format!("{reason}, effective at its next start: {rests}");
-                return Some(step(&component.name, StepAction::Update, changed, reason));
-            }
-            Some(step(&component.name, StepAction::Restart, changed, reason))
-        }
+    let restarts = match reaction {
+        Reaction::Nothing => return None,
+        Reaction::Update => false,
+        Reaction::Restart => true,
+    };
+    let Now { rests, builds, .. } = now(&component.name);
+    let rebuild = Rebuild::of(builds, component, &changed, restarts);
+    let action = match rebuild {
+        Rebuild::Without => StepAction::Restart,
+        Rebuild::Mended if rests.is_none() => StepAction::Restart,
+        _ if restarts && rests.is_none() => StepAction::Restart,
+        _ => StepAction::Update,
+    };
+    let mut reasons = Vec::new();
+    if restarts {
+        reasons.push(restart_reason(component, &changed));
     }
+    reasons.extend(rebuild.told().map(str::to_owned));
+    match rests.filter(|_| restarts && action == StepAction::Update) {
+        Some(rests) => reasons.push(format!("effective at its next start: {rests}")),
+        None if reasons.is_empty() => reasons.push("effective when next used".to_owned()),
+        None => {}
+    }
+    let reason = reasons.join(", ");
+    Some(Step { component: component.name.clone(), action, changed, reason, rebuild })
 }
 
 /// Those with `restart: true` on what restarts, restart as well, and so on.

@@ -59,7 +59,8 @@ fn parse(part: &str) -> Component {
     let (head, dependencies) = part.split_once(':').unwrap_or((part, ""));
     let mut parsed = component(head.trim_start_matches('@'));
     if head.starts_with('@') {
-        parsed.kind = Kind::Thread { runner: "ticker".into(), with: serde_yaml::Value::Null };
+        parsed.kind =
+            Kind::Thread { runner: "ticker".into(), with: serde_yaml::Value::Null, listens: Vec::new() };
     }
     let dependencies = dependencies.split(',').map(str::trim).filter(|text| !text.is_empty());
     parsed.depends_on = dependencies.map(dependency).collect();

@@ -12,24 +12,19 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::net;
-use crate::config::model::Probe;
+use crate::config::model::HostPort;
 
 /// A listener on this machine accepts within microseconds; one that is slower is not waited for.
 const ASK: Duration = Duration::from_millis(250);
 /// Looking through all processes ends here; the holder stays unnamed.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Before the start: whether something already listens where the probe will ask (`http` and `tcp`), and who,
-/// as a fragment: `port 8080 is in use by python3 (pid 123); …`. It answers within a few milliseconds when
+/// Before the start: whether something already listens where a probe will ask, and who, as a fragment:
+/// `port 8080 is in use by python3 (pid 123)`. It answers within a few milliseconds when
 /// nothing listens on this machine, and blocks nothing.
 ///
 /// `own` are the sockets that are bound for the component itself: what answers there is their backlog.
-pub async fn occupied(probe: &Probe, own: &[SocketAddr]) -> Option<String> {
-    let at = match probe {
-        Probe::Http(url) => &url.at,
-        Probe::Tcp(at) => at,
-        _ => return None,
-    };
+pub async fn occupied(at: &HostPort, own: &[SocketAddr]) -> Option<String> {
     let mut asked = timeout(ASK, net::resolve(at)).await.ok()?.ok()?;
     asked.retain(|address| !own.iter().any(|own| serves(*own, *address)));
     let answered = match timeout(ASK, net::connect(&asked)).await {
@@ -39,12 +34,13 @@ pub async fn occupied(probe: &Probe, own: &[SocketAddr]) -> Option<String> {
         Err(_) => None,
     };
     let who = holder_of_port(answered.or_else(|| asked.first().copied())?).await;
-    let is_in_use = match (who, answered) {
-        (Some(who), _) => format!("port {} is in use by {who}", at.port),
-        (None, Some(_)) => format!("something that can't be named already answers at {}", net::shown(at)),
-        (None, None) => return None,
-    };
-    Some(format!("{is_in_use}; stop it, or set `external: true` if it is what the probe is to ask"))
+    match (who, answered) {
+        (Some(who), _) => Some(format!("port {} is in use by {who}", at.port)),
+        (None, Some(_)) => {
+            Some(format!("something that can't be named already answers at {}", net::shown(at)))
+        }
+        (None, None) => None,
+    }
 }
 
 /// Whether a listener bound to `bound` answers at `asked`.

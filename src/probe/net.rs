@@ -1,17 +1,12 @@
 //! Names to addresses to connections.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::thread::Builder;
+use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::config::model::HostPort;
-
-/// More addresses of one name are not tried.
-const ADDRESSES: usize = 16;
 
 /// Host and port as in a URL.
 pub(super) fn shown(at: &HostPort) -> String {
@@ -25,34 +20,13 @@ pub(super) async fn reach(at: &HostPort) -> Result<TcpStream, String> {
     connect(&addresses).await.map_err(|error| plain(&error))
 }
 
-/// Every address of the host. `localhost` needs no asking: it is both loopback addresses.
+/// Every address of the host.
 pub(super) async fn resolve(at: &HostPort) -> Result<Vec<SocketAddr>, String> {
-    if let Ok(ip) = at.host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, at.port)]);
-    }
-    if at.host.eq_ignore_ascii_case("localhost") {
-        let both = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-        return Ok(both.map(|ip| SocketAddr::new(ip, at.port)).to_vec());
-    }
-    let found = ask_system(at).await.map_err(|error| {
+    crate::resolve::addresses(&at.host, at.port).await.map_err(|error| {
         let text = error.to_string();
         let why = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
         format!("the name can't be resolved: {why}")
-    })?;
-    if found.is_empty() { Err("the name has no address".to_owned()) } else { Ok(found) }
-}
-
-/// Asks the system's resolver, which blocks for as long as it likes: on a thread that nobody waits for, where
-/// the runtime's own blocking threads would hold up its end.
-async fn ask_system(at: &HostPort) -> io::Result<Vec<SocketAddr>> {
-    let (answer, answered) = oneshot::channel();
-    let asked = (at.host.clone(), at.port);
-    Builder::new().name("orch-resolve".to_owned()).spawn(move || {
-        let found = asked.to_socket_addrs().map(|found| found.take(ADDRESSES).collect());
-        // The asker may have given up.
-        let _ = answer.send(found);
-    })?;
-    answered.await.unwrap_or_else(|_| Err(io::Error::other("the resolver gave no answer")))
+    })
 }
 
 /// Connects to all at the same time; the first connection wins, else the first address's error.

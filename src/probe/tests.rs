@@ -389,10 +389,8 @@ async fn a_dropped_probe_is_silent_and_what_others_hear_is_not_asked() {
 async fn a_free_address_is_not_occupied() {
     let (port, _socket) = free_port();
     let begun = Instant::now();
-    assert_eq!(occupied(&Probe::Tcp(at("127.0.0.1", port)), &[]).await, None);
-    assert_eq!(occupied(&Probe::Http(http(port)), &[]).await, None);
-    assert_eq!(occupied(&Probe::Tcp(at("localhost", port)), &[]).await, None);
-    assert_eq!(occupied(&Probe::Notify, &[]).await, None);
+    assert_eq!(occupied(&at("127.0.0.1", port), &[]).await, None);
+    assert_eq!(occupied(&at("localhost", port), &[]).await, None);
     assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
@@ -401,18 +399,18 @@ async fn an_occupied_address_names_its_holder() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let bound: SocketAddr = listener.local_addr().unwrap();
     let port = bound.port();
-    let probe = Probe::Http(http(port));
+    let probe = at("127.0.0.1", port);
     let me = std::process::id();
     let text = occupied(&probe, &[]).await.unwrap();
-    assert!(text.starts_with(&format!("port {port} is in use by orch itself (pid {me}); ")), "{text}");
+    assert_eq!(text, format!("port {port} is in use by orch itself (pid {me})"));
     assert_eq!(occupied(&probe, &[bound]).await, None, "the component's own socket");
     assert_eq!(occupied(&probe, &[SocketAddr::new([0, 0, 0, 0].into(), port)]).await, None);
 
     let shared: std::os::fd::OwnedFd = listener.try_clone().unwrap().into();
     let mut other = Process::new("sleep").arg("60").stdin(Stdio::from(shared)).spawn().unwrap();
     let pid = other.id();
-    let expected = format!("port {port} is in use by sleep (pid {pid}); ");
-    let text = occupied(&Probe::Tcp(at("localhost", port)), &[]).await.unwrap();
+    let expected = format!("port {port} is in use by sleep (pid {pid})");
+    let text = occupied(&at("localhost", port), &[]).await.unwrap();
     drop(listener);
     let alone = occupied(&probe, &[]).await.unwrap();
     other.kill().unwrap();
@@ -431,7 +429,7 @@ async fn a_listener_whose_backlog_is_full_still_occupies() {
     while let Ok(Ok(stream)) = timeout(SHORT, tokio::net::TcpStream::connect(address)).await {
         held.push(stream);
     }
-    let text = occupied(&Probe::Tcp(at("127.0.0.1", address.port())), &[]).await.unwrap();
+    let text = occupied(&at("127.0.0.1", address.port()), &[]).await.unwrap();
     assert!(text.contains("is in use by orch itself"), "{text}");
 }
 

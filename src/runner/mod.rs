@@ -5,7 +5,8 @@
 //! - no call blocks for long; `signal` and `kill` are harmless after the end;
 //! - after a successful spawn: one `Spawned`, at most one `Exited`, then one `Gone`, in this order;
 //!   after a failed one: one `SpawnFailed`, and nothing else;
-//! - after `Gone`, nothing more with that [`UnitId`].
+//! - in place of all of these that are still to come: one `Lost`, if the keeper is killed;
+//! - after `Gone`, or `Lost`, nothing more with that [`UnitId`].
 
 pub mod keeper;
 pub mod thread;
@@ -90,8 +91,13 @@ pub enum RunnerReport {
         /// Its command name.
         command: String,
     },
-    /// The keeper is dead, and with it all its units, which are reported `Exited` and `Gone` first.
+    /// The keeper was killed, and with it all its units: a `Lost` for each follows.
     KeeperLost,
+    /// The unit's keeper was killed, and it with it, or before it could be started: nothing of it is left.
+    Lost {
+        /// Which unit.
+        unit: UnitId,
+    },
 }
 
 /// What both kinds of runner can be told about a unit that was spawned.

@@ -1,6 +1,6 @@
 //! The actions, each carried out by one hand. Nothing here waits, and nothing here decides.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::announce::Paint;
@@ -30,14 +30,14 @@ impl Driver {
             }
             Action::Spawn { run, spec, restored } => self.spawn(run, spec, restored),
             Action::Probe { run, spec } => self.probe(run, &spec),
-            Action::Stop { run, signal, scope } => self.stop_drained(run, signal, scope),
+            Action::Stop { run, signal, scope, drain } => self.stop_drained(run, (signal, scope), drain),
             Action::Signal { run, signal, scope } => self.signal(run, signal, scope),
             Action::Kill { run } => {
                 if let Some(life) = self.lives.get(&run) {
                     self.runner(life.thread).kill(life.unit);
                 }
             }
-            Action::CheckHealth { run, spec } => self.check_health(run, &spec),
+            Action::CheckHealth { run, spec, asked } => self.check_health(run, &spec, asked),
             Action::RunTask { task, kind, spec, run, timeout } => {
                 self.run_task(task, kind, &spec, run, timeout);
             }
@@ -74,9 +74,11 @@ impl Driver {
             Action::Forget { component } => self.forget(component),
             Action::Record(record) => {
                 self.shine(&record);
+                self.reach(&record);
                 if let Some(line) = self.parts.announcer.line(&record, self.stays(&record)) {
-                    self.parts.output.say(&line);
+                    self.put(&line);
                 }
+                self.note_spin(&record);
                 self.parts.journal.add(&record);
                 self.clients.tell(record);
             }
@@ -86,7 +88,8 @@ impl Driver {
 
     pub(super) fn prepare(&self, run: RunId, spec: &Arc<Component>) {
         let (parts, sockets) = (&self.parts, self.bind(run, spec));
-        prepare::prepare(&parts.inbox, &parts.states, run, spec, (sockets, parts.options.restore));
+        let project = parts.core.project();
+        prepare::prepare(&parts.inbox, &parts.states, run, spec, project, (sockets, parts.options.restore));
     }
 
     fn runner(&self, thread: bool) -> &dyn Runner {
@@ -98,20 +101,14 @@ impl Driver {
         let Some(life) = self.lives.get_mut(&run) else { return };
         life.asked_to_stop();
         let (unit, thread) = (life.unit, life.thread);
+        self.part(run);
         self.runner(thread).stop(unit, signal, scope);
-        self.awaited_no_more(unit);
     }
 
     /// Sends a signal that means what `watch.action` makes of it.
     fn signal(&self, run: RunId, signal: Signal, scope: Scope) {
         let Some(life) = self.lives.get(&run) else { return };
-        if life.thread {
-            let name = &life.spec.name;
-            let text = format!("{name}: a thread gets no {signal}; use `watch.action: restart`, or none");
-            self.say(Paint::Warn, &text);
-        } else {
-            self.parts.keeper.signal(life.unit, signal, scope);
-        }
+        self.runner(life.thread).signal(life.unit, signal, scope);
     }
 
     /// Asks a run to write its state file; no other process of its unit knows what that signal means.
@@ -136,7 +133,9 @@ impl Driver {
         let unit = self.new_unit(Purpose::Run(run));
         let started = match &spec.kind {
             Kind::Process(command) => self.spawn_process(unit, run, &spec, command, restored),
-            Kind::Thread { runner, with } => self.spawn_thread(unit, run, &spec, (runner, with), restored),
+            Kind::Thread { runner, with, .. } => {
+                self.spawn_thread(unit, run, &spec, (runner, with), restored)
+            }
         };
         match started {
             Ok(life) => {
@@ -320,8 +319,8 @@ impl Driver {
                 self.parts.output.relog(life.unit, log);
             }
         }
-        let watched = before.as_ref().and_then(|old| old.watch.as_ref());
-        if watched != spec.watch.as_ref() {
+        let watched = before.as_ref().map(|old| (old.watch.as_ref(), ready_file(old)));
+        if watched.unwrap_or_default() != (spec.watch.as_ref(), ready_file(&spec)) {
             self.watch(component, &spec);
         }
     }
@@ -338,6 +337,8 @@ impl Driver {
             gitignore: watch.gitignore,
             poll: watch.poll,
             settle: watch.settle,
+            // What it makes itself to say that it is ready would restart it, at every start.
+            own: ready_file(spec).map(Path::to_path_buf).into_iter().collect(),
         };
         watcher.set(key, spec);
     }
@@ -402,6 +403,14 @@ pub(super) fn process(
 ) -> ProcessSpec {
     let Invocation { program, argv, env, cwd } = invocation;
     ProcessSpec { program, argv, env, cwd, stdin, output, extra: Vec::new() }
+}
+
+/// The file by which a component says that it is ready.
+fn ready_file(spec: &Component) -> Option<&Path> {
+    match &spec.ready.as_ref()?.probe {
+        Probe::File(path) => Some(path),
+        _ => None,
+    }
 }
 
 /// The state directory, and the state and log files that lie elsewhere.

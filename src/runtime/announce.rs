@@ -57,6 +57,7 @@ impl Announcer {
             }
             What::TaskFailed { kind, failure, .. } => return Some(self.failed(name, *kind, failure, stays)),
             What::TaskStarted { .. } | What::TaskSucceeded { kind: TaskKind::Stop, .. } => return None,
+            What::TaskEnded { .. } => return None,
             What::StateSealed { .. } | What::Command { .. } => return None,
         };
         Some(self.painted(paint, &text))

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -20,7 +21,7 @@ use crate::types::Name;
 /// Where the background's own messages go, in the state directory.
 pub const LOG: &str = "orch.log";
 
-/// A log that is longer at the start is set aside. Bytes.
+/// A log that is longer is set aside: at the start, and while it is written. Bytes.
 const LONGEST: u64 = 1 << 20;
 
 /// The two halves of what was one process.
@@ -201,6 +202,32 @@ impl Background {
     fn tell(self, kind: u8, text: &str) -> io::Result<()> {
         let mut pipe = std::fs::File::from(self.front);
         pipe.write_all(&[&[kind], text.as_bytes()].concat())
+    }
+}
+
+/// Sets the log's bytes aside if stderr goes to it, whichever image had it do so, and it has become long. It stays the
+/// same file, for the keeper and others have it open, too. What is said in the moment between may be lost.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub(super) fn bound_log(dir: &Path) {
+    static AT_IT: AtomicBool = AtomicBool::new(false);
+    let Ok(own) = rustix::fs::fstat(rustix::stdio::stderr()) else { return };
+    if u64::try_from(own.st_size).unwrap_or(0) <= LONGEST {
+        return;
+    }
+    let log = dir.join(LOG);
+    let named = rustix::fs::lstat(&log);
+    let is_log = named.is_ok_and(|named| (named.st_dev, named.st_ino) == (own.st_dev, own.st_ino));
+    if is_log && !AT_IT.swap(true, Ordering::Relaxed) {
+        let aside = dir.join(format!("{LOG}.1"));
+        tokio::task::spawn_blocking(move || {
+            // Where that is not possible it goes on growing, which is the lesser evil.
+            if std::fs::copy(&log, aside).is_ok() {
+                let _ = rustix::fs::ftruncate(rustix::stdio::stderr(), 0);
+            }
+            AT_IT.store(false, Ordering::Relaxed);
+        });
     }
 }
 

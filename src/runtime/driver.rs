@@ -14,6 +14,7 @@ use super::baseline::Baselines;
 use super::clients::Clients;
 use super::clock;
 use super::control;
+use super::helpers::NoExit;
 use super::home::Home;
 use super::inbox::{Inbox, Message};
 use super::journal::Journal;
@@ -27,7 +28,8 @@ use super::reload::{Read, Reloader};
 use super::replaced::Replaced;
 use super::signals::{Signalled, Signals};
 use super::spawn::Environment;
-use super::tasks::{self, Tasks};
+use super::spins::Spins;
+use super::tasks::Tasks;
 use super::up::UpOptions;
 use crate::config::Loaded;
 use crate::config::model::{Component, Project};
@@ -75,6 +77,9 @@ pub(crate) struct Driver {
     /// What each slot was observed as last.
     pub(crate) observed: BTreeMap<Cid, Arc<Component>>,
     pub(crate) baselines: Baselines,
+    /// Who was told of last as one that answers in a component's place.
+    pub(crate) strangers: BTreeMap<Name, String>,
+    pub(crate) spins: Spins,
     /// The units that have a notify socket.
     pub(crate) talks: Talks,
     /// What is never watched, as of the project that is declared.
@@ -98,7 +103,7 @@ pub(crate) enum Purpose {
     /// A command beside a component's run.
     Task(TaskId),
     /// A command for a component's run; its end is told here.
-    Help { ticket: u64, reply: Option<oneshot::Sender<Result<Exit, String>>> },
+    Help { ticket: u64, reply: Option<oneshot::Sender<Result<Exit, NoExit>>> },
 }
 
 /// A run that was spawned.
@@ -133,6 +138,8 @@ impl Driver {
             next_unit: 1,
             observed: BTreeMap::new(),
             baselines: Baselines::default(),
+            strangers: BTreeMap::new(),
+            spins: Spins::default(),
             talks: Talks::new(),
             excluded: Vec::new(),
             excluded_for: None,
@@ -157,7 +164,7 @@ impl Driver {
             if let Some(program) = self.reexec.take() {
                 return Turn::Replace(program);
             }
-            let own = [tasks::next_deadline(&self.tasks), self.baselines.next_deadline()];
+            let own = [self.tasks.next_deadline(), self.baselines.next_deadline()];
             let due = own.into_iter().chain([self.parts.core.next_deadline()]);
             let deadline = due.flatten().min();
             tokio::select! {
@@ -189,7 +196,7 @@ impl Driver {
             watcher.let_go();
         }
         let left = keeper.shutdown(patience);
-        listening.close();
+        listening.close(patience);
         drop(notices);
         if !left.killed.is_empty() {
             let list: Vec<String> =
@@ -249,6 +256,7 @@ impl Driver {
             Message::Replaced { name, incarnation } => self.replaced(&name, incarnation),
             Message::Drained { run } => self.drained(run),
             Message::Probe(report) => self.probe_reports(report),
+            Message::Stranger { name, holder } => self.stranger(name, holder),
             Message::Help { ticket, run, command, reply } => self.help(ticket, run, &command, reply),
             Message::EndHelp { ticket } => self.end_help(ticket),
             Message::Upgrade { program, reply } => self.upgrade(program, reply),
@@ -276,7 +284,7 @@ impl Driver {
             Read::News(read, outcome) => (read, outcome),
         };
         if let Some(message) = &outcome.message {
-            self.parts.output.say(message);
+            self.put(message);
         }
         let errors = match &outcome.event {
             Event::EditRejected { errors } => Some(Arc::clone(errors)),
@@ -321,6 +329,7 @@ impl Driver {
                 self.say(Paint::Warn, &text);
             }
             Report::KeeperLost => self.renew_keeper(),
+            Report::Lost { unit } => self.lost(unit),
         }
     }
 
@@ -354,7 +363,7 @@ impl Driver {
         }
     }
 
-    fn gone(&mut self, unit: UnitId) {
+    pub(super) fn gone(&mut self, unit: UnitId) {
         if let Some(Purpose::Task(task)) = self.units.get(&unit) {
             return self.task_gone(*task);
         }
@@ -465,16 +474,6 @@ impl Driver {
         if let Some(component) = self.parts.core.find(name.as_str()) {
             self.step(Event::Run(RunId { component, incarnation }, RunEvent::Replaced));
         }
-    }
-
-    pub(crate) fn say(&self, paint: Paint, text: &str) {
-        if !self.parts.options.foreground {
-            match paint {
-                Paint::Plain | Paint::Good => tracing::info!("{text}"),
-                Paint::Warn | Paint::Bad => tracing::warn!("{text}"),
-            }
-        }
-        self.parts.output.say(&self.parts.announcer.painted(paint, text));
     }
 }
 

@@ -20,6 +20,7 @@ use crate::output::{OutputHandover, OutputReport};
 use crate::probe::Baseline;
 use crate::runner::RunnerReport;
 use crate::runner::keeper;
+use crate::runner::thread::KeptHandover;
 use crate::state::StoreHandover;
 use crate::supervisor::{Command, RunEvent, Supervisor};
 use crate::types::{Cid, RunId, TaskEnd, TaskId, Time, UnitId};
@@ -46,6 +47,8 @@ pub(crate) struct Handover {
     pub(crate) output: OutputHandover,
     pub(crate) store: StoreHandover,
     pub(crate) sockets: SocketsHandover,
+    /// What serves the clients of proxies.
+    pub(crate) proxies: KeptHandover,
     pub(crate) notices: NoticeHandover,
     pub(crate) talks: Vec<(UnitId, Talk)>,
     pub(crate) watch: Option<WatchHandover>,
@@ -108,6 +111,7 @@ pub(crate) struct Descriptors {
     pub(crate) output: Vec<OwnedFd>,
     pub(crate) store: Vec<OwnedFd>,
     pub(crate) sockets: Vec<OwnedFd>,
+    pub(crate) proxies: Vec<OwnedFd>,
     pub(crate) notices: Vec<OwnedFd>,
     pub(crate) stdins: Vec<OwnedFd>,
     /// The control socket, or nothing.
@@ -124,6 +128,7 @@ pub(crate) struct Places {
     output: Vec<RawFd>,
     store: Vec<RawFd>,
     sockets: Vec<RawFd>,
+    proxies: Vec<RawFd>,
     notices: Vec<RawFd>,
     stdins: Vec<RawFd>,
     control: Vec<RawFd>,
@@ -138,6 +143,7 @@ impl Descriptors {
             output: exec::numbers(&self.output),
             store: exec::numbers(&self.store),
             sockets: exec::numbers(&self.sockets),
+            proxies: exec::numbers(&self.proxies),
             notices: exec::numbers(&self.notices),
             stdins: exec::numbers(&self.stdins),
             control: exec::numbers(&self.control),
@@ -148,8 +154,9 @@ impl Descriptors {
     /// All of them.
     pub(crate) fn all(&self) -> Vec<BorrowedFd<'_>> {
         let [home, output, store] = [&self.home, &self.output, &self.store];
-        let [sockets, notices] = [&self.sockets, &self.notices];
-        let lists = [home, output, store, sockets, notices, &self.stdins, &self.control, &self.signals];
+        let [sockets, proxies, notices] = [&self.sockets, &self.proxies, &self.notices];
+        let lists =
+            [home, output, store, sockets, proxies, notices, &self.stdins, &self.control, &self.signals];
         std::iter::once(&self.keeper).chain(lists.into_iter().flatten()).map(|fd| fd.as_fd()).collect()
     }
 
@@ -161,6 +168,7 @@ impl Descriptors {
             output: exec::inherited(&places.output)?,
             store: exec::inherited(&places.store)?,
             sockets: exec::inherited(&places.sockets)?,
+            proxies: exec::inherited(&places.proxies)?,
             notices: exec::inherited(&places.notices)?,
             stdins: exec::inherited(&places.stdins)?,
             control: exec::inherited(&places.control)?,

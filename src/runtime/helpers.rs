@@ -1,6 +1,7 @@
 //! Helpers: short commands that run for a component (exec probes), as units of their own; and the health checks
 //! that need them.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -33,27 +34,58 @@ impl Helpers {
     }
 }
 
-impl ExecRunner for Helpers {
-    fn run(&self, command: &Command, timeout: Duration) -> ExecFuture {
+/// Why a command has no exit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoExit {
+    /// The keeper of the processes was killed, and the command with it.
+    Lost,
+    /// It could not be started, or was killed: as a fragment of a sentence.
+    Because(String),
+}
+
+impl fmt::Display for NoExit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lost => f.write_str("the keeper of the processes was killed, and it with it"),
+            Self::Because(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl Helpers {
+    async fn once(&self, command: Command, timeout: Duration) -> Result<Exit, NoExit> {
+        let because = |text: &str| Err(NoExit::Because(text.to_owned()));
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
         let (reply, mut end) = oneshot::channel();
-        let (run, command, inbox) = (self.run, command.clone(), self.inbox.clone());
+        let (run, inbox) = (self.run, &self.inbox);
+        // However this ends, also by being dropped, the command ends with it.
+        let _end = Ender { inbox: inbox.clone(), ticket };
+        if inbox.send(Message::Help { ticket, run, command, reply }).is_err() {
+            return because("orch is ending");
+        }
+        match tokio::time::timeout(timeout, &mut end).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => because("it was ended"),
+            Err(_) => {
+                // The next try does not begin beside one that is being killed.
+                let _ = inbox.send(Message::EndHelp { ticket });
+                let _ = tokio::time::timeout(KILLED, end).await;
+                because(&format!("no end within {} ms", timeout.as_millis()))
+            }
+        }
+    }
+}
+
+impl ExecRunner for Helpers {
+    fn run(&self, command: &Command, timeout: Duration) -> ExecFuture {
+        let (helpers, command) = (self.clone(), command.clone());
         Box::pin(async move {
-            // However this ends, also by being dropped, the command ends with it.
-            let _end = Ender { inbox: inbox.clone(), ticket };
-            if inbox.send(Message::Help { ticket, run, command, reply }).is_err() {
-                return Err("orch is ending".to_owned());
-            }
-            match tokio::time::timeout(timeout, &mut end).await {
-                Ok(Ok(result)) => result,
-                Ok(Err(_)) => Err("it was ended".to_owned()),
-                Err(_) => {
-                    // The next try does not begin beside one that is being killed.
-                    let _ = inbox.send(Message::EndHelp { ticket });
-                    let _ = tokio::time::timeout(KILLED, end).await;
-                    Err(format!("no end within {} ms", timeout.as_millis()))
-                }
-            }
+            // What was lost with the keeper says nothing of the component: it is asked again, of the next one.
+            let result = match helpers.once(command.clone(), timeout).await {
+                Err(NoExit::Lost) => helpers.once(command, timeout).await,
+                result => result,
+            };
+            result.map_err(|error| error.to_string())
         })
     }
 }
@@ -72,7 +104,7 @@ impl Drop for Ender {
 
 impl Driver {
     /// Asks a run over and over whether it is well, as declared, in place of what was asked before.
-    pub(super) fn check_health(&mut self, run: RunId, spec: &Component) {
+    pub(super) fn check_health(&mut self, run: RunId, spec: &Component, asked: u64) {
         let inbox = self.parts.inbox.clone();
         let Some(life) = self.lives.get_mut(&run) else { return };
         // Not two at a time: the command of the first is ended before the next one is begun.
@@ -84,8 +116,8 @@ impl Driver {
         let helpers = Arc::new(Helpers::new(inbox.clone(), run, Arc::clone(&self.tickets)));
         let sink = Arc::new(move |report| {
             let event = match report {
-                HealthReport::Unwell(error) => RunEvent::Unwell { error },
-                HealthReport::Well => RunEvent::Well,
+                HealthReport::Unwell(error) => RunEvent::Unwell { asked, error },
+                HealthReport::Well => RunEvent::Well { asked },
             };
             drop(inbox.send(Message::Core(Event::Run(run, event))));
         });
@@ -97,7 +129,7 @@ impl Driver {
         ticket: u64,
         run: RunId,
         command: &Command,
-        reply: oneshot::Sender<Result<Exit, String>>,
+        reply: oneshot::Sender<Result<Exit, NoExit>>,
     ) {
         let Some(spec) = self.lives.get(&run).map(|life| Arc::clone(&life.spec)) else { return };
         let unit = self.new_unit(Purpose::Help { ticket, reply: Some(reply) });
@@ -128,7 +160,7 @@ impl Driver {
             Some(Purpose::Help { ticket, reply }) => {
                 self.helping.remove(&ticket);
                 if let Some(reply) = reply {
-                    let _ = reply.send(Err(error));
+                    let _ = reply.send(Err(NoExit::Because(error)));
                 }
             }
             None => {}

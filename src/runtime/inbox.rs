@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::clients::{Commanded, Proposal, Reloaded, Reply, Seen, Subscriber, Unmet, Waited};
 use super::control::Units;
+use super::helpers::NoExit;
 use crate::config::Loaded;
 use crate::config::model::{Command, Project};
 use crate::notice::NoticeReport;
@@ -41,6 +42,13 @@ pub(crate) enum Message {
         /// Which.
         run: RunId,
     },
+    /// Somebody else answers where the health of a component will be asked.
+    Stranger {
+        /// Whose.
+        name: Name,
+        /// Who answers.
+        holder: String,
+    },
     /// A probe reports.
     Probe(ProbeReport),
     /// The reader of the notify sockets reports.
@@ -54,7 +62,7 @@ pub(crate) enum Message {
         /// What.
         command: Command,
         /// Where its end is told.
-        reply: oneshot::Sender<Result<Exit, String>>,
+        reply: oneshot::Sender<Result<Exit, NoExit>>,
     },
     /// Such a command is to end.
     EndHelp {

@@ -24,8 +24,14 @@ const LONGEST_TAIL: u64 = 1 << 28;
 /// nobody reads past the first few.
 const ERRORS: usize = 100;
 
+/// And of each of their texts so much. Bytes.
+const TEXT: usize = 1024;
+
 /// So many steps of an edit are recorded, and their number.
 const STEPS: usize = 1000;
+
+/// So many of the files that changed at once are recorded, and their number.
+const PATHS: usize = 1000;
 
 /// The file, open for appending.
 #[derive(Debug)]
@@ -256,6 +262,7 @@ fn event(what: &What) -> String {
         What::TaskStarted { kind } => format!("{}.started", kind.word()),
         What::TaskSucceeded { kind, .. } => format!("{}.succeeded", kind.word()),
         What::TaskFailed { kind, .. } => format!("{}.failed", kind.word()),
+        What::TaskEnded { kind, .. } => format!("{}.ended", kind.word()),
         What::Changed { .. } => "component.changed".to_owned(),
         What::StateSealed { .. } => "state.sealed".to_owned(),
         What::StateRestored(_) => "state.restored".to_owned(),
@@ -269,6 +276,20 @@ fn millis(took: std::time::Duration) -> u64 {
     u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Texts that are not endless: a cycle of ten thousand components is one message. The loader tells all of it.
+fn shortened(mut value: Value) -> Value {
+    match &mut value {
+        Value::String(text) if text.len() > TEXT => {
+            text.truncate(text.floor_char_boundary(TEXT));
+            text.push('…');
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| *value = shortened(value.take())),
+        Value::Object(values) => values.values_mut().for_each(|value| *value = shortened(value.take())),
+        _ => {}
+    }
+    value
+}
+
 fn details(what: &What) -> Value {
     match what {
         What::ProjectUp => json!({"boot_id": clock::boot_id(), "pid": std::process::id()}),
@@ -279,7 +300,7 @@ fn details(what: &What) -> Value {
         }
         What::ConfigRejected { errors } => {
             let first = errors.get(..ERRORS).unwrap_or(errors);
-            json!({"errors": render::json(first)["errors"], "count": errors.len()})
+            json!({"errors": shortened(render::json(first)["errors"].take()), "count": errors.len()})
         }
         What::State { reason, .. } | What::StopRequested { reason } | What::StateRejected { reason } => {
             json!({"reason": reason})
@@ -293,7 +314,12 @@ fn details(what: &What) -> Value {
             let TaskFailure { reason, place, tail } = failure;
             json!({"ms": millis(*took), "reason": reason, "place": place, "tail": tail})
         }
-        What::Changed { paths } => json!({"paths": paths}),
+        What::Changed { paths } => {
+            // JSON is UTF-8, a path need not be.
+            let first: Vec<_> = paths.iter().take(PATHS).map(|path| path.to_string_lossy()).collect();
+            json!({"paths": first, "count": paths.len()})
+        }
+        What::TaskEnded { took, reason, .. } => json!({"ms": millis(*took), "reason": reason}),
         What::StateSealed { generation, source, bytes } => {
             json!({"generation": generation, "source": source.word(), "bytes": bytes})
         }
@@ -318,11 +344,32 @@ fn details(what: &What) -> Value {
 mod tests {
     use std::fs;
 
-    use super::{Journal, Record, TAIL, What, write_out};
+    use super::{Journal, PATHS, Record, TAIL, What, write_out};
     use crate::types::Time;
 
     fn record(seq: u64) -> Record {
         Record { seq, cause: None, at: Time(0), component: None, incarnation: None, what: What::ProjectUp }
+    }
+
+    #[test]
+    fn what_is_recorded_of_a_bad_edit_is_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("devmode.yaml");
+        let names =
+            (0..5_000).map(|n| format!("  c{n}: {{ thread: ticker, depends_on: [c{}] }}\n", (n + 1) % 5_000));
+        let unknown = (0..5_000).map(|n| format!("  d{n}: {{ thread: no{n} }}\n"));
+        let yaml =
+            format!("version: 1\ncomponents:\n{}{}", names.collect::<String>(), unknown.collect::<String>());
+        fs::write(&file, yaml).unwrap();
+        let threads =
+            crate::config::Threads { names: Vec::new(), check: std::sync::Arc::new(|_, _| Ok(Vec::new())) };
+        let options = crate::config::LoadOptions { threads: Some(threads), ..Default::default() };
+        let errors = std::sync::Arc::new(crate::config::load(&file, &options).diagnostics);
+        assert!(errors.len() > 10_000 && errors.iter().any(|one| one.message.len() > 10_000));
+        let details = super::details(&What::ConfigRejected { errors: std::sync::Arc::clone(&errors) });
+        assert_eq!(details["errors"].as_array().map(Vec::len), Some(super::ERRORS));
+        assert_eq!(details["count"], errors.len());
+        assert!(details.to_string().len() < 200 * super::TEXT);
     }
 
     #[test]
@@ -347,6 +394,23 @@ mod tests {
             let last = text.strip_prefix(whole).unwrap();
             assert!(last.starts_with(&format!("{{\"seq\":{next},")), "{last}");
         }
+    }
+
+    /// A name that is no text must not end orch, nor a branch switch fill the disk.
+    #[test]
+    fn paths_are_recorded_whatever_their_bytes_and_however_many() {
+        use std::os::unix::ffi::OsStrExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.ndjson");
+        let mut journal = Journal::open(&path).unwrap();
+        let odd = std::path::Path::new(std::ffi::OsStr::from_bytes(b"/p/\xff.py")).to_owned();
+        let paths = std::iter::repeat_n(odd, 2 * PATHS).collect();
+        journal.add(&Record { what: What::Changed { paths }, ..record(1) });
+        assert_eq!(journal.write(), None);
+        let line: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        assert_eq!((&line["paths"][0], &line["count"]), (&"/p/\u{fffd}.py".into(), &(2 * PATHS).into()));
+        assert_eq!(line["paths"].as_array().unwrap().len(), PATHS);
     }
 
     /// Each line is an object; what is whole stays, and so does what was never orch's.

@@ -4,7 +4,10 @@
 //! it is asked to stop. So a proxy knows that a component is at its end before the component does.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::io;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,16 +18,14 @@ use crate::config::model::{
 };
 use crate::probe;
 use crate::runner::Scope;
-use crate::runner::thread::{Around, Kept, Lamp, Seen, Target, target};
+use crate::runner::thread::{Around, Kept, KeptHandover, Lamp, Parting, Seen, Target, target};
 use crate::supervisor::{Record, Supervisor, What};
 use crate::types::{Cid, Name, RunId, Signal};
 
-/// So long a component is not asked to stop for what a proxy has under way to it. Nothing more is begun
-/// meanwhile, so what takes milliseconds is answered whole, by a server that would just fall over, too; and a save
-/// is not held up by what takes long.
-const DRAIN: Duration = Duration::from_millis(200);
+/// So long the loop waits for proxies that could not be asked before.
+const LEAVE: Duration = Duration::from_millis(200);
 
-/// The lamps of the proxies.
+/// The lamps of the proxies, and what outlives their runs.
 #[derive(Default)]
 pub(crate) struct Lights {
     /// Of each proxy that has started.
@@ -34,6 +35,35 @@ pub(crate) struct Lights {
     /// What is asked to stop when nothing is under way to it any more, and how.
     draining: BTreeMap<RunId, (Signal, Scope)>,
     kept: Kept,
+}
+
+impl Lights {
+    /// Lays aside the clients of all proxies, for another image. What this would still finish has mostly had its time:
+    /// the runs of the proxies have ended.
+    pub(crate) async fn leave(&self) {
+        self.kept.leave(LEAVE).await;
+    }
+
+    /// There is no other image after all.
+    pub(crate) fn stay(&self) {
+        self.kept.stay();
+    }
+
+    /// What another image needs to go on with the clients of proxies. They stay here, too.
+    ///
+    /// # Errors
+    /// Descriptors are used up.
+    pub(crate) fn hand_over(&self) -> io::Result<(KeptHandover, Vec<OwnedFd>)> {
+        self.kept.hand_over()
+    }
+
+    /// Goes on with what another image has handed over.
+    ///
+    /// # Errors
+    /// Descriptors are missing.
+    pub(crate) fn adopt(&self, from: KeptHandover, fds: Vec<OwnedFd>) -> io::Result<()> {
+        self.kept.adopt(from, fds)
+    }
 }
 
 /// A proxy's lamp.
@@ -52,6 +82,16 @@ impl Lit {
         Self { lamp: Lamp::new(seen), behind, shown }
     }
 
+    /// Others may be behind.
+    fn turn_to(&mut self, core: &Supervisor, behind: Vec<Name>) {
+        if behind != self.behind {
+            let seen = look(core, &behind);
+            self.shown = seen.as_ref().map(|seen| seen.name.clone());
+            self.lamp.show(seen);
+            self.behind = behind;
+        }
+    }
+
     /// Shows it of one that may be behind, unless it rests and another one is shown.
     fn show(&mut self, seen: Seen) {
         if !seen.state.rests() || self.shown.as_ref().is_none_or(|shown| *shown == seen.name) {
@@ -67,26 +107,43 @@ impl Driver {
         let core = &self.parts.core;
         let holder = Arc::new(probe::holder);
         let kept = self.lights.kept.clone();
-        let Kind::Thread { runner, with } = &spec.kind else { return Around::default() };
+        let Kind::Thread { runner, with, .. } = &spec.kind else { return Around::default() };
         if target(runner, with).is_none() {
             return Around { holder: Some(holder), kept, ..Around::default() };
         }
         let behind = behind(core.project(), spec);
-        let lit = Lit::new(core, behind);
-        let light = lit.lamp.light();
-        self.lights.lamps.insert(spec.name.clone(), lit);
-        Around { light, holder: Some(holder), kept }
+        // One lamp for all its runs, for what serves clients goes on from one to the next.
+        let lit = match self.lights.lamps.entry(spec.name.clone()) {
+            Entry::Vacant(entry) => entry.insert(Lit::new(core, behind)),
+            Entry::Occupied(entry) => {
+                let lit = entry.into_mut();
+                lit.turn_to(core, behind);
+                lit
+            }
+        };
+        Around { light: lit.lamp.light(), holder: Some(holder), kept }
     }
 
-    /// Asks a run to stop, when nothing is under way to it by a proxy.
-    pub(super) fn stop_drained(&mut self, run: RunId, signal: Signal, scope: Scope) {
+    /// Tells a proxy that is to stop what comes after.
+    pub(super) fn part(&self, run: RunId) {
+        let (Some(life), Some(spec)) = (self.lives.get(&run), self.observed.get(&run.component)) else {
+            return;
+        };
+        let core = &self.parts.core;
+        let parting = match (core.is_last(run), core.is_replacing()) {
+            (true, _) => Parting::Rest,
+            (false, true) => Parting::Image,
+            (false, false) => Parting::Again,
+        };
+        self.lights.kept.part(&life.spec.name, parting, spec.stop.timeout);
+    }
+
+    /// Asks a run to stop, when nothing is under way to it by a proxy, or after `drain`.
+    pub(super) fn stop_drained(&mut self, run: RunId, (signal, scope): (Signal, Scope), drain: Duration) {
         let name = self.lives.get(&run).map(|life| &life.spec.name);
         let of = |lit: &Lit| lit.lamp.idle().filter(|_| lit.shown.as_ref() == name);
-        // The leader is asked once; what is asked later is asked of what its end has left.
-        let busy: Vec<_> = match scope {
-            Scope::Group if name.is_some() => self.lights.lamps.values().filter_map(of).collect(),
-            _ => Vec::new(),
-        };
+        let lamps = self.lights.lamps.values();
+        let busy: Vec<_> = lamps.filter(|_| name.is_some() && !drain.is_zero()).filter_map(of).collect();
         if busy.is_empty() {
             return self.stop(run, signal, scope);
         }
@@ -95,9 +152,6 @@ impl Driver {
         }
         self.lights.draining.insert(run, (signal, scope));
         let inbox = self.parts.inbox.clone();
-        // The time in which it may stop runs already.
-        let stop = self.observed.get(&run.component).map(|spec| spec.stop.timeout);
-        let drain = stop.map_or(DRAIN, |stop| DRAIN.min(stop / 4));
         tokio::spawn(async move {
             let all = async {
                 for idle in busy {
@@ -153,13 +207,7 @@ impl Driver {
         let find = |name: &Name| project.components.iter().find(|spec| spec.name == *name);
         self.lights.lamps.retain(|name, _| find(name).is_some());
         for (name, lit) in &mut self.lights.lamps {
-            let now = find(name).map(|spec| behind(project, spec)).unwrap_or_default();
-            if now != lit.behind {
-                let seen = look(core, &now);
-                lit.shown = seen.as_ref().map(|seen| seen.name.clone());
-                lit.lamp.show(seen);
-                lit.behind = now;
-            }
+            lit.turn_to(core, find(name).map(|spec| behind(project, spec)).unwrap_or_default());
         }
     }
 }
@@ -175,7 +223,7 @@ fn look(core: &Supervisor, names: &[Name]) -> Option<Seen> {
 /// socket or by `ready`; else by a `health` check; else the only one that the proxy depends on and that goes on running.
 /// Else nobody is known, and the connection alone decides.
 fn behind(project: &Project, proxy: &Component) -> Vec<Name> {
-    let Kind::Thread { runner, with } = &proxy.kind else { return Vec::new() };
+    let Kind::Thread { runner, with, .. } = &proxy.kind else { return Vec::new() };
     let Some(to) = target(runner, with) else { return Vec::new() };
     let those = |owns: fn(&Component, &Target) -> bool| -> Vec<Name> {
         let others = project.components.iter().filter(|other| other.name != proxy.name);

@@ -1,8 +1,9 @@
 //! The sockets of components: bound before they first start, handed to each of their runs, and let go of when
 //! they come to rest. Until then nobody who connects is refused, whatever becomes of the runs.
 //!
-//! What touches only the network is done at once. What touches the file system is done by worker threads, one
-//! after the other, in the order of the asking.
+//! What touches only the network is done at once. What touches the file system may hang on a dead disk, so it is done
+//! by worker threads, and never while the loop could want what they hold; for one address one after the other, in the
+//! order of the asking.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,14 +17,19 @@ use super::driver::Driver;
 use crate::config::model::{Component, Project};
 use crate::listen::{self, Bound, Key, Sockets, SocketsHandover, Why};
 use crate::probe;
+use crate::supervisor::{Record, What};
 use crate::types::{Cid, Name, RunId, State};
 
 /// What is held, and who may touch files for it. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Listening {
     held: Arc<Mutex<Held>>,
-    turn: Arc<tokio::sync::Mutex<()>>,
+    /// Closed while the image may change.
+    gate: Arc<tokio::sync::RwLock<()>>,
 }
+
+/// Whose turn it is to touch the file of a socket.
+type Turn = Arc<tokio::sync::Mutex<()>>;
 
 #[derive(Debug, Default)]
 struct Held {
@@ -32,9 +38,17 @@ struct Held {
     released: BTreeMap<Cid, u64>,
     /// The declaration that the owners are right for.
     settled_for: Option<Arc<Project>>,
+    /// Of those files alone that something is being done to.
+    turns: BTreeMap<Key, Turn>,
 }
 
 impl Held {
+    fn turn(&mut self, at: &Key) -> Turn {
+        // Who holds nothing but what stands here is done.
+        self.turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        Arc::clone(self.turns.entry(at.clone()).or_default())
+    }
+
     fn since(&self, owner: Cid) -> Since {
         let declared = self.settled_for.as_ref().map(|project| Arc::as_ptr(project).addr());
         Since { released: self.released.get(&owner).copied(), declared }
@@ -130,14 +144,16 @@ impl Listening {
     /// Binds to a path, if that is not done; also where somebody has taken the file away, for nobody would find
     /// that socket any more.
     async fn bind_file(&self, owner: Cid, since: Since, name: String, key: Key) -> Result<(), String> {
-        let _turn = self.turn.lock().await;
+        let _open = self.gate.read().await;
+        let turn = self.held().turn(&key);
+        let _turn = turn.lock().await;
         let (this, at) = (self.clone(), key.clone());
         let bound = tokio::task::spawn_blocking(move || {
             if this.held().sockets.owner(&at).is_some_and(|by| by != owner) {
                 return Ok(());
             }
-            let known = this.held().sockets.take(&at).filter(Bound::is_reachable);
-            let bound = known.map_or_else(|| listen::bind(&at), Ok)?;
+            let known = this.held().sockets.take(&at);
+            let bound = known.filter(Bound::is_reachable).map_or_else(|| listen::bind(&at), Ok)?;
             let mut held = this.held();
             let now = held.since(owner);
             if now.released == since.released {
@@ -162,28 +178,40 @@ impl Listening {
         *held.released.entry(owner).or_default() += 1;
         let own = held.sockets.owners().filter(|(_, by)| *by == owner).map(|(key, _)| key.clone());
         let own: Vec<Key> = own.collect();
-        let bound = own.iter().filter_map(|key| held.sockets.take(key)).collect();
-        drop(held);
-        self.let_go(bound);
+        for key in own {
+            self.let_go(&mut held, key);
+        }
     }
 
-    fn let_go(&self, bound: Vec<Bound>) {
-        let (files, ports): (Vec<Bound>, Vec<Bound>) = bound.into_iter().partition(Bound::has_a_file);
-        drop(ports);
-        if files.is_empty() {
+    /// Takes a socket out, and closes it: its file is taken away by a worker thread.
+    fn let_go(&self, held: &mut Held, key: Key) {
+        let Some(bound) = held.sockets.take(&key) else { return };
+        if !bound.has_a_file() {
             return;
         }
-        let turn = Arc::clone(&self.turn);
+        let (turn, gate) = (held.turn(&key), Arc::clone(&self.gate));
         tokio::spawn(async move {
+            let _open = gate.read().await;
             let _turn = turn.lock().await;
-            drop(tokio::task::spawn_blocking(move || drop(files)).await);
+            drop(tokio::task::spawn_blocking(move || drop(bound)).await);
         });
     }
 
-    /// The end: everything is closed, and the files are taken away.
-    pub(crate) fn close(&self) {
+    /// The end: everything is closed, and the files are taken away, which has so long: a dead disk holds nobody up.
+    pub(crate) fn close(&self, patience: Duration) {
         let all = self.held().sockets.take_all();
-        drop(all);
+        if !all.iter().any(Bound::has_a_file) {
+            return;
+        }
+        let (told, done) = std::sync::mpsc::channel();
+        let removal = move || {
+            drop(all);
+            told.send(())
+        };
+        // Without a thread, they are closed right here: what was to run is dropped.
+        if std::thread::Builder::new().name("sockets".into()).spawn(removal).is_ok() {
+            let _ = done.recv_timeout(patience);
+        }
     }
 
     /// The sockets of each of these components by name, with their addresses.
@@ -196,8 +224,8 @@ impl Listening {
     // ── Images ─────────────────────────────────────────────────────────────────────────────────────────
 
     /// Waits until nothing is done to files, for so long at the most; nothing is, while what is given lives.
-    pub(crate) async fn still(&self, patience: Duration) -> Option<tokio::sync::OwnedMutexGuard<()>> {
-        tokio::time::timeout(patience, Arc::clone(&self.turn).lock_owned()).await.ok()
+    pub(crate) async fn still(&self, patience: Duration) -> Option<tokio::sync::OwnedRwLockWriteGuard<()>> {
+        tokio::time::timeout(patience, Arc::clone(&self.gate).write_owned()).await.ok()
     }
 
     /// What another image needs to go on. They stay here, too, for the case that there is none.
@@ -257,7 +285,7 @@ impl Driver {
     }
 
     /// After an edit: what it gives to another component changes hands, and what nobody has any more is closed.
-    /// What waits for something else to be ready is reached already.
+    /// What waits for something else, or is being built, is reached already.
     pub(super) fn settle_sockets(&self) {
         let (listening, core) = (&self.parts.listening, &self.parts.core);
         let project = core.project();
@@ -267,16 +295,15 @@ impl Driver {
         }
         held.settled_for = Some(Arc::clone(project));
         let mut declared: BTreeMap<Key, Vec<Cid>> = BTreeMap::new();
-        let mut waiting = Vec::new();
+        let mut coming = Vec::new();
         for spec in project.components.iter().filter(|spec| !spec.sockets.is_empty()) {
             let Some(cid) = core.find(spec.name.as_str()) else { continue };
             Key::of(spec).for_each(|(_, key)| declared.entry(key).or_default().push(cid));
-            if core.state(cid) == Some(State::Waiting) {
-                waiting.push((cid, spec));
+            if core.state(cid).is_some_and(is_coming) {
+                coming.push((cid, spec));
             }
         }
         let owned: Vec<(Key, Cid)> = held.sockets.owners().map(|(key, by)| (key.clone(), by)).collect();
-        let mut unwanted = Vec::new();
         for (key, owner) in owned {
             let by = declared.get(&key).map(Vec::as_slice).unwrap_or_default();
             if by.contains(&owner) {
@@ -284,21 +311,33 @@ impl Driver {
             }
             match by.iter().find(|cid| core.state(**cid).is_some_and(is_wanted)) {
                 Some(heir) => held.sockets.give(&key, *heir),
-                None => unwanted.extend(held.sockets.take(&key)),
+                None => listening.let_go(&mut held, key),
             }
         }
         drop(held);
-        listening.let_go(unwanted);
-        for (cid, spec) in waiting {
-            if let Binding::Later(bound) = listening.bind(cid, spec, |cid| self.named(cid)) {
-                let name = spec.name.clone();
-                tokio::spawn(async move {
-                    // It is tried again, and told, when it is started.
-                    if let Err(error) = bound.await {
-                        tracing::debug!(component = %name, %error, "not bound yet");
-                    }
-                });
-            }
+        coming.into_iter().for_each(|(cid, spec)| self.bind_early(cid, spec));
+    }
+
+    /// A state is recorded: what comes to wait, or to be built, is reached already.
+    pub(super) fn reach(&self, record: &Record) {
+        let (What::State { state, .. }, Some(name)) = (&record.what, &record.component) else { return };
+        let cid = is_coming(*state).then(|| self.parts.core.find(name.as_str())).flatten();
+        let Some((cid, spec)) = cid.and_then(|cid| Some((cid, self.observed.get(&cid)?))) else { return };
+        self.bind_early(cid, spec);
+    }
+
+    fn bind_early(&self, cid: Cid, spec: &Component) {
+        if spec.sockets.is_empty() {
+            return;
+        }
+        if let Binding::Later(bound) = self.parts.listening.bind(cid, spec, |cid| self.named(cid)) {
+            let name = spec.name.clone();
+            tokio::spawn(async move {
+                // It is tried again, and told, when it is started.
+                if let Err(error) = bound.await {
+                    tracing::debug!(component = %name, %error, "not bound yet");
+                }
+            });
         }
     }
 
@@ -311,6 +350,11 @@ impl Driver {
         let own = self.parts.listening.held().sockets.for_a_run(spec)?;
         Ok(own.into_iter().chain(self.stored(spec)?).collect())
     }
+}
+
+/// Whether nothing runs yet of a component in this state, and something will by itself.
+fn is_coming(state: State) -> bool {
+    matches!(state, State::Waiting | State::Building)
 }
 
 /// Whether a component in this state runs, or will by itself.

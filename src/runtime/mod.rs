@@ -22,6 +22,7 @@ mod journal;
 mod lights;
 mod listening;
 mod logbook;
+mod messages;
 mod notices;
 mod prepare;
 mod recorder;
@@ -33,7 +34,9 @@ mod replaced;
 mod shapes;
 mod signals;
 mod spawn;
+mod spins;
 pub mod states;
+mod strangers;
 mod tasks;
 mod up;
 mod upgrade;
@@ -41,6 +44,7 @@ mod upgrade;
 pub use clients::{Control, Unmet};
 pub use clock::wall;
 pub use detach::{Background, Daemon, End, Half, LOG, detach, say_when_interrupted};
+pub use signals::stand_still;
 pub use up::{
     Assembled, Left, UpError, UpOptions, assemble, check, takes_over, threads, up, up_in_background,
 };

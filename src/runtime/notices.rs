@@ -1,5 +1,5 @@
 //! What processes say of themselves: their sockets before the spawn, their words to the core, and the end of a
-//! process only when all that it said before has been heard.
+//! process only when all that it said before has been heard. What that end means is the core's.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -16,7 +16,7 @@ use crate::notice::{Belongs, Judge, NoticeReport, NoticeSink};
 use crate::runner::RunnerReport;
 use crate::runner::keeper::Keeper;
 use crate::supervisor::{Event, RunEvent};
-use crate::types::{Cid, Exit, Name, Notice, RunId, UnitId};
+use crate::types::{Cid, Name, Notice, RunId, UnitId};
 
 /// A unit that has a notify socket.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -27,21 +27,14 @@ pub(crate) struct Talk {
     flushing: u32,
     /// So many answers of the keeper are awaited, on whether another process is the main one now.
     named: u32,
-    /// It is to say that it is ready, and has not yet.
-    unready: bool,
+    /// It has said meanwhile that it is ready: that is for the process that it named.
+    ready: bool,
 }
 
 impl Talk {
-    /// Whether nothing that can still come belongs before the end that is held.
-    ///
-    /// A daemon's first process ends as soon as it has made the second one, which may not have come to the point of
-    /// saying so (`MAINPID=`). So the good end of a leader that was not ready waits for its unit: until that is
-    /// ready, names its main process, is gone, or is not ready in time.
-    fn is_over(&self) -> bool {
-        let in_background = self.unready
-            && matches!(self.held.first(), Some(RunnerReport::Exited { exit: Exit::Code(0), .. }))
-            && !self.held.iter().any(|report| matches!(report, RunnerReport::Gone { .. }));
-        self.flushing == 0 && self.named == 0 && !in_background
+    /// Whether all is heard that was said before the end that is held.
+    fn is_heard(&self) -> bool {
+        self.flushing == 0 && self.named == 0
     }
 }
 
@@ -85,22 +78,13 @@ impl Driver {
             return Ok(());
         }
         let path = self.parts.notices.open(unit, &spec.name, watchdog)?;
-        self.talks.insert(unit, Talk { unready: asked, ..Talk::default() });
+        self.talks.insert(unit, Talk::default());
         let watchdog = watchdog.map(|every| ("WATCHDOG_USEC", every.as_micros().to_string().into()));
         for (name, value) in [("NOTIFY_SOCKET", path.into_os_string())].into_iter().chain(watchdog) {
             env.retain(|(known, _)| known != name);
             env.push((name.into(), value));
         }
         Ok(())
-    }
-
-    /// The unit is asked to stop: whether it would have been ready counts no more. What was held for that goes by
-    /// way of the queue, as an action's answer does.
-    pub(super) fn awaited_no_more(&mut self, unit: UnitId) {
-        if let Some(talk) = self.talks.get_mut(&unit).filter(|talk| talk.unready) {
-            talk.unready = false;
-            talk.flushing += u32::from(self.parts.notices.flush(unit));
-        }
     }
 
     /// The unit is gone, or was never started.
@@ -120,7 +104,7 @@ impl Driver {
                 talk.flushing += u32::from(self.parts.notices.flush(unit));
                 self.let_end(unit);
             }
-            RunnerReport::Gone { unit } | RunnerReport::Killed { unit, .. } => {
+            RunnerReport::Gone { unit } | RunnerReport::Lost { unit } | RunnerReport::Killed { unit, .. } => {
                 let unit = *unit;
                 match self.talks.get_mut(&unit).filter(|talk| !talk.held.is_empty()) {
                     Some(talk) => {
@@ -137,7 +121,7 @@ impl Driver {
                 let units: Vec<UnitId> = self.talks.keys().copied().collect();
                 for unit in units {
                     self.talks.entry(unit).and_modify(|talk| talk.named = 0);
-                    self.let_end(unit);
+                    self.main_answered(unit);
                 }
             }
             _ => self.pass(report),
@@ -152,7 +136,9 @@ impl Driver {
                 self.runner_reports(report);
                 self.parts.notices.runs(unit, pid);
             }
-            RunnerReport::SpawnFailed { unit, .. } | RunnerReport::Gone { unit } => {
+            RunnerReport::SpawnFailed { unit, .. }
+            | RunnerReport::Gone { unit }
+            | RunnerReport::Lost { unit } => {
                 self.close_notices(*unit);
                 self.runner_reports(report);
             }
@@ -163,7 +149,7 @@ impl Driver {
     /// Passes the end of a unit's main process on, if nothing that came before it is outstanding.
     fn let_end(&mut self, unit: UnitId) {
         let Some(talk) = self.talks.get_mut(&unit) else { return };
-        if talk.is_over() {
+        if talk.is_heard() {
             for report in std::mem::take(&mut talk.held) {
                 self.pass(report);
             }
@@ -196,14 +182,24 @@ impl Driver {
     }
 
     fn noticed(&mut self, unit: UnitId, notice: Notice) {
+        if notice == Notice::Ready
+            && let Some(talk) = self.talks.get_mut(&unit).filter(|talk| talk.named > 0)
+        {
+            talk.ready = true;
+            return;
+        }
         let Some(Purpose::Run(run)) = self.units.get(&unit) else { return };
         let run = *run;
-        let ready = notice == Notice::Ready;
         self.step(Event::Run(run, RunEvent::Notice(notice)));
-        if ready {
-            self.talks.entry(unit).and_modify(|talk| talk.unready = false);
-            self.let_end(unit);
+    }
+
+    /// No answer of the keeper is awaited any more, or one less.
+    fn main_answered(&mut self, unit: UnitId) {
+        let heard = self.talks.get_mut(&unit).filter(|talk| talk.named == 0);
+        if heard.is_some_and(|talk| std::mem::take(&mut talk.ready)) {
+            self.noticed(unit, Notice::Ready);
         }
+        self.let_end(unit);
     }
 
     /// The keeper says whether a process is a unit's main one now. If it is, the end of the one before is not the
@@ -221,7 +217,7 @@ impl Driver {
             let text = format!("{name}: MAINPID={pid} is ignored: that is no living process of it");
             self.say(Paint::Warn, &text);
         }
-        self.let_end(unit);
+        self.main_answered(unit);
     }
 
     /// What earlier runs of a component have stored.

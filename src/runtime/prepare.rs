@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::inbox::{Inbox, Message};
 use super::listening::Binding;
-use crate::config::model::{Component, Probe, State};
-use crate::probe;
+use super::strangers::Looks;
+use crate::config::model::{Component, Project, State};
 use crate::state::{Ending, Handed, Restore, Seal, Source as Made, StateError, Store};
 use crate::supervisor::{End, Event, Restored, RunEvent, Sealed, Source};
 use crate::types::{Name, RunId};
@@ -111,29 +111,26 @@ pub(crate) fn prepare(
     states: &States,
     run: RunId,
     spec: &Arc<Component>,
+    project: &Arc<Project>,
     (sockets, allow): (Binding, bool),
 ) {
     let answer = move |inbox: &Inbox, event| drop(inbox.send(Message::Core(Event::Run(run, event))));
-    let address = spec
-        .ready
-        .as_ref()
-        .filter(|ready| !ready.external && matches!(ready.probe, Probe::Http(_) | Probe::Tcp(_)));
-    if spec.state.is_none() && address.is_none() && matches!(sockets, Binding::Done(_)) {
+    let looks = Looks::of(spec);
+    if spec.state.is_none() && looks.is_none() && matches!(sockets, Binding::Done(_)) {
         let nothing = RunEvent::Prepared { restored: None, rejected: Vec::new(), sealed: None };
         return answer(inbox, nothing);
     }
     let (inbox, spec, name) = (inbox.clone(), Arc::clone(spec), spec.name.clone());
-    let probed = address.map(|ready| ready.probe.clone());
-    let states = states.clone();
+    let (project, states) = (Arc::clone(project), states.clone());
     tokio::spawn(async move {
         let own = match sockets.done().await {
             Ok(own) => own,
             Err(error) => return answer(&inbox, RunEvent::PrepareFailed { error }),
         };
-        if let Some(probe) = probed
-            && let Some(holder) = probe::occupied(&probe, &own).await
-        {
-            return answer(&inbox, RunEvent::PrepareFailed { error: holder });
+        match looks.look(&own, &spec, &project).await {
+            Ok(Some(holder)) => drop(inbox.send(Message::Stranger { name: name.clone(), holder })),
+            Ok(None) => {}
+            Err(error) => return answer(&inbox, RunEvent::PrepareFailed { error }),
         }
         let event = states.call(&name, move |store| restored(store, &spec, run, allow)).await;
         answer(&inbox, event.unwrap_or_else(|error| RunEvent::PrepareFailed { error }));

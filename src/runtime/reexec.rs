@@ -26,6 +26,7 @@ use super::handover::{self, Descriptors, FORM, Handover, Heard, Places, Running,
 use super::home::Home;
 use super::inbox::{Inbox, Message};
 use super::journal::Journal;
+use super::lights::Lights;
 use super::listening::Listening;
 use super::notices;
 use super::prepare::{States, why};
@@ -90,6 +91,7 @@ pub(crate) async fn replace(
         Ok(diverted) => diverted,
         Err(error) => return Ok((driver, format!("signals could be lost: {error}"))),
     };
+    driver.lights.leave().await;
     // What was heard before that is answered by this image; also what is only on its way from the handler to
     // the streams, which are filled when the loop has nothing to do.
     for _ in 0..3 {
@@ -117,6 +119,7 @@ pub(crate) async fn replace(
         Err(Failed::AsBefore(driver, error)) => (*driver, error),
         Err(Failed::Lost(error)) => return Err(error),
     };
+    driver.lights.stay();
     for number in diverted.map(|diverted| signals::noted(diverted.undo())).into_iter().flatten() {
         driver.signalled(&listening.meaning(number));
     }
@@ -153,6 +156,7 @@ pub(crate) struct Rest {
     pub(crate) inbox: Inbox,
     pub(crate) clients: Clients,
     pub(crate) listening: Listening,
+    pub(crate) lights: Lights,
     /// What was heard and not taken, whole; `None` in a new image, which has the handover's.
     pub(crate) messages: Option<Vec<Message>>,
 }
@@ -183,7 +187,7 @@ fn take_apart(
         messages.iter().any(|message| matches!(message, Message::Reloaded(_) | Message::Reload { .. }));
     let (output, output_fds) = given.output;
     let (keeper, socket) = given.keeper;
-    let (sockets, socket_fds) = given.sockets;
+    let ((sockets, socket_fds), (proxies, proxy_fds)) = (given.sockets, given.proxies);
     let handover = Handover {
         form: FORM,
         pid: std::process::id(),
@@ -195,6 +199,7 @@ fn take_apart(
         output,
         store,
         sockets,
+        proxies,
         notices,
         talks: shell.talking.1.into_iter().collect(),
         runs,
@@ -217,6 +222,7 @@ fn take_apart(
         output: output_fds,
         store: store_fds,
         sockets: socket_fds,
+        proxies: proxy_fds,
         notices: notice_fds,
         stdins,
         control,
@@ -232,7 +238,7 @@ fn take_apart(
 /// A hand can't go on: the system has no thread or descriptor left, or two things don't belong together.
 pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> Result<Driver, String> {
     let Rest { threads, journal, announcer, mut reloader, home, environment, inbox, .. } = rest;
-    let Rest { clients, listening, messages, .. } = rest;
+    let Rest { clients, listening, lights, messages, .. } = rest;
     let from_before = || handover.messages.into_iter().map(Message::from).collect();
     let same_image = messages.is_some();
     for message in messages.unwrap_or_else(from_before) {
@@ -254,6 +260,8 @@ pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> 
     if !same_image {
         let adopted = listening.adopt(handover.sockets, fds.sockets);
         adopted.map_err(|error| format!("can't go on with the sockets: {error}"))?;
+        let adopted = lights.adopt(handover.proxies, fds.proxies);
+        adopted.map_err(|error| format!("can't go on with the proxies' clients: {error}"))?;
         reloader.watched_already(handover.env_files);
         if handover.reload {
             reloader.begin_again();
@@ -283,12 +291,13 @@ pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> 
     (driver.units, driver.lives) = take_runs(handover.runs, &handover.helpers, fds.stdins);
     driver.helping = handover.helpers.into_iter().collect();
     driver.tasks = handover.tasks.into_iter().collect();
-    driver.units.extend(driver.tasks.iter().map(|(id, task)| (task.unit, Purpose::Task(*id))));
+    driver.units.extend(driver.tasks.units().map(|(id, unit)| (unit, Purpose::Task(id))));
     driver.tickets = Arc::new(AtomicU64::new(handover.next_ticket));
     driver.next_unit = handover.next_unit;
     driver.observed = handover.observed.into_iter().collect();
     driver.talks = handover.talks.into_iter().collect();
     driver.clients = clients;
+    driver.lights = lights;
     driver.declare_logs();
     driver.images = handover.images - u64::from(same_image);
     driver.exclude_as_known();
@@ -372,6 +381,7 @@ fn heard(message: &Message) -> Option<Heard> {
         // Asked for again by the core, told again by the store, or for nobody who is there any more.
         Message::Core(_) | Message::Probe(_) | Message::Help { .. } | Message::EndHelp { .. } => None,
         Message::Replaced { .. } | Message::Reloaded(_) | Message::Drained { .. } => None,
+        Message::Stranger { .. } => None,
         Message::Views { .. } | Message::Usage { .. } | Message::Subscribe { .. } => None,
         Message::Wait { .. } | Message::Why { .. } | Message::Declared { .. } => None,
         // Whoever wanted to know is gone with the image; the file is read anew.

@@ -218,6 +218,7 @@ impl Reloader {
             gitignore: false,
             poll: Poll::Auto,
             settle: SETTLE,
+            own: Vec::new(),
         }
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn step(step: &plan::Step) -> Step {
 mod tests {
     use serde_json::json;
 
-    use crate::plan::{Step, StepAction};
+    use crate::plan::{Rebuild, Step, StepAction};
     use crate::types::{Exit, Name, Signal};
 
     #[test]
@@ -36,7 +36,7 @@ mod tests {
         let of = |action, changed: &[&str]| {
             let (component, reason) = (Name::new("old").unwrap(), "it is no longer in the file".to_owned());
             let changed = changed.iter().map(ToString::to_string).collect();
-            json!(super::step(&Step { component, action, changed, reason }))
+            json!(super::step(&Step { component, action, changed, reason, rebuild: Rebuild::Nothing }))
         };
         let expected = json!({
             "component": "old", "action": "stop", "changed": [], "reason": "it is no longer in the file"

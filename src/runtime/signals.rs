@@ -162,6 +162,21 @@ pub(crate) fn noted(notes: OwnedFd) -> Vec<i32> {
     bytes.into_iter().map(i32::from).collect()
 }
 
+/// Stops this process as SIGTSTP does where nobody hears it, and returns when it goes on; at once where the system
+/// lets nobody stop, for lack of a shell that would have it go on.
+pub fn stand_still() {
+    // SAFETY: the actions live through the calls, a sigaction of zeros is the default one, and the one that was
+    // there is put back.
+    unsafe {
+        let default: libc::sigaction = std::mem::zeroed();
+        let mut heard: libc::sigaction = std::mem::zeroed();
+        if libc::sigaction(libc::SIGTSTP, &raw const default, &raw mut heard) == 0 {
+            libc::raise(libc::SIGTSTP);
+            libc::sigaction(libc::SIGTSTP, &raw const heard, std::ptr::null_mut());
+        }
+    }
+}
+
 /// Lets the signals in that orch answers, also where who started orch had blocked them.
 fn unblock() {
     mask(libc::SIG_UNBLOCK);

@@ -20,6 +20,7 @@ use super::handover::{Descriptors, Handover};
 use super::home::{Home, HomeError};
 use super::inbox::{Inbox, Message};
 use super::journal::Journal;
+use super::lights::Lights;
 use super::listening::Listening;
 use super::notices;
 use super::prepare::{States, why};
@@ -203,6 +204,7 @@ fn take_over(
         inbox: inbox.clone(),
         clients: Clients::default(),
         listening: Listening::default(),
+        lights: Lights::default(),
         messages: None,
     };
     let before = Some(Before { had_terminal: handover.had_terminal, notes: fds.signals.pop() });
@@ -308,7 +310,7 @@ fn load_options(options: &UpOptions, registry: &Arc<Registry>) -> LoadOptions {
 pub fn threads(registry: &Arc<Registry>) -> Threads {
     let names = registry.names().map(str::to_owned).collect();
     let registry = Arc::clone(registry);
-    Threads { names, check: Arc::new(move |name, with| registry.check(name, with)) }
+    Threads { names, check: Arc::new(move |name, with| registry.listens(name, with)) }
 }
 
 impl Assembled {

@@ -101,7 +101,7 @@ impl Driver {
         tokio::spawn(async move {
             let verdict = match tokio::time::timeout(LIMIT, ended).await {
                 Ok(Ok(Ok(_))) => judge(read),
-                Ok(Ok(Err(error))) => Err(error),
+                Ok(Ok(Err(error))) => Err(error.to_string()),
                 Ok(Err(_)) => Err("it was ended".to_owned()),
                 Err(_) => Err(format!("no answer within {} s", LIMIT.as_secs())),
             };

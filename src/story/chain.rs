@@ -193,6 +193,7 @@ impl Chain {
                 let (after, at) = (super::line::after(*ms), super::line::at(place.as_deref()));
                 format!("{} failed{after}: {reason}{at}", kind.called())
             }
+            Kind::TaskEnded { kind, reason, .. } => format!("{} was ended: {reason}", kind.called()),
             Kind::State { state: State::Backoff, .. } if !last => self.until_next("backoff", at),
             // For what it waited at first need not be what it waits for now.
             Kind::State { state: State::Waiting, .. } if last => "waiting".to_owned(),

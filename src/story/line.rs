@@ -44,6 +44,9 @@ pub fn line(event: &Event, words: &Words<'_>) -> String {
         Kind::TaskFailed { kind, ms, reason, place, .. } => {
             format!("{} failed{}: {reason}{}", kind.called(), after(*ms), at(place.as_deref()))
         }
+        Kind::TaskEnded { kind, ms, reason } => {
+            because(&format!("{} was ended{}", kind.called(), after(*ms)), reason)
+        }
         Kind::Changed { paths } => format!("{} changed", words.paths(paths)),
         Kind::Sealed { generation, source } => format!("state saved ({})", copy(source, *generation)),
         Kind::Restored { generation, source } => format!("state restored ({})", copy(source, *generation)),
@@ -94,6 +97,9 @@ pub(super) fn name(kind: &Kind) -> &str {
         Kind::TaskFailed { kind: TaskKind::Build, .. } => "build.failed",
         Kind::TaskFailed { kind: TaskKind::OnChange, .. } => "run.failed",
         Kind::TaskFailed { kind: TaskKind::Stop, .. } => "stop_command.failed",
+        Kind::TaskEnded { kind: TaskKind::Build, .. } => "build.ended",
+        Kind::TaskEnded { kind: TaskKind::OnChange, .. } => "run.ended",
+        Kind::TaskEnded { kind: TaskKind::Stop, .. } => "stop_command.ended",
         Kind::Changed { .. } => "component.changed",
         Kind::Sealed { .. } => "state.sealed",
         Kind::Restored { .. } => "state.restored",

@@ -44,6 +44,8 @@ pub enum Action {
         run: RunId,
         /// As declared.
         spec: Arc<Component>,
+        /// For the answers: those to what was asked before say nothing of what is asked now.
+        asked: u64,
     },
     /// Run a command of this component. Answer: `Event::Task`, when nothing of it is left. A stop task comes in
     /// place of `Stop`.
@@ -78,6 +80,8 @@ pub enum Action {
         signal: Signal,
         /// To whom.
         scope: Scope,
+        /// So long at the most it is asked later, while a proxy has something under way to it.
+        drain: Duration,
     },
     /// Send its unit a signal that is no request to stop (`watch.action`), then SIGCONT.
     Signal {

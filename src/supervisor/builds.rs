@@ -9,8 +9,12 @@ use serde::{Deserialize, Serialize};
 use super::Supervisor;
 use super::phase::{Meanwhile, Phase};
 use super::slot::{Slot, Why, Wish};
-use super::tasks::{Beside, Quietly, Step};
+use super::tasks::{Beside, Quietly, Step, ToEnd};
+use crate::plan::{Builds, Rebuild};
 use crate::types::{Cid, TaskFailure};
+
+/// Why one that waits for its build does.
+pub(super) const BUILDING: &str = "its build is under way";
 
 /// What is known of a component's builds.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -22,6 +26,8 @@ pub(crate) struct Build {
     pub(crate) good: bool,
     /// What a good build leads to while a run is there.
     pub(crate) then: Option<Wish>,
+    /// An edit has it start anew when its build is over, however that ends, if there is something that can run.
+    pub(crate) sure: bool,
     /// How many have failed.
     pub(crate) failures: u64,
 }
@@ -35,6 +41,21 @@ impl Slot {
     /// How its last build failed, as long as it is not built well.
     pub(crate) fn build_failure(&self) -> Option<&TaskFailure> {
         self.build.beside.failed.as_ref().filter(|_| self.spec.build.is_some())
+    }
+
+    /// Whether it starts when its build is over, however that ends.
+    pub(crate) fn starts_anyway(&self, meanwhile: &Meanwhile) -> bool {
+        matches!(meanwhile, Meanwhile::Built) || (self.build.sure && self.build.good)
+    }
+
+    /// Whether a build of it is under way, or to come, and what it makes counts.
+    pub(crate) fn is_being_built(&self) -> bool {
+        let beside = &self.build.beside;
+        match &beside.step {
+            Step::Idle => false,
+            Step::Settling { .. } => true,
+            Step::Running(task) => beside.again || task.end == ToEnd::No,
+        }
     }
 
     /// How often a build of it has failed, if that was the last word: another one is neither under way nor to come.
@@ -69,7 +90,7 @@ impl Supervisor {
             slot.meanwhile = None;
             slot.again = false;
         }
-        self.enter(cid, Phase::Building(meanwhile), "its build is under way", cause);
+        self.enter(cid, Phase::Building(meanwhile), BUILDING, cause);
         let last = self.slot(cid).and_then(|slot| slot.last);
         self.call_task(cid, Quietly::Build, last, false);
     }
@@ -78,6 +99,7 @@ impl Supervisor {
     pub(super) fn build_before_start(&mut self, cid: Cid) {
         let Some(slot) = self.slot(cid) else { return };
         let meanwhile = match &slot.phase {
+            _ if slot.build.sure && slot.build.good => Meanwhile::Built,
             Phase::Backoff { until } => Meanwhile::Backoff { until: *until, reason: slot.reason.clone() },
             Phase::Completed => Meanwhile::Completed { reason: slot.reason.clone() },
             Phase::Failed => Meanwhile::Failed { reason: String::new() },
@@ -97,13 +119,17 @@ impl Supervisor {
         let then = slot.build.then.take();
         if slot.build.beside.failed.is_some() && told.is_some() {
             slot.build.failures += 1;
-            return self.build_failed(cid);
+            // An edit of what is not built has only waited for the build to be over.
+            if then.is_none() || !(slot.build.sure && slot.build.good) {
+                return self.build_failed(cid);
+            }
+        } else {
+            slot.build.good = true;
         }
-        slot.build.good = true;
         let Some(slot) = self.slot(cid) else { return };
         match &slot.phase {
             Phase::Building(meanwhile) => {
-                let along = !matches!(meanwhile, Meanwhile::Built);
+                let along = !slot.starts_anyway(meanwhile);
                 self.start_built(cid, along);
             }
             Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) => {
@@ -127,6 +153,53 @@ impl Supervisor {
         }
     }
 
+    /// How the builds of a component stand, as an edit meets them.
+    pub(super) fn builds(&self, slot: &Slot) -> Builds {
+        match slot.phase {
+            _ if self.unwanted(slot) => Builds::Rest,
+            _ if slot.is_being_built() => Builds::Underway,
+            _ if slot.build.beside.failed.is_none() => Builds::Rest,
+            Phase::Failed => Builds::Fatal,
+            _ => Builds::Failed,
+        }
+    }
+
+    /// Does to the builds of a component what an edit does; what follows for its run comes after.
+    pub(super) fn rebuild(&mut self, cid: Cid, rebuild: Rebuild, cause: u64) {
+        let Some(slot) = self.slot_mut(cid) else { return };
+        if slot.spec.build.is_none() {
+            slot.build.beside.failed = None;
+        }
+        match rebuild {
+            Rebuild::Nothing => {}
+            Rebuild::Mended | Rebuild::First => slot.build.done = false,
+            Rebuild::Anew => {
+                slot.build.done = false;
+                self.call_task(cid, Quietly::Build, Some(cause), true);
+            }
+            Rebuild::Without => {
+                (slot.build.beside.again, slot.build.then) = (false, None);
+                self.end_task(cid, Quietly::Build);
+            }
+        }
+    }
+
+    /// An edit comes that restarts what waits for its build: without one it starts, and with one it will when that
+    /// is over.
+    pub(super) fn edited_while_built(&mut self, cid: Cid, cause: u64) {
+        let Some(slot) = self.slot_mut(cid) else { return };
+        let Phase::Building(meanwhile) = &slot.phase else { return };
+        let along = !slot.starts_anyway(meanwhile);
+        if slot.spec.build.is_none() {
+            (slot.last, slot.build.good) = (Some(cause), true);
+            self.start_built(cid, along);
+        } else if slot.build.good && along {
+            (slot.build.sure, slot.after_dependents) = (true, true);
+            slot.ledger.overtaken();
+            self.take_dependents_along(cid, true, Some(cause));
+        }
+    }
+
     /// Nothing ran, and now something good is there to start.
     fn start_built(&mut self, cid: Cid, along: bool) {
         if let Some(slot) = self.slot_mut(cid) {
@@ -147,6 +220,7 @@ impl Supervisor {
             slot.build_failure().map(|failure| failed_because("its build", failure)).unwrap_or_default();
         let Phase::Building(meanwhile) = slot.phase.clone() else { return };
         match meanwhile {
+            _ if slot.starts_anyway(&meanwhile) => self.try_start(cid),
             Meanwhile::Built => self.try_start(cid),
             Meanwhile::Backoff { until, reason } if until > now => {
                 self.enter(cid, Phase::Backoff { until }, reason, None);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::phase::Phase;
 use super::record::What;
-use super::slot::{Wanted, Why};
+use super::slot::{Wanted, Why, Wish};
 use super::tasks::Quietly;
 use super::{Action, Supervisor};
 use crate::config::model::WatchAction;
@@ -66,8 +66,10 @@ impl Supervisor {
         if slot.wanted != Wanted::Up || shutdown {
             return;
         }
-        // An edit restarts what was built.
-        let builds = slot.spec.build.is_some() && matches!(why, Why::Change | Why::Restart);
+        // An edit of other keys restarts what was built.
+        let of_build = matches!(why, Why::Change | Why::Restart | Why::Build(_));
+        let builds = slot.spec.build.is_some() && of_build;
+        let edit = matches!(why, Why::Edit(_));
         if builds && !matches!(slot.phase, Phase::Building(_)) {
             slot.build.done = false;
             // What is being built is what was there before.
@@ -79,6 +81,11 @@ impl Supervisor {
         match &slot.phase {
             Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) if builds => {
                 self.build_for(cid, why, cause);
+            }
+            // It goes on until what is being built is there, or is not to be had.
+            Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) if edit && slot.is_being_built() => {
+                slot.build.then = Some(Wish { why, cause: Some(cause) });
+                slot.build.sure = true;
             }
             Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) => {
                 self.wish(cid, why, Some(cause));
@@ -100,14 +107,15 @@ impl Supervisor {
                     self.take_dependents_along(cid, true, Some(cause));
                 }
             }
-            Phase::Building(_) => {
-                if builds && why == Why::Change {
-                    slot.build.done = false;
-                    self.call_task(cid, Quietly::Build, Some(cause), true);
-                }
+            Phase::Building(_) if builds && why == Why::Change => {
+                slot.build.done = false;
+                self.call_task(cid, Quietly::Build, Some(cause), true);
             }
+            Phase::Building(_) if edit => self.edited_while_built(cid, cause),
+            Phase::Building(_) => {}
             Phase::Backoff { .. } | Phase::Completed | Phase::Failed => {
                 (slot.last, slot.meanwhile) = (Some(cause), None);
+                slot.build.sure |= edit;
                 slot.ledger.overtaken();
                 slot.after_dependents = true;
                 self.take_dependents_along(cid, true, Some(cause));

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::Supervisor;
 use super::phase::Phase;
 use super::slot::{Slot, Wanted};
-use crate::config::model::{Component, HostPort, Probe, SocketAddress};
+use crate::config::model::{Component, HostPort, Kind, Probe, SocketAddress};
 use crate::plan::{Plan, StepAction};
 use crate::types::{Cid, Name};
 
@@ -108,13 +108,12 @@ fn claims(spec: &Component) -> BTreeSet<Claim<'_>> {
     claims.extend(spec.logs.file.as_deref().map(Claim::File));
     claims.extend(spec.sockets.iter().flat_map(|socket| match &socket.address {
         SocketAddress::Unix(path) => vec![Claim::File(path)],
-        SocketAddress::Tcp(address) if address.port() == 0 => Vec::new(),
-        // 0.0.0.0 takes in all others: who gets one waits for whoever had any.
-        SocketAddress::Tcp(address) => {
-            let host = address.ip().to_string();
-            vec![port(&host, address.port()), port("", address.port())]
-        }
+        SocketAddress::Tcp(address) => bound(&address.ip().to_string(), address.port()),
     }));
+    if let Kind::Thread { listens, .. } = &spec.kind {
+        let bound = listens.iter().flat_map(|address| bound(&address.ip().to_string(), address.port()));
+        claims.extend(bound);
+    }
     let own = spec.ready.as_ref().filter(|ready| !ready.external);
     claims.extend(own.and_then(|ready| match &ready.probe {
         Probe::Tcp(HostPort { host, port: at }) => Some(port(host, *at)),
@@ -123,6 +122,11 @@ fn claims(spec: &Component) -> BTreeSet<Claim<'_>> {
     }));
     claims.insert(Claim::Program(format!("{:?} {:?} {:?}", spec.kind, spec.cwd, spec.env.own)));
     claims
+}
+
+/// 0.0.0.0 takes in all others: who gets one waits for whoever had any.
+fn bound(ip: &str, at: u16) -> Vec<Claim<'static>> {
+    if at == 0 { Vec::new() } else { vec![port(ip, at), port("", at)] }
 }
 
 fn port(host: &str, port: u16) -> Claim<'static> {

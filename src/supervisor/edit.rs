@@ -9,11 +9,11 @@ use super::record::What;
 use super::slot::{Slot, Wanted, Why};
 use super::{Action, Supervisor};
 use crate::config::model::{Component, Project};
-use crate::plan::{self, Now, Plan, Step, StepAction};
+use crate::plan::{self, Builds, Now, Plan, Rebuild, Step, StepAction};
 use crate::types::{Cid, Name};
 
 /// How a component stands that there is not.
-const ABSENT: Now = Now { runs: false, follows: false, rests: None };
+const ABSENT: Now = Now { runs: false, follows: false, rests: None, builds: Builds::Rest };
 
 impl Supervisor {
     /// What an edit to `project` would do now, and does if it comes now; `chosen` are the components that run by
@@ -26,6 +26,7 @@ impl Supervisor {
                 runs: slot.phase.run().is_some(),
                 follows: slot.may_follow() && self.shutdown.is_none(),
                 rests: self.rests(slot),
+                builds: self.builds(slot),
             })
         };
         let nobody = BTreeSet::new();
@@ -48,7 +49,9 @@ impl Supervisor {
             Phase::Waiting => Some("it waits"),
             Phase::Blocked => Some("it is blocked"),
             Phase::Preparing(_) | Phase::Settling { .. } | Phase::Held { .. } => Some("it is about to start"),
-            Phase::Building(_) => Some("it is being built"),
+            Phase::Building(_) if !slot.build.good => Some("it is being built"),
+            Phase::Building(meanwhile) if slot.starts_anyway(meanwhile) => Some("it is about to start"),
+            Phase::Building(_) => None,
             Phase::Stopped => Some("it is stopped"),
             Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) => None,
             Phase::Ending(_) | Phase::Sealing(_) => None,
@@ -106,11 +109,6 @@ impl Supervisor {
             Some(cid) => {
                 if let Some(slot) = self.slot_mut(cid) {
                     let before = std::mem::replace(&mut slot.spec, Arc::clone(spec));
-                    // What it runs now may be what that build makes.
-                    let other = before.build != slot.spec.build;
-                    if other && step.action == StepAction::Restart && !step.changed.is_empty() {
-                        slot.build.done = false;
-                    }
                     self.re_ask(cid, &before);
                     self.re_check(cid, &before);
                 }
@@ -132,13 +130,15 @@ impl Supervisor {
         let new = step.action == StepAction::Start || slot.wanted == Wanted::Removed;
         let spec = Arc::clone(&slot.spec);
         self.out.push(Action::Observe { component: cid, spec });
+        self.rebuild(cid, step.rebuild, cause);
         match step.action {
             _ if new => self.introduce(cid, cause, chosen),
             // What only follows another goes down with it.
             StepAction::Restart if step.changed.is_empty() => {}
             StepAction::Restart => {
                 let reason = format!("the file was edited: {}", step.reason);
-                self.restart_for(cid, Why::Edit(reason), cause);
+                let gated = step.rebuild.gates();
+                self.restart_for(cid, if gated { Why::Build(reason) } else { Why::Edit(reason) }, cause);
             }
             StepAction::Start | StepAction::Update | StepAction::Stop => {}
         }

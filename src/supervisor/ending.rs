@@ -2,13 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::phase::{Ending, Phase, Stage};
 use super::record::What;
 use super::slot::{Edge, Slot, Wanted, Why, Wish, is_thread};
 use super::{Action, Supervisor};
 use crate::config::model::Condition;
-use crate::types::{Cid, Exit, Name, Scope, Signal};
+use crate::types::{Cid, Exit, Name, RunId, Scope, Signal};
+
+/// What has happened to all that runs when the keeper is killed.
+pub(super) const LOST: &str = "the keeper of the processes was killed";
 
 impl Supervisor {
     /// Wishes that a run end, as soon as those are gone that must be before it.
@@ -68,8 +72,9 @@ impl Supervisor {
         if by_command {
             self.stop_by_command(cid, id);
         } else {
-            self.signal_to_stop(cid);
+            self.drain_and_stop(cid);
         }
+        self.left_counts(cid);
         if failed {
             self.take_dependents_along(cid, false, None);
         }
@@ -105,6 +110,9 @@ impl Supervisor {
 
     /// The leader ended: by itself, or as it was asked to. The rest of its unit is stopped likewise.
     pub(super) fn leader_ended(&mut self, cid: Cid, exit: Exit) {
+        if self.may_go_on_without(cid, &exit) {
+            return;
+        }
         let Some(slot) = self.slot(cid) else { return };
         let Some(run) = slot.phase.run().map(|run| run.id) else { return };
         let signal = slot.spec.stop.signal;
@@ -114,11 +122,11 @@ impl Supervisor {
             Phase::Ending(ending) if ending.signalled => Some(Scope::Escaped),
             _ => Some(Scope::Unit),
         };
-        if self.note_exit(cid, exit)
+        if self.note_exit(cid, exit, Why::Own)
             && let Some(scope) = scope
         {
             self.rest_asked(cid);
-            self.out.push(Action::Stop { run, signal, scope });
+            self.out.push(Action::Stop { run, signal, scope, drain: Duration::ZERO });
         }
     }
 
@@ -140,7 +148,7 @@ impl Supervisor {
 
     /// Notes how the leader ended, if that is news; where nobody had told it to, the run is ending from now
     /// on.
-    fn note_exit(&mut self, cid: Cid, exit: Exit) -> bool {
+    fn note_exit(&mut self, cid: Cid, exit: Exit, why: Why) -> bool {
         let now = self.now;
         if !self.slot(cid).is_some_and(|slot| slot.phase.led()) {
             return false;
@@ -150,13 +158,24 @@ impl Supervisor {
         slot.exit = Some(exit.clone());
         match &mut slot.phase {
             Phase::Ending(ending) => ending.exit = Some((exit, now)),
-            _ => self.own_end(cid, Some(exit)),
+            _ => self.own_end(cid, Some(exit), why),
         }
         true
     }
 
-    /// A run ended by itself, or says that it is about to.
-    pub(super) fn own_end(&mut self, cid: Cid, exit: Option<Exit>) {
+    /// Whether a run that is asked to stop is the last one of its component, as far as anybody knows.
+    #[must_use]
+    pub fn is_last(&self, run: RunId) -> bool {
+        self.slot(run.component).is_some_and(|slot| match &slot.phase {
+            Phase::Ending(ending) if ending.run.id == run => {
+                !slot.again && matches!(ending.why, Why::Unwanted(_))
+            }
+            _ => false,
+        })
+    }
+
+    /// A run ended though nobody had told it to, or says that it is about to.
+    pub(super) fn own_end(&mut self, cid: Cid, exit: Option<Exit>, why: Why) {
         let now = self.now;
         let Some(slot) = self.slot_mut(cid) else { return };
         let Some(run) = slot.phase.run().cloned() else { return };
@@ -165,16 +184,35 @@ impl Supervisor {
             slot.meanwhile = wish.cause;
         }
         let stage = Stage::Asked { until: now + slot.spec.stop.timeout };
-        let reason = exit.as_ref().map_or_else(|| explain(&Why::Own), |exit| format!("it ended with {exit}"));
+        let reason = match &exit {
+            Some(exit) if why == Why::Own => format!("it ended with {exit}"),
+            _ => explain(&why),
+        };
         let exit = exit.map(|exit| (exit, now));
-        let ending = Ending { exit, ..Ending::of(run, Why::Own, stage) };
+        let ending = Ending { exit, ..Ending::of(run, why, stage) };
         self.enter(cid, Phase::Ending(ending), reason, None);
         self.take_dependents_along(cid, false, None);
     }
 
+    /// The keeper was killed, and the unit with it, or before it was started.
+    pub(super) fn lost(&mut self, cid: Cid) {
+        if self.slot(cid).is_some_and(|slot| matches!(slot.phase, Phase::Spawning(_))) {
+            return self.not_started(cid, explain(&Why::Lost));
+        }
+        let exit = self.unseen_exit(cid);
+        self.note_exit(cid, exit, Why::Lost);
+        self.unit_gone(cid);
+    }
+
+    /// How the leader of a unit has ended that is gone. If nobody saw it, it was not the leader's own doing.
+    fn unseen_exit(&mut self, cid: Cid) -> Exit {
+        let left = self.slot_mut(cid).and_then(|slot| slot.phase.run_mut()).and_then(|run| run.left.take());
+        left.unwrap_or(Exit::Signal(Signal::KILL))
+    }
+
     pub(super) fn unit_gone(&mut self, cid: Cid) {
-        // If nobody saw how the leader ended, it was not the leader's own doing.
-        self.note_exit(cid, Exit::Signal(Signal::KILL));
+        let exit = self.unseen_exit(cid);
+        self.note_exit(cid, exit, Why::Own);
         let Some(Phase::Ending(ending)) = self.slot(cid).map(|slot| &slot.phase) else { return };
         if ending.gone {
             return;
@@ -329,10 +367,11 @@ impl Supervisor {
 pub(super) fn explain(why: &Why) -> String {
     match why {
         Why::Own => "it stops by itself".to_owned(),
+        Why::Lost => format!("{LOST}, and it with it"),
         Why::Change => "a watched file changed".to_owned(),
         Why::Restart => "restart was commanded".to_owned(),
-        Why::Edit(reason) | Why::NotReady(reason) | Why::NotStarted(reason) => reason.clone(),
-        Why::Unhealthy { reason, .. } => reason.clone(),
+        Why::Edit(reason) | Why::Build(reason) | Why::NotReady(reason) => reason.clone(),
+        Why::NotStarted(reason) | Why::Unhealthy { reason, .. } => reason.clone(),
         Why::TakenBack => "it may not start now".to_owned(),
         Why::Dependency(name) => format!("{name}, on which it depends with restart: true, goes down"),
         Why::Unwanted(reason) => reason.clone().into_owned(),

@@ -115,6 +115,9 @@ pub enum RunEvent {
     Exited(Exit),
     /// Nothing of the unit is left.
     Gone,
+    /// The keeper of the processes was killed, and the unit with it, or before it could be started. Nothing of it is
+    /// left.
+    Lost,
     /// All its output is read.
     OutputEnded,
     /// These were force-killed.
@@ -132,11 +135,16 @@ pub enum RunEvent {
     Snapshot(Sealed),
     /// A try of its health check failed.
     Unwell {
+        /// The number of what was asked.
+        asked: u64,
         /// What the check met.
         error: String,
     },
     /// A try of its health check was good again, after one that failed.
-    Well,
+    Well {
+        /// The number of what was asked.
+        asked: u64,
+    },
     /// It says something on its notify socket.
     Notice(Notice),
 }

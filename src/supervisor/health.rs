@@ -27,6 +27,8 @@ pub(crate) struct Vitals {
     /// How many checks in a row have failed, and what the last one met.
     pub(crate) row: u32,
     pub(crate) error: String,
+    /// How often a hand was asked to check it: the answers to what was asked last count.
+    pub(crate) asked: u64,
     /// How long it may be silent.
     pub(crate) every: Option<Duration>,
     /// When it has been silent for too long.
@@ -36,7 +38,7 @@ pub(crate) struct Vitals {
 impl Vitals {
     /// Of a run that is not there yet; the length of its silence is what it is told at its start.
     pub(crate) fn of(spec: &Component) -> Self {
-        Self { row: 0, error: String::new(), every: watchdog(spec), silent_at: Time::NEVER }
+        Self { row: 0, error: String::new(), asked: 0, every: watchdog(spec), silent_at: Time::NEVER }
     }
 
     fn lives(&mut self, now: Time) {
@@ -76,11 +78,20 @@ impl Supervisor {
         let spec = Arc::clone(&slot.spec);
         let Phase::Ready(run) = &mut slot.phase else { return };
         run.vitals.lives(now);
-        let run = run.id;
         if is_checked(&spec) {
-            self.out.push(Action::CheckHealth { run, spec });
+            self.check_health(cid);
         }
         self.rearm(cid);
+    }
+
+    /// Has a hand check it as it is declared now.
+    fn check_health(&mut self, cid: Cid) {
+        let Some(slot) = self.slot_mut(cid) else { return };
+        let spec = Arc::clone(&slot.spec);
+        let Phase::Ready(run) = &mut slot.phase else { return };
+        run.vitals.asked += 1;
+        let (run, asked) = (run.id, run.vitals.asked);
+        self.out.push(Action::CheckHealth { run, spec, asked });
     }
 
     /// An edit may have changed what is asked. A watchdog that it has added, or made another, is for the next run:
@@ -96,9 +107,8 @@ impl Supervisor {
         if watchdog(&spec).is_none() && watchdog(before).is_some() {
             (run.vitals.every, run.vitals.silent_at) = (None, Time::NEVER);
         }
-        let id = run.id;
-        if matches!(slot.phase, Phase::Ready(_)) && (is_checked(&spec) || is_checked(before)) {
-            self.out.push(Action::CheckHealth { run: id, spec });
+        if is_checked(&spec) || is_checked(before) {
+            self.check_health(cid);
         }
         self.rearm(cid);
     }
@@ -109,18 +119,20 @@ impl Supervisor {
         let Some(slot) = self.slot_mut(cid) else { return };
         let Phase::Ready(run) = &mut slot.phase else { return };
         run.vitals.lives(now);
-        let (run, spec) = (run.id, Arc::clone(&slot.spec));
-        if is_checked(&spec) {
-            self.out.push(Action::CheckHealth { run, spec });
+        if is_checked(&slot.spec) {
+            self.check_health(cid);
         }
         self.rearm(cid);
     }
 
     /// A check failed.
-    pub(super) fn unwell(&mut self, cid: Cid, error: String) {
+    pub(super) fn unwell(&mut self, cid: Cid, asked: u64, error: String) {
         let Some(slot) = self.slot_mut(cid) else { return };
         let Some(retries) = slot.spec.health.as_ref().map(|health| health.retries) else { return };
         let Phase::Ready(run) = &mut slot.phase else { return };
+        if asked != run.vitals.asked {
+            return;
+        }
         run.vitals.row = run.vitals.row.saturating_add(1);
         run.vitals.error = error;
         self.judge_health(cid, retries);
@@ -137,8 +149,12 @@ impl Supervisor {
     }
 
     /// A check was good again.
-    pub(super) fn well(&mut self, cid: Cid) {
-        self.with_run(cid, |run| run.vitals.row = 0);
+    pub(super) fn well(&mut self, cid: Cid, asked: u64) {
+        self.with_run(cid, |run| {
+            if asked == run.vitals.asked {
+                run.vitals.row = 0;
+            }
+        });
     }
 
     /// Puts off what silence alone makes due, where orch comes too late to have heard anything.

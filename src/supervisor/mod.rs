@@ -66,6 +66,7 @@ mod slot;
 mod snapshot;
 mod start;
 mod stopping;
+mod task_ends;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -287,14 +288,15 @@ impl Supervisor {
             }
             RunEvent::Exited(exit) => self.leader_ended(cid, exit),
             RunEvent::Gone => self.unit_gone(cid),
+            RunEvent::Lost => self.lost(cid),
             RunEvent::OutputEnded => self.output_ended(cid),
             RunEvent::Killed { pids } => self.killed(cid, pids),
             RunEvent::Unkillable => self.unkillable(cid),
             RunEvent::Sealed(outcome) => self.sealed(cid, &outcome),
             RunEvent::Replaced => self.replaced(cid),
             RunEvent::Snapshot(outcome) => self.note_sealed(cid, &outcome),
-            RunEvent::Unwell { error } => self.unwell(cid, error),
-            RunEvent::Well => self.well(cid),
+            RunEvent::Unwell { asked, error } => self.unwell(cid, asked, error),
+            RunEvent::Well { asked } => self.well(cid, asked),
             RunEvent::Notice(notice) => self.noticed(cid, notice),
         }
     }

@@ -6,7 +6,7 @@ use super::Supervisor;
 use super::phase::{Phase, Run, Stage};
 use super::slot::Why;
 use crate::config::model::{Component, Probe};
-use crate::types::{Cid, Notice, Time};
+use crate::types::{Cid, Exit, Notice, Time};
 
 /// So long a reload may take where there is no `ready.timeout`: the default of that key.
 const RELOAD: Duration = Duration::from_secs(10);
@@ -35,7 +35,7 @@ impl Supervisor {
             Notice::Broken => self.says_broken(cid),
             Notice::WatchdogEvery(every) => self.heard_every(cid, every),
             Notice::Extend(more) => self.extend(cid, more),
-            Notice::MainPid(pid) => self.with_run(cid, |run| run.pid = Some(pid)),
+            Notice::MainPid(pid) => self.with_run(cid, |run| (run.pid, run.left) = (Some(pid), None)),
         }
     }
 
@@ -51,6 +51,34 @@ impl Supervisor {
                 self.wake(cid);
             }
             _ => {}
+        }
+    }
+
+    /// Whether the end of a leader is no end of its run yet.
+    ///
+    /// A daemon's first process ends as soon as it has made the second one, which may not have come to the point of
+    /// saying so (`MAINPID=`). So the good end of a leader that was not ready waits for its unit: until that is
+    /// ready, names its main process, is gone, or is asked to stop.
+    pub(super) fn may_go_on_without(&mut self, cid: Cid, exit: &Exit) -> bool {
+        let Some(slot) = self.slot_mut(cid) else { return false };
+        let Phase::Starting(run) = &mut slot.phase else { return false };
+        let waits = *exit == Exit::Code(0) && notifies(&run.spec);
+        if waits {
+            run.left = Some(exit.clone());
+            self.show(
+                cid,
+                "its first process has ended, and it has not said that it is ready".to_owned(),
+                None,
+            );
+        }
+        waits
+    }
+
+    /// What the leader of a run has left was given its time: the leader's end is the run's.
+    pub(super) fn left_counts(&mut self, cid: Cid) {
+        let left = self.slot_mut(cid).and_then(|slot| slot.phase.run_mut()).and_then(|run| run.left.take());
+        if let Some(exit) = left {
+            self.leader_ended(cid, exit);
         }
     }
 
@@ -72,7 +100,7 @@ impl Supervisor {
     /// It is on its way out by itself: no signal is sent, and its exit decides what the end was.
     fn says_stopping(&mut self, cid: Cid) {
         if matches!(self.slot(cid).map(|slot| &slot.phase), Some(Phase::Starting(_) | Phase::Ready(_))) {
-            self.own_end(cid, None);
+            self.own_end(cid, None, Why::Own);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ending::explain;
 use super::phase::{Ended, Ending, Meanwhile, Phase};
 use super::record::{End, Sealed};
 use super::restart::Verdict;
@@ -26,10 +27,10 @@ impl Supervisor {
             _ if killed => End::Crashed,
             Why::Own if succeeded(&ended, &slot.spec.restart) => End::Succeeded,
             // What did not become ready has failed, however politely it went.
-            Why::Own | Why::NotReady(_) => End::Crashed,
+            Why::Own | Why::NotReady(_) | Why::Lost => End::Crashed,
             _ if crashed(&ended, slot.spec.stop.signal) => End::Crashed,
-            Why::Change | Why::Restart | Why::Edit(_) | Why::Dependency(_) | Why::Unwanted(_) => End::Ordered,
-            Why::Reexec | Why::Unhealthy { .. } => End::Ordered,
+            Why::Change | Why::Restart | Why::Edit(_) | Why::Build(_) | Why::Dependency(_) => End::Ordered,
+            Why::Unwanted(_) | Why::Reexec | Why::Unhealthy { .. } => End::Ordered,
             Why::NotStarted(_) | Why::TakenBack => End::Ordered,
         };
         self.seal(cid, ended);
@@ -100,6 +101,8 @@ impl Supervisor {
             self.failed_run(cid, Duration::ZERO, reason.clone());
         } else if let Why::Unhealthy { reason, ready } = &ended.why {
             self.failed_run(cid, *ready, reason.clone());
+        } else if ended.why == Why::Lost {
+            self.failed_run(cid, ready.unwrap_or_default(), explain(&Why::Lost));
         } else if !succeeded(ended, &rules) {
             self.failed_run(cid, ready.unwrap_or_default(), format!("it ended with {exit}"));
         } else if premature {

@@ -28,6 +28,8 @@ pub(crate) struct Run {
     pub(crate) ready_by: Time,
     /// It said that it is ready before it was known to run.
     pub(crate) says_ready: bool,
+    /// How its first process ended, where it may have left its work to another one that is still to say so.
+    pub(crate) left: Option<Exit>,
     /// It reads its configuration again, and has failed if that is not over then.
     pub(crate) reloading: Option<Time>,
     /// Whether it lives, once ready.

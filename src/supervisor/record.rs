@@ -96,6 +96,15 @@ pub enum What {
         /// How.
         failure: TaskFailure,
     },
+    /// It has ended, or is given up, and says nothing: it was told to end, or was lost.
+    TaskEnded {
+        /// What it was for.
+        kind: TaskKind,
+        /// So long it ran.
+        took: Duration,
+        /// Why, as a fragment of a sentence.
+        reason: &'static str,
+    },
     /// Watched files have other bytes.
     Changed {
         /// Which.

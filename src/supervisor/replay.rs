@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::affected::Effect;
 use super::{Action, Event, Record, RunEvent, Setup, State, Supervisor, What};
 use crate::config::model::{Component, Condition, Dependency, Probe, Project, Ready, RestartPolicy};
-use crate::types::{Exit, Name, Notice, RunId, Scope, TaskKind, Time};
+use crate::types::{Exit, Name, Notice, RunId, Scope, Signal, TaskKind, Time};
 
 /// So many contradictions are kept; the rest is counted.
 const KEPT: usize = 100;
@@ -309,7 +309,13 @@ impl Life {
                 self.ready |= self.spec.ready.as_deref().is_some_and(notifies);
             }
             RunEvent::Exited(exit) => self.exit = Some(exit.clone()),
+            // Another process is the main one now.
+            RunEvent::Notice(Notice::MainPid(_)) if !self.gone => self.exit = None,
             RunEvent::Gone | RunEvent::SpawnFailed { .. } => self.gone = true,
+            RunEvent::Lost => {
+                self.exit.get_or_insert(Exit::Signal(Signal::KILL));
+                self.gone = true;
+            }
             _ => {}
         }
     }

@@ -61,6 +61,8 @@ fn waiting(one: &Awaited, now: Time) -> String {
         Course::Ready if one.what == Awaits::Completed => {
             format!("waiting for {name} {to}: it has been running for {}", span(now.since(of.since)))
         }
+        // It reloads.
+        Course::Ready if one.what == Awaits::Ready => format!("waiting for {name} {to}: {}", of.reason),
         _ => format!("waiting for {name} {to}: it is {}", clause(of, now)),
     }
 }

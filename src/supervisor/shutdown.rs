@@ -138,6 +138,7 @@ impl Supervisor {
         // One that ends by itself does so in the step, and with the record, of the last end.
         let last = self.seq.checked_sub(1);
         let cause = self.shutdown.as_ref().map(|shutdown| shutdown.seq).or(last);
+        self.tasks_left(cause);
         self.record(None, cause, What::ProjectDown { code });
         self.out.push(Action::Exit { code });
     }

@@ -102,12 +102,16 @@ pub(crate) enum Wanted {
 pub(crate) enum Why {
     /// By itself.
     Own,
+    /// With the keeper of the processes, which was killed.
+    Lost,
     /// A watched file changed.
     Change,
     /// `restart` was commanded.
     Restart,
     /// An edit changed what it runs.
     Edit(String),
+    /// An edit changed how it is built, and the last build had failed.
+    Build(String),
     /// What it depends on, with `restart: true`, is restarted or has ended.
     Dependency(Name),
     /// Its probe did not succeed in time.
@@ -132,7 +136,8 @@ pub(crate) enum Why {
 impl Why {
     /// Whether it is to start again at once, by the reason alone.
     pub(crate) fn starts_again(&self) -> bool {
-        matches!(self, Self::Change | Self::Restart | Self::Edit(_) | Self::Dependency(_) | Self::Reexec)
+        let edit = matches!(self, Self::Edit(_) | Self::Build(_));
+        edit || matches!(self, Self::Change | Self::Restart | Self::Dependency(_) | Self::Reexec)
     }
 }
 

@@ -142,7 +142,7 @@ impl Supervisor {
             if satisfied(other, *edge) {
                 continue;
             }
-            let (name, state) = (&other.spec.name, other.phase.state());
+            let (name, state) = (&other.spec.name, unmet(other));
             if matches!(other.phase, Phase::Failed) {
                 return Gate::Blocked(format!("{name} has failed"));
             }
@@ -183,7 +183,7 @@ impl Supervisor {
         slot.meanwhile = None;
         slot.after_dependents = false;
         slot.quiet.started();
-        slot.build.then = None;
+        (slot.build.then, slot.build.sure) = (None, false);
         slot.status = None;
         let (id, spec) = (RunId { component: cid, incarnation: slot.incarnation }, Arc::clone(&slot.spec));
         let run = Run {
@@ -197,6 +197,7 @@ impl Supervisor {
             output_ended: false,
             ready_by: Time::NEVER,
             says_ready: false,
+            left: None,
             reloading: None,
             vitals: Vitals::of(&spec),
             probed: None,
@@ -324,6 +325,8 @@ impl Supervisor {
         if let Some(generation) = used {
             self.out.push(Action::UseState { run: id, spec, generation });
         }
+        // Nobody has been named in its place: it was the main process.
+        self.left_counts(cid);
     }
 
     /// A try of a probe failed.
@@ -368,6 +371,17 @@ pub(super) fn satisfied(dependency: &Slot, edge: Edge) -> bool {
         Phase::Backoff { .. } | Phase::Failed => false,
     };
     runs && dependency.wish.is_none()
+}
+
+/// How it is with a dependency that does not meet a condition, in a word: one that is shown as what it was may be on its
+/// way to something else.
+fn unmet(dependency: &Slot) -> &'static str {
+    match &dependency.phase {
+        Phase::Starting(_) | Phase::Ready(_) if dependency.wish.is_some() => "about to be stopped",
+        Phase::Ready(run) if run.reloading.is_some() => "reloading",
+        Phase::Settling { .. } | Phase::Held { .. } => "about to start",
+        phase => phase.state().word(),
+    }
 }
 
 /// Whether two declarations start the same thing: what was prepared for one serves the other.

@@ -12,15 +12,32 @@ use crate::types::{Cid, RunId, Scope, TaskEnd, TaskKind};
 /// No stop is so long. The stop command is ended when `stop.timeout`, as extended, is over; its own limit only bounds it.
 const STOP: Duration = Duration::from_hours(24);
 
+/// So long a component is not asked to stop for what a proxy has under way to it. Nothing more is begun meanwhile, so
+/// what takes milliseconds is answered whole, by a server that would just fall over, too; and a save is not held up by
+/// what takes long. The time in which it may stop runs already, so it is a part of that at the most.
+const DRAIN: Duration = Duration::from_millis(200);
+const DRAIN_PART: u32 = 4;
+
 impl Supervisor {
-    /// Asks the group of an ending run's leader by the signal, if it was not; a thread by its own means.
+    /// Asks the group of an ending run's leader by the signal, when nothing is under way to it by a proxy.
+    pub(super) fn drain_and_stop(&mut self, cid: Cid) {
+        let timeout = self.slot(cid).map_or(Duration::ZERO, |slot| slot.spec.stop.timeout);
+        self.signal_after(cid, DRAIN.min(timeout / DRAIN_PART));
+    }
+
+    /// Asks the group of an ending run's leader by the signal, if it was not; a thread by its own means. Its command has
+    /// had its time, and so has what was under way to it.
     pub(super) fn signal_to_stop(&mut self, cid: Cid) {
+        self.signal_after(cid, Duration::ZERO);
+    }
+
+    fn signal_after(&mut self, cid: Cid, drain: Duration) {
         let Some(slot) = self.slot_mut(cid) else { return };
         let signal = slot.spec.stop.signal;
         let Phase::Ending(ending) = &mut slot.phase else { return };
         if !std::mem::replace(&mut ending.signalled, true) {
             let run = ending.run.id;
-            self.out.push(Action::Stop { run, signal, scope: Scope::Group });
+            self.out.push(Action::Stop { run, signal, scope: Scope::Group, drain });
         }
     }
 

@@ -13,7 +13,7 @@ use super::record::What;
 use super::slot::Slot;
 use super::{Action, Supervisor};
 use crate::config::model::{Component, WatchAction};
-use crate::types::{Cid, RunId, TaskEnd, TaskFailure, TaskId, TaskKind, Time};
+use crate::types::{Cid, RunId, TaskFailure, TaskId, TaskKind, Time};
 
 /// So long what a change runs may take: it is meant to be short, and has no key for it.
 const ON_CHANGE: Duration = Duration::from_mins(10);
@@ -68,6 +68,8 @@ pub(crate) struct Beside {
     pub(crate) began: Option<u64>,
     /// How the last one failed, until one succeeds.
     pub(crate) failed: Option<TaskFailure>,
+    /// The one that runs is in the place of one that was lost with the keeper.
+    pub(crate) lost: bool,
 }
 
 impl Task {
@@ -165,7 +167,7 @@ pub(super) enum Quietly {
     OnChange,
 }
 
-const QUIETLY: [Quietly; 2] = [Quietly::Build, Quietly::OnChange];
+pub(super) const QUIETLY: [Quietly; 2] = [Quietly::Build, Quietly::OnChange];
 
 impl Supervisor {
     /// Runs a task, of a kind of which none runs.
@@ -212,7 +214,7 @@ impl Supervisor {
     }
 
     /// Begins one if the files are quiet, and the watcher has said so; else waits for that.
-    fn settle_task(&mut self, cid: Cid, kind: Quietly) {
+    pub(super) fn settle_task(&mut self, cid: Cid, kind: Quietly) {
         let Some(slot) = self.slot(cid) else { return };
         let asked = match (slot.quiet.is(self.now), slot.quiet.stirred()) {
             (true, false) => return self.begin_task(cid, kind),
@@ -287,77 +289,6 @@ impl Supervisor {
         self.recount_tasks(cid);
     }
 
-    /// A task has ended; one that nobody knows any more changes nothing.
-    pub(super) fn task_ended(&mut self, id: TaskId, end: TaskEnd) {
-        let cid = id.component;
-        let Some(slot) = self.slot_mut(cid) else { return };
-        if slot.stop_task.as_ref().is_some_and(|task| task.id == id) {
-            return self.stop_task_ended(cid, end);
-        }
-        for kind in QUIETLY {
-            let Some(slot) = self.slot_mut(cid) else { return };
-            let beside = slot.beside(kind);
-            let Some(task) = beside.task().filter(|task| task.id == id).cloned() else { continue };
-            beside.step = Step::Idle;
-            let again = std::mem::take(&mut beside.again);
-            self.recount_tasks(cid);
-            // What waits for the end of it alone: to be forgotten, to end the project.
-            self.wake(cid);
-            return self.beside_ended(cid, kind, &task, end, again);
-        }
-    }
-
-    fn beside_ended(&mut self, cid: Cid, kind: Quietly, task: &Task, end: TaskEnd, again: bool) {
-        let failure = match end {
-            TaskEnd::Done => None,
-            TaskEnd::Failed(failure) => Some(failure),
-            TaskEnd::Ended => {
-                Some(TaskFailure { reason: "it was ended".to_owned(), ..TaskFailure::default() })
-            }
-        };
-        let counts = task.end == ToEnd::No;
-        let Some(slot) = self.slot(cid) else { return };
-        if kind == Quietly::Build {
-            if self.unwanted(slot) {
-                return;
-            }
-            if again {
-                return self.settle_task(cid, kind);
-            }
-            if !counts {
-                return;
-            }
-            let told = self.tell_end(cid, kind, task, failure);
-            return self.built(cid, told);
-        }
-        if counts {
-            self.tell_end(cid, kind, task, failure);
-        }
-        if again && self.slot(cid).is_some_and(Slot::may_follow) {
-            self.settle_task(cid, kind);
-        }
-    }
-
-    /// Records how a task ended.
-    fn tell_end(
-        &mut self,
-        cid: Cid,
-        kind: Quietly,
-        task: &Task,
-        failure: Option<TaskFailure>,
-    ) -> Option<u64> {
-        let (took, of) = (self.now.since(task.since), kind.of());
-        let slot = self.slot_mut(cid)?;
-        let beside = slot.beside(kind);
-        let began = beside.began.take();
-        beside.failed.clone_from(&failure);
-        let what = match failure {
-            None => What::TaskSucceeded { kind: of, took },
-            Some(failure) => What::TaskFailed { kind: of, took, failure },
-        };
-        Some(self.tell_task(cid, began, what))
-    }
-
     /// Records something of a task. While a run goes on, it is no part of that run's story: what the run does next was
     /// not led to by it.
     pub(super) fn tell_task(&mut self, cid: Cid, cause: Option<u64>, what: What) -> u64 {
@@ -400,7 +331,8 @@ impl Supervisor {
                 Step::Settling { asked: None } if quiet.is(now) => self.settle_task(cid, kind),
                 Step::Running(task) => {
                     if task.give_up_at(now) {
-                        self.recount_tasks(cid);
+                        let task = task.clone();
+                        self.task_given_up(cid, kind, &task);
                     }
                 }
                 Step::Settling { .. } | Step::Idle => {}
@@ -424,7 +356,7 @@ impl Supervisor {
 }
 
 impl Quietly {
-    fn of(self) -> TaskKind {
+    pub(super) fn of(self) -> TaskKind {
         match self {
             Self::Build => TaskKind::Build,
             Self::OnChange => TaskKind::OnChange,

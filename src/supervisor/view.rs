@@ -173,7 +173,7 @@ fn view(slot: &Slot) -> View {
         reason: reason(slot),
         since: slot.since,
         // That of a leader that has ended may be anybody's by now.
-        pid: run.filter(|_| slot.phase.led()).and_then(|run| run.pid),
+        pid: run.filter(|run| slot.phase.led() && run.left.is_none()).and_then(|run| run.pid),
         incarnation: slot.incarnation,
         restarts: slot.ledger.total,
         exit: slot.exit.clone(),

@@ -106,6 +106,15 @@ pub enum Kind {
         /// The last lines of its output.
         tail: Vec<String>,
     },
+    /// It was ended, or lost, and says nothing.
+    TaskEnded {
+        /// What it was for.
+        kind: TaskKind,
+        /// So many milliseconds it ran.
+        ms: Option<u64>,
+        /// Why, as a fragment of a sentence.
+        reason: String,
+    },
     /// Watched files changed.
     Changed {
         /// Which.
@@ -236,6 +245,7 @@ fn task(event: &str, line: &Map<String, Value>) -> Option<Kind> {
     match end {
         "started" => Some(Kind::TaskStarted { kind }),
         "succeeded" => Some(Kind::TaskSucceeded { kind, ms: number(line, "ms") }),
+        "ended" => Some(Kind::TaskEnded { kind, ms: number(line, "ms"), reason: text(line, "reason") }),
         "failed" => Some(Kind::TaskFailed {
             kind,
             ms: number(line, "ms"),

@@ -62,6 +62,8 @@ pub enum TaskEnd {
     Failed(TaskFailure),
     /// It was told to end, and said nothing that counts.
     Ended,
+    /// The keeper of the processes was killed, and it with it, or before it could be started.
+    Lost,
 }
 
 /// What is known of a task that failed.

@@ -61,6 +61,7 @@ struct SpecState {
     gitignore: bool,
     poll: Option<Duration>,
     settle: Duration,
+    own: Vec<PathText>,
 }
 
 /// A known file. Who watches it follows from the specifications.
@@ -308,6 +309,7 @@ impl SpecState {
                 Poll::Every(every) => Some(every),
             },
             settle: spec.settle,
+            own: spec.own.iter().map(|path| path.as_path().into()).collect(),
         }
     }
 
@@ -319,6 +321,7 @@ impl SpecState {
             gitignore: self.gitignore,
             poll: self.poll.map_or(Poll::Auto, Poll::Every),
             settle: self.settle,
+            own: self.own.iter().cloned().map(PathBuf::from).collect(),
         }
     }
 }

@@ -66,6 +66,8 @@ pub struct WatchSpec {
     pub poll: Poll,
     /// How long a file that is held open and written must be quiet before it is judged.
     pub settle: Duration,
+    /// What is never watched for this key alone; absolute. What concerns all: [`Watcher::exclude`].
+    pub own: Vec<PathBuf>,
 }
 
 /// What the watcher says. Every report is made on the watcher's own thread, in order.

@@ -22,8 +22,10 @@ pub(super) struct Rules {
     pub(super) poll: Poll,
     pub(super) settle: Duration,
     ignore: Gitignore,
-    /// What is never watched.
+    /// What is never watched, for anybody.
     pub(super) excluded: Arc<Excluded>,
+    /// The same, for this key.
+    own: Excluded,
 }
 
 /// One of the `paths`.
@@ -63,6 +65,7 @@ impl Rules {
             settle: spec.settle,
             ignore,
             excluded: Arc::clone(excluded),
+            own: Excluded::new(&spec.root, &spec.own, ground),
         };
         (rules, problems)
     }
@@ -73,7 +76,7 @@ impl Rules {
         let (Some(base), Some(name)) = (self.bases.get(at), path.file_name()) else {
             return false;
         };
-        if self.excluded.has(path) || self.is_ignored(base, path, is_dir) {
+        if self.leaves_out(path) || self.is_ignored(base, path, is_dir) {
             return false;
         }
         if path == base.path {
@@ -102,6 +105,11 @@ impl Rules {
         let parts =
             base.path.ancestors().take_while(|part| *part != self.root && part.starts_with(&self.root));
         parts.into_iter().any(|part| git.ignores(part, true, &self.root))
+    }
+
+    /// Whether `path` is never watched.
+    pub(super) fn leaves_out(&self, path: &Path) -> bool {
+        self.excluded.has(path) || self.own.has(path)
     }
 
     fn is_ignored(&self, base: &Base, path: &Path, is_dir: bool) -> bool {
@@ -223,6 +231,7 @@ mod tests {
             gitignore: false,
             poll: Poll::Auto,
             settle: Duration::ZERO,
+            own: vec![],
         };
         let excluded = ["/no/project/.orch".into(), "/no/project/logs/a.log".into()];
         let excluded = Arc::new(Excluded::new(&spec.root, &excluded, &ground()));
@@ -310,6 +319,7 @@ mod tests {
             gitignore: true,
             poll: Poll::Auto,
             settle: Duration::ZERO,
+            own: vec![],
         };
         let (rules, problems) = Rules::new(&spec, &Arc::default(), &ground());
         assert_eq!((rules.bases.len(), problems.len()), (1, 1));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Project, address, alive, stays, wait_for, wait_until};
+use crate::harness::{Project, address, alive, kill_9, stays, wait_for, wait_until};
 
 /// A build that keeps a diary: it notes its beginning and its end, and whoever of its kind lives beside it. It goes
 /// on when there is a file `go-SOURCE`, and fails, naming a place, when the source is bad.
@@ -377,4 +377,82 @@ fn what_a_change_runs_runs_once_for_a_burst_and_again_for_a_change_meanwhile() {
     stays("and no more", Duration::from_millis(500), || diary(&project).len() == 4);
     assert_eq!(project.starts("api"), 1);
     orch.stop();
+}
+
+#[test]
+fn a_first_build_that_is_lost_with_the_keeper_begins_anew() {
+    let project = project("process: sleep 1000", "one", &[]);
+    let orch = project.up();
+    wait_diary(&project, "begin one");
+    kill_9(orch.keeper());
+    let ended = wait_nth(&project, "build.ended", 1);
+    assert_eq!(ended["reason"], "the keeper of the processes was killed");
+    wait_until("it is built again", || diary(&project) == ["begin one", "begin one"]);
+    let why = String::from_utf8(project.run(&["why", "api"]).stdout).unwrap();
+    assert!(why.contains("the keeper of the processes was killed"), "{why}");
+    go(&project, "one");
+    project.wait_told_ready("api", 1);
+    let counted = ["build.started", "build.failed", "component.failed"].map(|event| count(&project, event));
+    assert_eq!(counted, [2, 0, 0]);
+}
+
+#[test]
+fn a_later_build_and_an_exec_check_outlive_the_keeper() {
+    let check = "health: { exec: [./check.sh], interval: 20ms, retries: 1, timeout: 10s }";
+    let tick = format!("  tick: {{ thread: ticker, {check} }}");
+    let project = Project::new(&format!(
+        "components:\n  api: {{ build: ./build.sh, watch: [source], process: sleep 1000 }}\n{tick}"
+    ));
+    project.write("build.sh", BUILD);
+    project.write("check.sh", "#!/bin/sh\necho $$ >> checks\nwhile [ -e hang ]; do sleep 0.01; done\n");
+    for script in ["build.sh", "check.sh"] {
+        std::fs::set_permissions(project.path(script), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    project.write("source", "one");
+    go(&project, "one");
+    let orch = project.up();
+    project.wait_told_ready("api", 1);
+    project.wait_told_ready("tick", 1);
+    project.save("source", "two");
+    wait_diary(&project, "begin two");
+    project.write("hang", "");
+    let checks = || project.read("checks").lines().count();
+    let hanging = || project.read("checks").lines().last().and_then(|pid| pid.parse().ok());
+    wait_until("a check hangs", || {
+        let before = hanging();
+        std::thread::sleep(Duration::from_millis(100));
+        before == hanging() && before.is_some_and(alive)
+    });
+    let before = checks();
+    kill_9(orch.keeper());
+    wait_until("it is asked again", || checks() > before);
+    std::fs::remove_file(project.path("hang")).unwrap();
+    wait_until("it is asked on", || checks() > before + 3);
+    go(&project, "two");
+    project.wait_told_ready("api", 2);
+    assert_eq!(project.state_of("tick"), ("ready".to_owned(), 1), "one check that was lost says nothing");
+}
+
+#[test]
+fn an_edit_of_a_first_build_that_failed_helps_by_itself() {
+    let yaml =
+        |build: &str| format!("components:\n  api: {{ {build} watch: [source], process: sleep 1000 }}");
+    let project = Project::new(&yaml("build: 'false',"));
+    project.write("source", "one");
+    let _orch = project.up();
+    project.wait_state("api", "failed");
+    project.yaml(&yaml("build: sh -c 'exit 3',"));
+    wait_nth(&project, "component.failed", 2);
+    project.yaml(&yaml("build: sleep 1000,"));
+    wait_nth(&project, "build.started", 3);
+    project.yaml(&yaml("build: 'true',"));
+    project.wait_told_ready("api", 1);
+    assert_eq!(count(&project, "build.ended"), 1);
+
+    let project = Project::new(&yaml("build: 'false',"));
+    project.write("source", "one");
+    let _orch = project.up();
+    project.wait_state("api", "failed");
+    project.yaml(&yaml(""));
+    project.wait_told_ready("api", 1);
 }

@@ -362,11 +362,14 @@ fn a_command_outlives_the_image_that_heard_it() {
 components:
   slow: { process: [./faulty, await, go, touch, up], ready: { file: up, timeout: 60s }, autostart: false }
   lame: { process: [./faulty, hold, end], stop: { timeout: 60s } }
+  base: { process: ./faulty }
+  user: { process: [./faulty, hold, end], stop: { timeout: 60s }, depends_on: [base] }
   tick: { thread: ticker, with: { every: 1h } }
 ",
     );
     let mut orch = project.up();
     project.wait_ready("lame", 1);
+    project.wait_ready("user", 1);
     let begun = |args: &[&str]| {
         let mut command = project.command(args);
         command.stdout(std::process::Stdio::piped()).spawn().unwrap()
@@ -376,16 +379,18 @@ components:
         let found = states(&project);
         found.contains(&state("slow", "starting")) && found.contains(&state("lame", "stopping"))
     });
-    let mut children = [start, begun(&["wait", "slow"]), restart];
+    let stop = begun(&["stop", "base"]);
+    wait_until("that, too", || states(&project).contains(&state("user", "stopping")));
+    let mut children = [start, begun(&["wait", "slow"]), restart, stop];
     assert_eq!(ran(&project, &["upgrade"]).0, Some(0));
     assert!(children.iter_mut().all(|child| child.try_wait().unwrap().is_none()), "nothing has come yet");
     project.write("go", "");
     project.write("end", "");
     let told = children.map(|child| child.wait_with_output().unwrap());
-    assert_eq!(told.each_ref().map(code), [Some(0); 3]);
+    assert_eq!(told.each_ref().map(code), [Some(0); 4]);
     assert_eq!(
         told.map(|output| text(&output.stdout)),
-        ["slow: started, ready\n", "", "lame: restarted, ready\n"]
+        ["slow: started, ready\n", "", "lame: restarted, ready\n", "base: stopped\nuser: stopped\n"]
     );
     assert_eq!((project.starts("slow"), project.starts("lame")), (1, 2), "nothing was done twice");
     orch.stop();

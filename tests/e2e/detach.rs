@@ -8,7 +8,7 @@ use std::process::Output;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, getsid};
 
-use crate::harness::{Project, alive, kill_9, send, wait_for, wait_until};
+use crate::harness::{Project, alive, append, kill_9, send, wait_for, wait_until};
 
 const ONE: &str = "components: { a: { process: ./faulty } }";
 
@@ -166,6 +166,24 @@ fn a_long_log_is_set_aside() {
     let pid = detached(&project, &["--detach"]);
     end(&project, pid);
     assert_eq!(project.read(".orch/orch.log").matches(" version ").count(), 2);
+}
+
+#[test]
+fn a_log_that_becomes_long_is_set_aside_while_it_is_written() {
+    let project = Project::new(ONE);
+    let pid = detached(&project, &["--detach", "--no-watch"]);
+    project.wait_ready("a", 1);
+    append(&project.path(".orch/orch.log"), &"x".repeat(1 << 20));
+    assert_eq!(project.run(&["restart", "a"]).status.code(), Some(0));
+    let len = |name: &str| std::fs::metadata(project.path(name)).map_or(0, |meta| meta.len());
+    wait_until("it is short again", || len(".orch/orch.log") < 1 << 10);
+    assert!(len(".orch/orch.log.1") > 1 << 20);
+    assert_eq!(project.run(&["stop", "a"]).status.code(), Some(0));
+    wait_until("its words are in it", || {
+        project.read(".orch/orch.log").contains("a: stopped")
+            && !project.read(".orch/orch.log").contains("xxx")
+    });
+    end(&project, pid);
 }
 
 #[test]

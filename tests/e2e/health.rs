@@ -1,5 +1,6 @@
 //! Liveness: what is no longer well is restarted, as what has failed.
 
+use std::net::TcpListener;
 use std::time::Duration;
 
 use crate::harness::{Project, address, alive, stays, wait_until};
@@ -142,4 +143,49 @@ components:
     project.write("ill-1", "");
     project.wait_ready("a", 2);
     orch.stop();
+}
+
+#[test]
+fn a_stranger_where_health_asks_is_told_of_and_keeps_nobody_from_starting() {
+    let stranger = TcpListener::bind(address()).unwrap();
+    let (at, free) = (stranger.local_addr().unwrap(), address());
+    let project = Project::new(&format!(
+        "
+components:
+  a: {{ process: ./faulty, health: {{ tcp: '{at}' }}, watch: [source] }}
+  b: {{ process: ./faulty, health: {{ tcp: '{free}', retries: 1000 }} }}
+  c: {{ process: ./faulty, ready: {{ tcp: '{at}', external: true }}, health: {{ tcp: '{at}' }} }}
+"
+    ));
+    let mut orch = project.up();
+    project.wait_ready("a", 1);
+    project.write("source", "2");
+    project.wait_ready("a", 2);
+    project.wait_ready("b", 1);
+    project.wait_ready("c", 1);
+    orch.stop();
+    let said = project.read("stderr");
+    let told: Vec<&str> = said.lines().filter(|line| line.contains("before the start")).collect();
+    let [one] = told[..] else { panic!("once, and of nobody else: {said}") };
+    let holder = format!("(pid {})", std::process::id());
+    assert!(one.contains("a: ") && one.contains(&at.port().to_string()) && one.contains(&holder), "{one}");
+}
+
+/// What is asked is a proxy, in front of the component that is looked after: nobody's a stranger here.
+#[test]
+fn what_the_file_gives_to_others_is_no_strangers() {
+    let front = address();
+    let project = Project::new(&format!(
+        "
+components:
+  front: {{ thread: tcp-proxy, with: {{ listen: '{front}', to: '127.0.0.1:9' }}, health: {{ tcp: '{front}' }} }}
+  a: {{ process: ./faulty, depends_on: [front], health: {{ tcp: '{front}' }} }}
+"
+    ));
+    let mut orch = project.up();
+    project.wait_ready("a", 1);
+    assert!(project.run(&["restart", "front"]).status.success());
+    orch.stop();
+    let said = project.read("stderr");
+    assert!(!said.contains("before the start"), "{said}");
 }

@@ -22,6 +22,7 @@ mod notice;
 mod output;
 mod polling;
 mod proxy;
+mod proxy_restarts;
 mod pty;
 mod ready;
 mod reexec;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::harness::{Project, address, append, wait_for, wait_until};
 
-const LONG: Duration = Duration::from_secs(60);
-const HEAD_END: &str = "\r\n\r\n";
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const HEAD_END: &str = "\r\n\r\n";
 
 /// A server behind a proxy.
 struct Fronted {
@@ -55,7 +55,7 @@ fn get(path: &str) -> String {
 }
 
 /// Reads up to and with this text.
-fn read_until(stream: &mut TcpStream, end: &str) -> Result<String, String> {
+pub(crate) fn read_until(stream: &mut TcpStream, end: &str) -> Result<String, String> {
     let (mut text, mut byte) = (Vec::new(), [0]);
     while !text.ends_with(end.as_bytes()) {
         match stream.read(&mut byte) {
@@ -68,7 +68,7 @@ fn read_until(stream: &mut TcpStream, end: &str) -> Result<String, String> {
 }
 
 /// A request on a connection that is kept, and the body of its answer.
-fn exchange(stream: &mut TcpStream, request: &str) -> Result<String, String> {
+pub(crate) fn exchange(stream: &mut TcpStream, request: &str) -> Result<String, String> {
     stream.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
     let head = read_until(stream, HEAD_END)?;
     if !head.starts_with("HTTP/1.1 200 ") {
@@ -196,7 +196,7 @@ fn what_is_not_there_is_told_with_its_reason() {
     fronted.project.write("served.py", "import time\ntime.sleep(1000)\n");
     fronted.project.wait_state("app", "starting");
     let answer = fronted.ask(&get("/"));
-    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("not ready within 500ms"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("this request waited 500ms"), "{answer}");
     orch.stop();
 }
 
@@ -255,6 +255,8 @@ fn each_mistake_of_with_is_told_by_validate() {
     let project = Project::new("\ncomponents: {}\n");
     for (with, expected) in [
         ("{ to: '127.0.0.1:1' }", "missing field `listen`"),
+        // None of the keys that are there is at fault.
+        ("{ listen: '127.0.0.1:80' }", "thread `proxy`: with: missing field `to`"),
         ("{ listen: ':80', to: '127.0.0.1:1' }", "with.listen: `:80`"),
         ("{ listen: '127.0.0.1:80', to: 'https://a' }", "https is not spoken"),
         ("{ listen: '127.0.0.1:80', to: '127.0.0.1:1', hold: soon }", "`soon` is no duration"),
@@ -266,4 +268,25 @@ fn each_mistake_of_with_is_told_by_validate() {
             String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
         assert!(checked.status.code() == Some(2) && told.contains(expected), "{with}: {told}");
     }
+}
+
+/// Its listener stays open while it restarts, and is no stranger's.
+#[test]
+fn a_proxy_that_is_asked_whether_it_is_ready_restarts() {
+    let front = address();
+    let project = Project::new(&format!(
+        "
+components:
+  front:
+    thread: tcp-proxy
+    with: {{ listen: '{front}', to: '127.0.0.1:9' }}
+    ready: {{ tcp: '{front}', timeout: 1m }}
+"
+    ));
+    let mut orch = project.up();
+    project.wait_told_ready("front", 1);
+    let restarted = project.run(&["restart", "front"]);
+    assert!(restarted.status.success(), "{restarted:?}");
+    assert_eq!(project.state_of("front"), ("ready".to_owned(), 2));
+    orch.stop();
 }

@@ -252,3 +252,24 @@ components:
     wait_until("it is ready", || project.state_of("a").0 == "ready");
     orch.stop();
 }
+
+/// It is made at every start, which is no change.
+#[test]
+fn the_file_by_which_a_component_is_ready_does_not_restart_it() {
+    let project = Project::new(
+        "
+components:
+  a: { process: './faulty touch src/ready', ready: { file: src/ready, timeout: 1m }, watch: [src] }
+",
+    );
+    project.write("src/source", "1");
+    let mut orch = project.up();
+    project.wait_ready("a", 1);
+    project.write("src/source", "2");
+    project.wait_ready("a", 2);
+    let changed: Vec<_> =
+        project.events().into_iter().filter(|event| event["event"] == "component.changed").collect();
+    assert_eq!(changed.len(), 1, "{changed:?}");
+    assert!(changed[0]["paths"][0].as_str().is_some_and(|path| path.ends_with("src/source")), "{changed:?}");
+    orch.stop();
+}

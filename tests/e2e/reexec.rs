@@ -71,7 +71,7 @@ components:
 ";
 
 /// Starts this program in the role of orch.
-fn up(project: &Project) -> Orch<'_> {
+pub(crate) fn up(project: &Project) -> Orch<'_> {
     let mut command = project.command(&[]);
     let arguments = command.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)));
     let environment: Vec<_> = arguments.collect();
@@ -89,7 +89,7 @@ fn lines(project: &Project, name: &str) -> Vec<String> {
     project.read(&format!(".orch/logs/{name}.log")).lines().map(str::to_owned).collect()
 }
 
-fn images(project: &Project) -> usize {
+pub(crate) fn images(project: &Project) -> usize {
     project
         .events()
         .iter()

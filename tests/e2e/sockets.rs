@@ -185,10 +185,46 @@ components:
     let mut orch = project.up();
     project.wait_state("api", "waiting");
     let early = wait_for("it is bound before it starts", || connect(&at).ok());
+    project.wait_trace("gate", "start", 1);
     project.write("go", "");
     assert_eq!(talk(early).unwrap(), "api http 1 hello\n");
     kill_9(got(&project, "api", 1)["pid"].as_u64().unwrap() as u32);
     assert_eq!(ask(&at), "api http 2 hello\n");
+    orch.stop();
+}
+
+/// Nothing runs yet while the first build does, nor while what is started by hand waits.
+#[test]
+fn who_comes_while_it_is_built_or_waits_for_the_first_time_is_served() {
+    let (built, waits) = (address(), address());
+    let project = project(&format!(
+        "
+components:
+  built:
+    {SERVER}
+    build: {{ shell: 'until test -e go; do sleep 0.02; done' }}
+    sockets: {{ http: '{built}' }}
+  gate: {{ process: ./faulty, autostart: false, ready: {{ file: go }} }}
+  waits:
+    {SERVER}
+    sockets: {{ http: '{waits}', path: ./waits.sock }}
+    autostart: false
+    depends_on: [gate]
+"
+    ));
+    let mut orch = project.up();
+    project.wait_state("built", "building");
+    let first = wait_for("it is bound while it is built", || connect(&built).ok());
+    let mut start = project.start(project.command(&["start", "waits"]));
+    project.wait_state("waits", "waiting");
+    let second = wait_for("it is bound while it waits", || connect(&waits).ok());
+    let third = wait_for("so is its path", || UnixStream::connect(project.path("waits.sock")).ok());
+    project.wait_trace("gate", "start", 1);
+    project.write("go", "");
+    assert_eq!(talk(first).unwrap(), "built http 1 hello\n");
+    assert_eq!(talk(second).unwrap(), "waits http 1 hello\n");
+    assert_eq!(talk(third).unwrap(), "waits path 1 hello\n");
+    assert!(start.exit_status().success());
     orch.stop();
 }
 

@@ -226,24 +226,16 @@ components:
   a: { process: ./faulty, watch: { paths: [source], action: SIGHUP } }
   b: { process: ./faulty, watch: { paths: [source], action: none } }
   c: { process: ./faulty, watch: [source] }
-  thread: { thread: ticker, watch: { paths: [source], action: SIGHUP } }
 ",
     );
     project.write("source", "0");
     let mut orch = project.up();
-    project.wait_state("thread", "ready");
     ["a", "b", "c"].iter().for_each(|name| project.wait_ready(name, 1));
     project.write("source", "1");
     assert_eq!(project.wait_trace("a", "got", 1)[0].detail, "HUP");
     project.wait_ready("c", 2);
     assert_eq!((project.starts("a"), project.starts("b")), (1, 1));
     assert!(!project.trace().has("b", "got"));
-    wait_until("what a signal can't do is said", || {
-        project.read("stderr").contains("thread: a thread gets no SIGHUP")
-    });
-    let events = project.events();
-    let thread: Vec<_> = events.iter().filter(|event| event["component"] == "thread").collect();
-    assert!(!thread.iter().any(|event| event["event"] == "component.stop_requested"), "{thread:?}");
     orch.stop();
 }
 

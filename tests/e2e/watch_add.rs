@@ -97,3 +97,16 @@ fn many_at_once_lose_nothing() {
     found.sort_unstable();
     assert_eq!(found, paths);
 }
+
+#[test]
+fn a_lock_that_is_never_given_back_is_not_waited_for_for_ever() {
+    let project = Project::new(YAML);
+    let before = project.read("devmode.yaml");
+    let folder = std::fs::File::open(project.path(".")).unwrap();
+    rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let (code, told) = add(&project, &["b", "x"]);
+    assert!(code == Some(4) && told.contains("has had a lock on the folder of"), "{code:?} {told}");
+    assert_eq!(project.read("devmode.yaml"), before);
+    drop(folder);
+    assert_eq!(add(&project, &["b", "x"]).0, Some(0));
+}

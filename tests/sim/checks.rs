@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use orch::config::model::{Component, Condition, Dependency, Kind, RestartPolicy};
+use orch::plan::StepAction;
 use orch::supervisor::{Record, What};
 use orch::types::{Exit, Name, RunId, Scope};
 
@@ -237,6 +238,10 @@ pub(crate) fn after_step(world: &World) {
         assert!(deadline > world.now, "a deadline that has come was left: a busy loop");
     }
     world.nobody_is_left_unwell();
+    if world.shutting == 0 {
+        world.nothing_else_is_built();
+        world.no_old_build_has_failed();
+    }
     for (run, life) in &world.lives {
         let spared = world.core.view(run.component).is_some_and(|view| view.state.word() == "stuck");
         let overdue = life.kill_by.is_some_and(|by| by < world.now) && !life.killed && !life.told_gone;
@@ -269,10 +274,32 @@ pub(crate) fn settled(world: &World) {
             .iter()
             .any(|spec| spec.name == view.name && spec.restart.policy == RestartPolicy::Always);
         assert!(rests || stuck || (ticking && always), "{} is still {word}: {}", view.name, view.reason);
+        if world.shutting == 0 && !stuck && matches!(word, "ready" | "completed") {
+            as_declared(world, &view.name);
+        }
         if word == "waiting" && !stuck {
             waits_for_a_reason(world, &view.name);
         }
     }
+}
+
+/// What an edit starts in the step that applies it, or tells to stop, is no mere update in its plan.
+pub(crate) fn is_planned(world: &World, name: &Name) {
+    let Some((plan, before)) = &world.planned else { return };
+    let update = plan.steps.iter().find(|step| step.component == *name);
+    let update = update.filter(|step| step.action == StepAction::Update);
+    // What waits may have nothing to wait for any more.
+    let rests = matches!(before.get(name), Some(&("completed" | "failed" | "building")));
+    assert!(update.is_none() || !rests, "{name} is only updated by the plan: {update:?}");
+}
+
+/// No edit that has to restart it was lost.
+fn as_declared(world: &World, name: &Name) {
+    let run = world.lives.values().rev().find(|life| life.name == *name && life.told_spawned);
+    let spec = world.project.components.iter().find(|spec| spec.name == *name);
+    let (Some(life), Some(spec)) = (run, spec) else { return };
+    let same = life.spec.kind == spec.kind && life.spec.cwd == spec.cwd;
+    assert!(same, "{name} runs, or ran last, as it is not declared any more");
 }
 
 fn waits_for_a_reason(world: &World, name: &Name) {

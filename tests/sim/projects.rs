@@ -39,8 +39,16 @@ pub(crate) fn edited(dice: &mut Dice, project: &Project) -> Project {
     let mut components: Vec<Arc<Component>> = Vec::new();
     for old in &project.components {
         let number: u64 = old.name.as_str()[1..].parse().unwrap();
-        match dice.upto(9) {
+        match dice.upto(12) {
             0 => {}
+            4 => components.push(Arc::new(built_otherwise(dice, old))),
+            5 if old.build.is_some() => {
+                let mut new = built_otherwise(dice, old);
+                if dice.percent(30) {
+                    new.kind = Kind::Process(Command::Words(vec![format!("v{}", dice.next())]));
+                }
+                components.push(Arc::new(new));
+            }
             1 => components.push(Arc::new(component(dice, number))),
             2 => {
                 let mut new = (**old).clone();
@@ -76,6 +84,21 @@ pub(crate) fn edited(dice: &mut Dice, project: &Project) -> Project {
     }
     next.components = components;
     next
+}
+
+/// Its build is added, taken away, or another one; or what it runs in is.
+fn built_otherwise(dice: &mut Dice, old: &Component) -> Component {
+    let mut new = old.clone();
+    let timeout = ms(500 + dice.upto(5_000));
+    match dice.upto(3) {
+        0 => new.build = None,
+        1 => new.cwd = Arc::new(PathBuf::from(format!("/p/{}", dice.upto(3)))),
+        _ => {
+            let command = Command::Words(vec!["make".to_owned(), format!("v{}", dice.next())]);
+            new.build = Some(Box::new(Build { command, timeout }));
+        }
+    }
+    new
 }
 
 /// What has another name is another component, which wants all that the old one had.
@@ -186,7 +209,7 @@ fn component(dice: &mut Dice, index: u64) -> Component {
 }
 
 fn thread() -> Kind {
-    Kind::Thread { runner: "ticker".to_owned(), with: serde_yaml::Value::Null }
+    Kind::Thread { runner: "ticker".to_owned(), with: serde_yaml::Value::Null, listens: Vec::new() }
 }
 
 fn stop(dice: &mut Dice) -> Stop {

@@ -18,6 +18,8 @@ pub(crate) struct Chore {
     run: Option<RunId>,
     /// In which step it began.
     began: u64,
+    /// As it was declared then.
+    spec: Arc<Component>,
     /// When it was told to end.
     pub(crate) told: Option<Time>,
 }
@@ -29,12 +31,29 @@ pub(crate) struct Chores {
     seen: BTreeSet<TaskId>,
     /// In which step the last build began that ended by itself, and whether it was good.
     judged: BTreeMap<Cid, (u64, bool)>,
+    /// As what it was built when its last build failed.
+    failed_as: BTreeMap<Cid, Arc<Component>>,
     /// In which step files changed last that a build has to see.
     changed: BTreeMap<Cid, u64>,
     /// Built well, or started, since it was stopped last.
     sound: BTreeSet<Cid>,
     pub(crate) failed: u64,
     pub(crate) good: u64,
+    /// What was recorded to have begun, and not yet to have ended.
+    open: BTreeSet<(Name, TaskKind)>,
+}
+
+impl Chores {
+    /// Each record of a beginning has one of its end before the next.
+    pub(crate) fn opened(&mut self, name: &Name, kind: TaskKind) {
+        assert!(self.open.insert((name.clone(), kind)), "{name}: {kind:?} begins twice, and ended once");
+    }
+
+    pub(crate) fn closed(&mut self, name: &Name, kind: TaskKind) {
+        // Only the end of a stop command that failed is recorded.
+        let open = self.open.remove(&(name.clone(), kind)) || kind == TaskKind::Stop;
+        assert!(open, "{name}: {kind:?} ends, and never began");
+    }
 }
 
 /// What a run that is ready says of its life.
@@ -75,6 +94,10 @@ fn some_end(dice: &mut Dice, calm: bool, timeout: Duration) -> (Duration, TaskEn
     }
 }
 
+fn builds_the_same(one: &Component, other: &Component) -> bool {
+    one.build == other.build && one.cwd == other.cwd && one.env == other.env
+}
+
 fn restarts_on_change(spec: &Component) -> bool {
     spec.watch.as_ref().is_some_and(|watch| watch.action == WatchAction::Restart)
 }
@@ -84,7 +107,7 @@ impl World {
         &mut self,
         id: TaskId,
         kind: TaskKind,
-        spec: &Component,
+        spec: &Arc<Component>,
         run: Option<RunId>,
         timeout: Duration,
     ) {
@@ -108,7 +131,8 @@ impl World {
         if let (TaskKind::Stop, Some(run)) = (kind, run) {
             self.asked_to_stop(run);
         }
-        self.chores.living.insert(id, Chore { name, kind, run, began: self.steps(), told: None });
+        let (began, spec) = (self.steps(), Arc::clone(spec));
+        self.chores.living.insert(id, Chore { name, kind, run, began, spec, told: None });
         let calm = self.is_calm();
         let (after, end) = some_end(&mut self.dice, calm, timeout);
         let ms = u64::try_from(after.as_millis()).unwrap();
@@ -143,8 +167,12 @@ impl World {
 
     fn chore_ends(&mut self, id: TaskId, end: TaskEnd) {
         let Some(chore) = self.chores.living.remove(&id) else { return };
-        if chore.kind == TaskKind::Build && chore.told.is_none() {
+        if chore.kind == TaskKind::Build && chore.told.is_none() && end != TaskEnd::Lost {
             let good = end == TaskEnd::Done;
+            self.chores.failed_as.remove(&id.component);
+            if !good {
+                self.chores.failed_as.insert(id.component, Arc::clone(&chore.spec));
+            }
             self.chores.judged.insert(id.component, (chore.began, good));
             if good {
                 self.chores.sound.insert(id.component);
@@ -213,7 +241,38 @@ impl World {
         assert!(lives.is_none(), "{:?} is released while {:?} lives", cid, lives.map(|(run, _)| run));
     }
 
+    /// What is being built is what is declared.
+    pub(crate) fn nothing_else_is_built(&self) {
+        let builds = self.chores.living.values().filter(|chore| chore.kind == TaskKind::Build);
+        for chore in builds.filter(|chore| chore.told.is_none()) {
+            let declared = self.project.components.iter().find(|spec| spec.name == chore.name);
+            let same = declared.is_some_and(|spec| builds_the_same(spec, &chore.spec));
+            assert!(same, "{} is built as it is not declared any more", chore.name);
+        }
+    }
+
+    /// Nobody has failed by a build that is not declared any more.
+    pub(crate) fn no_old_build_has_failed(&self) {
+        for view in self.core.views().filter(|view| view.state.word() == "failed") {
+            let Some(cid) = self.core_find(&view.name) else { continue };
+            let (failed, now) = (self.chores.failed_as.get(&cid), self.declared.get(&view.name));
+            let by_build = view.reason.starts_with("its build failed");
+            if let (Some(failed), Some(now), true) = (failed, now, by_build) {
+                assert!(builds_the_same(failed, now), "{} has failed by an old build", view.name);
+            }
+        }
+    }
+
+    /// All of them are lost with the keeper.
+    pub(crate) fn chores_lost(&mut self) {
+        for id in self.chores.living.keys().copied().collect::<Vec<_>>() {
+            let ms = self.dice.upto(3);
+            self.later_task(ms, TaskTodo::Ends(id, TaskEnd::Lost));
+        }
+    }
+
     pub(crate) fn no_chore_is_left(&self) {
+        assert!(self.chores.open.is_empty(), "begun, and no end recorded: {:?}", self.chores.open);
         for chore in self.chores.living.values() {
             assert!(
                 chore.told.is_some(),
@@ -227,11 +286,11 @@ impl World {
 
     // ── Health, and what a component says ──────────────────────────────────────────────────────────────
 
-    pub(crate) fn check_health(&mut self, run: RunId, spec: &Component) {
+    pub(crate) fn check_health(&mut self, run: RunId, spec: &Component, asked: u64) {
         let Some(life) = self.lives.get_mut(&run) else { panic!("{run}: a check of what was never started") };
         assert!(life.told_spawned && !life.told_gone && !life.asked, "{}: checked at its end", life.name);
-        (life.pulse.row, life.pulse.asked) = (0, life.pulse.asked + 1);
-        let asked = life.pulse.asked;
+        assert!(asked > life.pulse.asked, "{}: asked for under a number that was given before", life.name);
+        (life.pulse.row, life.pulse.asked) = (0, asked);
         if spec.health.as_ref().is_some_and(|health| !matches!(health.check, HealthCheck::Watchdog(_))) {
             let left = self.dice.upto(10);
             let ms = 1 + self.dice.upto(500);
@@ -241,14 +300,21 @@ impl World {
 
     fn health_tried(&mut self, run: RunId, asked: u64, left: u64) {
         let Some(life) = self.lives.get_mut(&run) else { return };
-        if life.pulse.asked != asked || !life.unit_alive || life.asked || left == 0 || self.is_calm() {
+        if !life.unit_alive || life.asked || left == 0 || self.is_calm() {
             return;
         }
         let unwell = self.dice.percent(60);
         let Some(life) = self.lives.get_mut(&run) else { return };
-        life.pulse.row = if unwell { life.pulse.row + 1 } else { 0 };
+        // An answer to what was asked before an edit may still be on its way; it says nothing.
+        let late = life.pulse.asked != asked;
+        life.pulse.row = match unwell {
+            _ if late => life.pulse.row,
+            true => life.pulse.row + 1,
+            false => 0,
+        };
         let error = "refused".to_owned();
-        let event = if unwell { RunEvent::Unwell { error } } else { RunEvent::Well };
+        let event = if unwell { RunEvent::Unwell { asked, error } } else { RunEvent::Well { asked } };
+        let left = if late { 1 } else { left };
         self.tell(Event::Run(run, event));
         let ms = 1 + self.dice.upto(500);
         self.later_task(ms, TaskTodo::Check(run, asked, left - 1));
@@ -282,7 +348,9 @@ impl World {
     /// Some component says something.
     pub(crate) fn somebody_speaks(&mut self) {
         let there = |(_, life): &(&RunId, &Life)| {
-            life.leader_alive && life.told_spawned && life.temper_is_a_process()
+            (life.leader_alive || life.left && life.unit_alive)
+                && life.told_spawned
+                && life.temper_is_a_process()
         };
         let living: Vec<RunId> = self.lives.iter().filter(there).map(|(run, _)| *run).collect();
         let Some(run) = self.dice.pick(&living).copied() else { return };

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use orch::config::model::{Component, Condition, Dependency, Kind, Project};
+use orch::config::model::{Component, Condition, Dependency, Kind, Probe, Project};
 use orch::supervisor::{
     Action, Command, Effect, Event, Record, Recorded, Replay, Restored, RunEvent, Sealed, Setup, Source,
     Supervisor, What,
 };
-use orch::types::{Cid, Exit, Name, RunId, Scope, Signal, Time};
+use orch::types::{Cid, Exit, Name, Notice, RunId, Scope, Signal, Time};
 
 use super::checks;
 use super::dice::Dice;
@@ -29,6 +29,8 @@ pub(crate) struct Life {
     pub(crate) told_spawned: bool,
     pub(crate) told_ready: bool,
     pub(crate) told_exit: Option<Exit>,
+    /// Its first process has ended well before it was ready: another one may be named in its place.
+    pub(crate) left: bool,
     pub(crate) told_gone: bool,
     /// What the core has asked for.
     pub(crate) asked: bool,
@@ -44,6 +46,26 @@ pub(crate) struct Life {
 impl Life {
     pub(crate) fn temper_is_a_process(&self) -> bool {
         !self.temper.thread
+    }
+
+    pub(crate) fn notifies(&self) -> bool {
+        self.spec.ready.as_ref().is_some_and(|ready| ready.probe == Probe::Notify)
+    }
+
+    /// Whether this end is none of the run yet.
+    fn goes_on_without(&self, exit: &Exit) -> bool {
+        let up = !self.asked && !self.killed && !self.pulse.leaving && !self.told_ready;
+        *exit == Exit::Code(0) && self.notifies() && up
+    }
+
+    /// The end of its first process is that of the run.
+    fn left_counts(&mut self, by: Time) {
+        if std::mem::take(&mut self.left) {
+            self.told_exit = Some(Exit::Code(0));
+            if !self.asked {
+                self.kill_by = self.kill_by.max(Some(by));
+            }
+        }
     }
 }
 
@@ -106,6 +128,8 @@ pub(crate) struct World {
     tie: u64,
     pub(crate) dice: Dice,
     pub(crate) chores: Chores,
+    /// The plan that is being applied, and the states before.
+    pub(crate) planned: Option<(orch::plan::Plan, BTreeMap<Name, &'static str>)>,
     /// Whether anything was ever edited.
     pub(crate) edited: bool,
     calm: bool,
@@ -169,6 +193,7 @@ impl World {
             tie: 0,
             dice,
             chores: Chores::default(),
+            planned: None,
             edited: false,
             calm: false,
             lasting: false,
@@ -324,6 +349,7 @@ impl World {
 
     fn happen(&mut self, todo: Todo) {
         match todo {
+            Todo::Tell(Event::Run(run, RunEvent::Spawned { .. })) if self.is_lost(run) => {}
             Todo::Tell(event) => self.tell(event),
             Todo::LeaderEnds(run, exit) => self.leader_ends(run, exit),
             Todo::UnitEnds(run) => self.unit_ends(run),
@@ -424,14 +450,32 @@ impl World {
         let Some(life) = self.lives.get_mut(run) else { return };
         match event {
             RunEvent::Spawned { .. } => life.told_spawned = true,
-            RunEvent::Ready => life.told_ready = true,
+            RunEvent::Ready => {
+                life.told_ready = true;
+                life.left_counts(by);
+            }
+            RunEvent::Notice(Notice::Ready) if life.notifies() && life.told_exit.is_none() => {
+                life.told_ready = true;
+                life.left_counts(by);
+            }
+            // The new leader lives, and ends when it is asked to.
+            RunEvent::Notice(Notice::MainPid(_)) if life.left => {
+                (life.left, life.leader_alive) = (false, true);
+            }
+            RunEvent::Exited(exit) if life.goes_on_without(exit) => life.left = true,
             RunEvent::Exited(exit) => {
                 life.told_exit = Some(exit.clone());
                 if !life.asked {
                     life.kill_by = life.kill_by.max(Some(by));
                 }
             }
+            RunEvent::Lost => {
+                life.left_counts(by);
+                life.told_exit.get_or_insert(Exit::Signal(Signal::KILL));
+                (life.told_gone, life.kill_by) = (true, None);
+            }
             RunEvent::Gone => {
+                life.left_counts(by);
                 life.told_gone = true;
                 life.kill_by = None;
             }
@@ -441,7 +485,10 @@ impl World {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Prepare { run, spec } => self.prepare(run, &spec),
+            Action::Prepare { run, spec } => {
+                checks::is_planned(self, &spec.name);
+                self.prepare(run, &spec);
+            }
             Action::Spawn { run, spec, .. } => self.spawn(run, spec),
             Action::Probe { run, .. } => {
                 let after = self.lives.get(&run).and_then(|life| life.temper.ready_after);
@@ -498,7 +545,7 @@ impl World {
                 }
             }
             Action::UseState { .. } | Action::Observe { .. } | Action::Forget { .. } => {}
-            Action::CheckHealth { run, spec } => self.check_health(run, &spec),
+            Action::CheckHealth { run, spec, asked } => self.check_health(run, &spec, asked),
             Action::RunTask { task, kind, spec, run, timeout } => {
                 self.run_task(task, kind, &spec, run, timeout);
             }
@@ -547,6 +594,7 @@ impl World {
             told_spawned: false,
             told_ready: false,
             told_exit: None,
+            left: false,
             told_gone: false,
             asked: false,
             killed: false,
@@ -585,6 +633,7 @@ impl World {
         let now = self.now;
         let Some(life) = self.lives.get_mut(&run) else { return };
         if scope == Scope::Group {
+            life.left_counts(now);
             // After a command that failed no more time is given.
             if !std::mem::replace(&mut life.asked, true) {
                 life.kill_by = Some(now + stop);
@@ -600,6 +649,7 @@ impl World {
         checks::may_signal(self, run, Scope::Group);
         let by = self.now + self.core_stop(run.component);
         if let Some(life) = self.lives.get_mut(&run) {
+            life.left_counts(by);
             (life.asked, life.kill_by) = (true, Some(by));
         }
     }
@@ -678,6 +728,13 @@ impl World {
                 let (name, word) = (name.clone(), state.word());
                 self.entered(&name, word);
             }
+            (What::TaskStarted { kind }, Some(name)) => self.chores.opened(name, *kind),
+            (
+                What::TaskSucceeded { kind, .. }
+                | What::TaskFailed { kind, .. }
+                | What::TaskEnded { kind, .. },
+                Some(name),
+            ) => self.chores.closed(name, *kind),
             (What::StopRequested { reason }, Some(name)) => {
                 self.last_stop_reason.insert(name.clone(), reason.clone());
                 if reason == "a watched file changed" {
@@ -720,7 +777,8 @@ impl World {
             40..68 => self.clients(name),
             68..80 => self.edits(),
             80..88 => self.crash(),
-            88..96 => self.stale(),
+            88..95 => self.stale(),
+            95 => self.keeper_lost(),
             96 => self.tell(Event::Command(Command::Upgrade(PathBuf::from("/new/orch")))),
             _ if self.dice.percent(50) => self.shut(),
             _ => self.tell(Event::Deadline),
@@ -837,6 +895,7 @@ impl World {
         self.pulses_edited(&before);
         self.stopped_with();
         let plan = self.core.plan(&next, &chosen);
+        self.planned = Some((plan.clone(), self.states.clone()));
         self.tell(Event::Edit { project: next, chosen });
         let applied = self.records.iter().rev().find_map(|record| match &record.what {
             What::ConfigReloaded { plan } => Some(Arc::clone(plan)),
@@ -845,6 +904,7 @@ impl World {
         if self.exited.is_none() {
             assert_eq!(applied.as_deref(), Some(&plan), "what was planned is not what was applied");
         }
+        self.planned = None;
     }
 
     /// What an edit has made dependent on what is being stopped by command is stopped with it.
@@ -896,6 +956,29 @@ impl World {
         let actions = self.core.step(self.now, Event::Run(run, event));
         assert!(actions.is_empty(), "a stale answer had consequences: {actions:?}");
         assert_eq!(before, format!("{:?}", self.core), "a stale answer changed something");
+    }
+
+    /// The keeper is killed, and all processes with it; each is told of in any order.
+    fn keeper_lost(&mut self) {
+        self.write(format!("{:>9} the keeper is lost", self.now.0 / 1_000_000));
+        let there = |(_, life): &(&RunId, &mut Life)| life.unit_alive && life.temper_is_a_process();
+        let mut lost = Vec::new();
+        for (run, life) in self.lives.iter_mut().filter(there) {
+            (life.leader_alive, life.unit_alive) = (false, false);
+            lost.push((*run, life.temper.output_held, life.output_open));
+        }
+        for (run, held, open) in lost {
+            let ms = self.dice.upto(3);
+            self.later(ms, Todo::Tell(Event::Run(run, RunEvent::Lost)));
+            if open {
+                self.later(ms + held, Todo::OutputEnds(run));
+            }
+        }
+        self.chores_lost();
+    }
+
+    fn is_lost(&self, run: RunId) -> bool {
+        self.lives.get(&run).is_some_and(|life| !life.unit_alive && life.told_gone && !life.told_spawned)
     }
 
     fn shut(&mut self) {

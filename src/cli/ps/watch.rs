@@ -8,9 +8,10 @@ use super::super::exit::Exit;
 use super::super::interrupts::{self, Interrupt};
 use super::super::paint::{Canvas, Paint, Piece, line};
 use super::super::target::unanswered;
-use super::super::terminal::{Screen, canvas, is_screen, size};
+use super::super::terminal::{Screen, canvas, has_foreground, is_screen, size};
 use super::super::{complain, tell};
 use crate::client::ClientError;
+use crate::runtime::stand_still;
 
 /// Two looks a second.
 const RENEWED: Duration = Duration::from_millis(500);
@@ -74,7 +75,8 @@ fn on_screen(mut see: impl FnMut(Canvas) -> Result<Frame, ClientError>, what: &s
                 return ended.tell(what);
             }
         };
-        if let Some(lines) = seen {
+        // In the background the terminal is somebody else's.
+        if let Some(lines) = seen.filter(|_| has_foreground(&io::stdout())) {
             let drawn = match &screen {
                 Some(screen) => screen.draw(&lines),
                 None => Screen::enter().and_then(|entered| screen.insert(entered).draw(&lines)),
@@ -85,6 +87,11 @@ fn on_screen(mut see: impl FnMut(Canvas) -> Result<Frame, ClientError>, what: &s
         }
         match interrupts.recv_timeout(RENEWED) {
             Ok(Interrupt::Resize) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(Interrupt::Pause) => {
+                // What was there before is there again for the shell; the next picture enters anew.
+                drop(screen.take());
+                stand_still();
+            }
             Ok(Interrupt::End) | Err(RecvTimeoutError::Disconnected) => return Exit::Done,
         }
     }

@@ -121,6 +121,9 @@ impl Value for SocketText {
 }
 
 fn socket(text: &str) -> Result<SocketText, String> {
+    if text.starts_with("unix:") {
+        return Err("a path stands without `unix:`".into());
+    }
     if text.contains('/') {
         return Ok(SocketText::Path(text.into()));
     }
@@ -133,6 +136,10 @@ fn socket(text: &str) -> Result<SocketText, String> {
     Ok(SocketText::Tcp(SocketAddr::new(address, port)))
 }
 
+/// A component has so many sockets at the most: with what it may store (64), they go over in one message, which carries
+/// 253 (SCM_MAX_FD).
+const SOCKETS: usize = 128;
+
 /// `sockets`, in the order of the file.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sockets(pub(crate) Vec<(String, At<SocketText>)>);
@@ -140,7 +147,13 @@ pub(crate) struct Sockets(pub(crate) Vec<(String, At<SocketText>)>);
 impl Value for Sockets {
     fn decode(decoder: &mut Decoder<'_>, node: NodeId) -> Option<Self> {
         let mut sockets = Vec::new();
-        for (name, key, node) in decoder.entries(node, "a map of names to addresses")? {
+        let entries = decoder.entries(node, "a map of names to addresses")?;
+        if entries.len() > SOCKETS {
+            let message = format!("a component can have {SOCKETS} sockets, and here are {}", entries.len());
+            decoder.mistake(node, Mistake::new(code::RANGE, message));
+            return None;
+        }
+        for (name, key, node) in entries {
             decoder.within(Step::Key(name), |decoder| {
                 if Name::new(name).is_err() {
                     let message = format!("`{}` can't be the name of a socket", shown(name));
@@ -159,6 +172,7 @@ impl Value for Sockets {
     fn schema() -> Json {
         json!({
             "type": "object",
+            "maxProperties": SOCKETS,
             "propertyNames": { "$ref": "#/$defs/name" },
             "additionalProperties": SocketText::schema(),
         })

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::claim::{Claim, What};
 use super::{Lowering, absolute, on, plain, sections};
 use crate::config::code;
-use crate::config::decode::{At, Dependencies, PathText, Section, SocketText, Step, Text, Value};
+use crate::config::decode::{At, Dependencies, PathText, Section, SocketText, Step, Value};
 use crate::config::keys::ComponentKeys;
 use crate::config::model::{
     Build, Command, Component, Dependency, Env, EnvOverlay, Kind, Logs, Restart, Socket, SocketAddress,
@@ -15,7 +15,7 @@ use crate::config::model::{
 };
 use crate::config::report::Mistake;
 use crate::config::text::shown;
-use crate::config::tree::{NodeId, Shape};
+use crate::config::tree::NodeId;
 use crate::types::Name;
 
 /// The longest path of a unix socket.
@@ -34,7 +34,7 @@ impl Lowering<'_> {
         let depends_on = self.depends_on(index, keys.depends_on.as_ref());
         let env = self.env(&keys);
         let cwd = self.cwd(keys.cwd.as_ref());
-        let kind = self.kind(&keys, key, value);
+        let kind = self.kind(&keys, index, key, value);
         let restart = self.restart(&keys);
         let stop = self.stop(&keys);
         let watch = self.watch(&keys);
@@ -71,12 +71,13 @@ impl Lowering<'_> {
             sockets,
             logs,
         };
+        self.check_thread_keys(&component, &keys, value);
         self.check_programs(&component, &keys);
         self.check_own_sockets(&component, &keys);
         Some(Arc::new(component))
     }
 
-    fn kind(&mut self, keys: &ComponentKeys, key: NodeId, value: NodeId) -> Option<Kind> {
+    fn kind(&mut self, keys: &ComponentKeys, index: usize, key: NodeId, value: NodeId) -> Option<Kind> {
         match (&keys.process, &keys.thread) {
             (Some(process), Some(_)) => {
                 let mistake = Mistake::new(code::EXCLUSIVE, "`process` and `thread` exclude each other");
@@ -97,8 +98,8 @@ impl Lowering<'_> {
             }
             (None, Some(thread)) => {
                 let with = plain(keys.with.as_ref()).map_or(serde_yaml::Value::Null, |with| with.0);
-                self.check_thread(thread, keys.with.as_ref().map(|with| with.node), &with);
-                Some(Kind::Thread { runner: thread.value.0.clone(), with })
+                let listens = self.thread(index, thread, keys.with.as_ref().map(|with| with.node), &with);
+                Some(Kind::Thread { runner: thread.value.0.clone(), with, listens })
             }
             (None, None) => {
                 if !self.decoder.has_key_like(value, &["process", "thread"]) {
@@ -108,45 +109,6 @@ impl Lowering<'_> {
                 None
             }
         }
-    }
-
-    fn check_thread(&mut self, thread: &At<Text>, written: Option<NodeId>, with: &serde_yaml::Value) {
-        let Some(registered) = &self.ground.threads else { return };
-        let name = &thread.value.0;
-        if registered.names.contains(name) {
-            if let Err(message) = (registered.check)(name, with) {
-                let mistake = Mistake::new(code::THREAD_WITH, format!("thread `{}`: {message}", shown(name)));
-                match written {
-                    Some(with) => {
-                        self.key("with", |lowering| lowering.mistake_in_with(with, &message, mistake))
-                    }
-                    None => self.key("thread", |lowering| lowering.mistake(thread.node, mistake)),
-                }
-            }
-            return;
-        }
-        let known = || registered.names.iter().map(String::as_str);
-        let help = self.decoder.suggester.did_you_mean(name, known());
-        let help =
-            help.unwrap_or_else(|| format!("the threads are {}", known().collect::<Vec<_>>().join(", ")));
-        let message = format!("no thread `{}` is built in or registered", shown(name));
-        let mistake = Mistake::new(code::UNKNOWN_THREAD, message).help(help);
-        self.key("thread", |lowering| lowering.mistake(thread.node, mistake));
-    }
-
-    /// What a thread says of its `with` begins with the key that it means, if it means one: `with.every: …`.
-    fn mistake_in_with(&mut self, with: NodeId, message: &str, mistake: Mistake) {
-        let said = message.strip_prefix("with.").unwrap_or_default();
-        let entries = match self.decoder.tree.shape(with) {
-            Shape::Map => self.decoder.entries(with, "a map").unwrap_or_default(),
-            _ => Vec::new(),
-        };
-        let meant = |text: &str| said.strip_prefix(text).is_some_and(|rest| rest.starts_with(": "));
-        let Some((text, key, value)) = entries.into_iter().find(|(text, ..)| meant(text)) else {
-            return self.mistake(with, mistake);
-        };
-        let node = if message.contains("unknown field") { key } else { value };
-        self.within(Step::Key(text), |lowering| lowering.mistake(node, mistake));
     }
 
     /// The working directory, shared by all that name it.
@@ -241,12 +203,6 @@ impl Lowering<'_> {
 
     fn sockets(&mut self, keys: &ComponentKeys, index: usize) -> Vec<Socket> {
         let Some(Section::On(sockets)) = plain(keys.sockets.as_ref()) else { return Vec::new() };
-        if let (Some(_), Some(section)) = (&keys.thread, &keys.sockets) {
-            let message = "`sockets` are handed to a process, and this is a thread";
-            let mistake = Mistake::new(code::OUT_OF_PLACE, message);
-            let help = "a thread binds its own; the built-in proxies take an address as `listen`";
-            self.key("sockets", |lowering| lowering.mistake(section.node, mistake.help(help)));
-        }
         let mut lowered = Vec::new();
         for (position, (name, address)) in sockets.0.into_iter().enumerate() {
             let address_lowered = match address.value {

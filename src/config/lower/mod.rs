@@ -4,10 +4,12 @@ mod claim;
 mod component;
 mod edge;
 mod env;
+mod files;
 mod paths;
 mod probe;
 mod program;
 mod sections;
+mod thread;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -177,7 +179,7 @@ impl<'t> Lowering<'t> {
         }
         let names: Vec<&str> = entries.iter().map(|(name, ..)| *name).collect();
         self.check_edges(&names, &lowered);
-        self.check_state_files(&names, &lowered);
+        self.check_own_files(&names, &lowered);
         self.check_claims(&names, &lowered);
         self.decoder.leave();
         lowered.into_iter().flatten().collect()

@@ -34,7 +34,7 @@ fn a_base_may_be_large_and_merged_everywhere() {
 #[test]
 fn an_alias_may_stand_for_whole_components() {
     let components: String = (0..20_000).map(|n| format!("  c{n}: *c\n")).collect();
-    let base = base() + "  thread: ticker\n";
+    let base = base() + "  process: sh\n";
     let loaded = load_of(&format!("{}components:\n{components}", base.replace("&base", "&c")));
     assert!(codes(&loaded).is_empty());
 }

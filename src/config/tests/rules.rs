@@ -71,6 +71,29 @@ fn a_state_file_is_a_file_of_the_components_own() {
 }
 
 #[test]
+fn one_file_by_two_ways_is_one_file() {
+    let folder = Folder::new(&[]);
+    std::fs::create_dir_all(folder.path("real")).unwrap();
+    symlink("real", folder.path("link")).unwrap();
+    let loaded = |yaml: &str| {
+        std::fs::write(folder.path("devmode.yaml"), format!("version: 1\ncomponents:\n{yaml}")).unwrap();
+        folder.load(&[])
+    };
+    for (a, b) in [
+        ("sockets: { s: real/x }", "sockets: { s: link/x }"),
+        ("state: real/x", "state: link/x"),
+        ("logs: { file: real/x }", "logs: { file: ./link/../link/x }"),
+        ("state: link/x", "logs: { file: real/x }"),
+        ("state: new/x", "logs: { file: ./new/y/../x }"),
+    ] {
+        let yaml = format!("  a: {{ process: sh, {a} }}\n  b: {{ process: sh, {b} }}\n");
+        assert_eq!(codes(&loaded(&yaml)), ["E210"], "{yaml}");
+    }
+    let apart = "  a: { process: sh, state: real/x }\n  b: { process: sh, state: new/x }\n";
+    assert!(codes(&loaded(apart)).is_empty());
+}
+
+#[test]
 fn cycles_that_share_a_component_are_all_told() {
     let loaded = load_of(
         "version: 1\ncomponents:\n  a: { thread: ticker, depends_on: [b, c] }\n  \
@@ -147,7 +170,7 @@ fn with_threads(yaml: &str) -> Loaded {
     let check = Arc::new(|name: &str, _: &serde_yaml::Value| match name {
         "picky" => Err("with.every: no duration".to_owned()),
         "mine" => Err("with.evry: unknown field `evry`, expected `every`".to_owned()),
-        _ => Ok(()),
+        _ => Ok(Vec::new()),
     });
     let options = LoadOptions { threads: Some(Threads { names, check }), ..LoadOptions::default() };
     load(&folder.path("devmode.yaml"), &options)

@@ -121,14 +121,14 @@ impl Change {
         match (old, new) {
             (Kind::Process(old), Kind::Process(new)) => self.key("process", old, new, Reaction::Restart),
             (
-                Kind::Thread { runner: old_runner, with: old_with },
-                Kind::Thread { runner: new_runner, with: new_with },
+                Kind::Thread { runner: old_runner, with: old_with, listens: _ },
+                Kind::Thread { runner: new_runner, with: new_with, listens: _ },
             ) => {
                 self.key("thread", old_runner, new_runner, Reaction::Restart);
                 self.key("with", old_with, new_with, Reaction::Restart);
             }
-            (Kind::Process(_), Kind::Thread { runner: _, with })
-            | (Kind::Thread { runner: _, with }, Kind::Process(_)) => {
+            (Kind::Process(_), Kind::Thread { runner: _, with, listens: _ })
+            | (Kind::Thread { runner: _, with, listens: _ }, Kind::Process(_)) => {
                 self.note("process", Reaction::Restart);
                 self.note("thread", Reaction::Restart);
                 self.key("with", with, &serde_yaml::Value::Null, Reaction::Restart);

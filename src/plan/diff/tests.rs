@@ -81,10 +81,14 @@ fn what_the_component_got_at_its_start_restarts_it() {
     let check = |changed: &str, edit: fn(&mut Component)| check(Reaction::Restart, changed, edit);
     check("process", |c| c.kind = Kind::Process(Command::Shell("api".into())));
     check("process thread", |c| {
-        c.kind = Kind::Thread { runner: "ticker".into(), with: serde_yaml::Value::Null };
+        c.kind = Kind::Thread { runner: "ticker".into(), with: serde_yaml::Value::Null, listens: Vec::new() };
     });
     check("process thread with", |c| {
-        c.kind = Kind::Thread { runner: "ticker".into(), with: serde_yaml::Value::Bool(true) };
+        c.kind = Kind::Thread {
+            runner: "ticker".into(),
+            with: serde_yaml::Value::Bool(true),
+            listens: Vec::new(),
+        };
     });
     check("cwd", |c| c.cwd = Arc::new("/elsewhere".into()));
     check("stdin", |c| c.stdin = Stdin::Open);
@@ -101,7 +105,7 @@ fn what_the_component_got_at_its_start_restarts_it() {
 fn threads_are_compared_by_runner_and_with() {
     let thread = |runner: &str, with: u64| {
         let mut made = component("clock");
-        made.kind = Kind::Thread { runner: runner.into(), with: with.into() };
+        made.kind = Kind::Thread { runner: runner.into(), with: with.into(), listens: Vec::new() };
         made
     };
     assert_eq!(diff(&thread("ticker", 1), &thread("ticker", 1)).reaction, Reaction::Nothing);

@@ -66,7 +66,7 @@ fn reasons_say_what_changed() {
         "its working directory, environment and standard input changed"
     );
     let thread = |c: &mut crate::config::model::Component| {
-        c.kind = Kind::Thread { runner: "ticker".into(), with: serde_yaml::Value::Null };
+        c.kind = Kind::Thread { runner: "ticker".into(), with: serde_yaml::Value::Null, listens: Vec::new() };
     };
     assert_eq!(reason(thread), "it is a thread now");
     assert_eq!(reason(|c| c.autostart = false), "effective when next used");

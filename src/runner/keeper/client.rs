@@ -200,14 +200,15 @@ impl Keeper {
             Ok(request) => request,
             Err(error) => return failed(format!("can't run {program}: {error}")),
         };
-        if !self.ledger.ask(unit) {
-            return failed(format!("can't run {program}: the keeper is gone"));
+        if let Err(report) = self.ledger.ask(unit) {
+            return (self.sink)(report);
         }
         let fds = spec.stdin.iter().chain([&spec.output]).chain(&spec.extra);
         let fds: Vec<BorrowedFd<'_>> = fds.map(AsFd::as_fd).collect();
         let Err(error) = self.send(&request, &fds) else { return };
         // A keeper that is dead answers for all its units at once, by the reader.
-        if error.kind() != io::ErrorKind::BrokenPipe && self.ledger.withdraw(unit) {
+        let dead = matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
+        if !dead && self.ledger.withdraw(unit) {
             failed(format!("can't run {program}: can't reach the keeper: {}", reason(&error)));
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Exit, Signal, UnitId};
+use crate::types::UnitId;
 
 use super::super::RunnerReport;
 use super::client::ShutDown;
@@ -19,8 +19,10 @@ pub(super) enum Phase {
     Live,
     /// The keeper is to end.
     Closing,
-    /// The keeper is dead.
+    /// The keeper is dead, and what it has left is cleaned up.
     Closed,
+    /// The end of each unit is told, or about to be.
+    Told,
     /// All that it left is cleaned up and told.
     Ended,
     /// The keeper is another value's now.
@@ -76,14 +78,21 @@ impl Ledger {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters a unit that is about to be asked for; false: nobody is there to ask.
-    pub(super) fn ask(&self, unit: UnitId) -> bool {
+    /// Enters a unit that is about to be asked for; else tells what is to be reported of it. What is asked of a dead
+    /// keeper is told behind its death, by the reader: only then can another keeper be asked.
+    pub(super) fn ask(&self, unit: UnitId) -> Result<(), RunnerReport> {
         let mut book = self.book();
-        let live = book.phase == Phase::Live;
-        if live {
-            book.units.insert(unit, Standing::Asked);
+        match book.phase {
+            Phase::Live | Phase::Closed => {
+                book.units.insert(unit, Standing::Asked);
+                Ok(())
+            }
+            Phase::Told | Phase::Ended => Err(RunnerReport::Lost { unit }),
+            Phase::Closing | Phase::HandedOver => Err(RunnerReport::SpawnFailed {
+                unit,
+                error: "can't start it: the keeper is gone".to_owned(),
+            }),
         }
-        live
     }
 
     /// Takes a unit out that could not be asked for; false: it was answered for meanwhile.
@@ -165,20 +174,10 @@ impl Ledger {
 
     /// The last reports about every unit, after a keeper that was killed, when all are dead.
     pub(super) fn last_words(&self) -> Vec<RunnerReport> {
-        let units = std::mem::take(&mut self.book().units);
-        let mut words = Vec::new();
-        for (unit, standing) in units {
-            let exited = RunnerReport::Exited { unit, exit: Exit::Signal(Signal::KILL) };
-            match standing {
-                Standing::Asked => {
-                    let error = "can't start it: the keeper was killed".into();
-                    words.push(RunnerReport::SpawnFailed { unit, error });
-                }
-                Standing::Running(_) => words.extend([exited, RunnerReport::Gone { unit }]),
-                Standing::Exited => words.push(RunnerReport::Gone { unit }),
-            }
-        }
-        words
+        let mut book = self.book();
+        book.phase = Phase::Told;
+        let units = std::mem::take(&mut book.units);
+        units.into_keys().map(|unit| RunnerReport::Lost { unit }).collect()
     }
 
     /// Waits for [`Ledger::end`], so long at the most.

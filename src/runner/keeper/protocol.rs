@@ -209,6 +209,7 @@ fn encode_report(report: &RunnerReport, out: &mut Writer) {
         | RunnerReport::Ready { .. }
         | RunnerReport::Status { .. }
         | RunnerReport::Stray { .. }
+        | RunnerReport::Lost { .. }
         | RunnerReport::KeeperLost => out,
     };
 }

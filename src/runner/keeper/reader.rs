@@ -41,11 +41,12 @@ pub(super) fn run(reading: &Reading) {
         return reading.ledger.end();
     }
     reading.clean_up();
-    for report in reading.ledger.last_words() {
-        (reading.sink)(report);
-    }
+    // What ended with the keeper may begin again at once, so there has to be another one first.
     if close.lost {
         (reading.sink)(RunnerReport::KeeperLost);
+    }
+    for report in reading.ledger.last_words() {
+        (reading.sink)(report);
     }
     reading.ledger.end();
 }

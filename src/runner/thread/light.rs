@@ -113,6 +113,11 @@ impl Light {
         }
     }
 
+    /// Whether both look at the same lamp.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.seen.same_channel(&other.seen)
+    }
+
     /// Completes when `done` with what it shows.
     pub async fn until(&mut self, mut done: impl FnMut(Option<&Seen>) -> bool) {
         if self.seen.wait_for(|seen| done(seen.as_ref())).await.is_err() {

@@ -16,6 +16,7 @@
 mod around;
 mod ask;
 mod context;
+mod kept;
 mod light;
 mod output;
 mod panics;
@@ -32,9 +33,10 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
 
-pub use around::{Around, Holder, Kept};
+pub use around::{Around, Holder};
 pub use ask::{SaveToken, StopToken, Wake};
 pub use context::Context;
+pub use kept::{Kept, KeptHandover, Parting};
 pub use light::{Lamp, Light, Seen};
 pub use output::Output;
 pub use proxy::{Target, target};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -53,13 +54,30 @@ pub(super) trait Listening: Sized + 'static {
     /// As [`ThreadComponent::new`].
     fn new(with: Self::With) -> Result<Self, BoxError>;
 
+    /// Where it will listen.
+    fn listens(&self) -> Vec<SocketAddr>;
+
     /// Begins to listen. An error says what was attempted, on what, and why it failed.
     fn open(self, name: &Name, around: Around) -> Result<Self::Open, String>;
 
     /// As [`ThreadComponent::run`].
     fn run(open: Self::Open, cx: Context) -> Result<(), BoxError>;
 }
-type Make = Arc<dyn Fn(&Value) -> Result<Job, String> + Send + Sync>;
+
+type Make = Arc<dyn Fn(&Value) -> Result<Made, String> + Send + Sync>;
+
+/// What a `with` makes.
+struct Made {
+    job: Job,
+    /// Where it will listen, as far as that is known before it runs.
+    listens: Vec<SocketAddr>,
+}
+
+impl From<Job> for Made {
+    fn from(job: Job) -> Self {
+        Self { job, listens: Vec::new() }
+    }
+}
 
 /// The thread components that a file can name under `thread`.
 #[derive(Clone, Default)]
@@ -82,17 +100,20 @@ impl Registry {
     pub fn register<C: ThreadComponent>(&mut self, name: &str) -> &mut Self {
         self.insert(name, |with| {
             let component = C::new(typed(with)?).map_err(|error| chain(&*error))?;
-            Ok(Box::new(move |_, _| Ok(Box::new(move |cx| component.run(cx)))))
+            let job: Job = Box::new(move |_, _| Ok(Box::new(move |cx| component.run(cx))));
+            Ok(job.into())
         })
     }
 
     fn listening<C: Listening>(&mut self, name: &str) {
         self.insert(name, |with| {
             let component = C::new(typed(with)?).map_err(|error| chain(&*error))?;
-            Ok(Box::new(move |name, around| {
+            let listens = component.listens();
+            let job: Job = Box::new(move |name, around| {
                 let open = component.open(name, around)?;
                 Ok(Box::new(move |cx| C::run(open, cx)))
-            }))
+            });
+            Ok(Made { job, listens })
         });
     }
 
@@ -105,14 +126,15 @@ impl Registry {
         let run = Arc::new(run);
         self.insert(name, move |with| {
             let (with, run) = (typed::<W>(with)?, Arc::clone(&run));
-            Ok(Box::new(move |_, _| Ok(Box::new(move |cx| run(with, cx)))))
+            let job: Job = Box::new(move |_, _| Ok(Box::new(move |cx| run(with, cx))));
+            Ok(job.into())
         })
     }
 
     fn insert(
         &mut self,
         name: &str,
-        make: impl Fn(&Value) -> Result<Job, String> + Send + Sync + 'static,
+        make: impl Fn(&Value) -> Result<Made, String> + Send + Sync + 'static,
     ) -> &mut Self {
         self.known.insert(name.to_owned(), Arc::new(make));
         self
@@ -128,10 +150,19 @@ impl Registry {
     /// # Errors
     /// What is wrong, as a fragment: `with.every: …`.
     pub fn check(&self, name: &str, with: &Value) -> Result<(), String> {
-        self.make(name, with).map(drop)
+        self.made(name, with).map(drop)
+    }
+
+    /// The same, and where it would listen: known of the built-in ones.
+    pub(crate) fn listens(&self, name: &str, with: &Value) -> Result<Vec<SocketAddr>, String> {
+        self.made(name, with).map(|made| made.listens)
     }
 
     pub(super) fn make(&self, name: &str, with: &Value) -> Result<Job, String> {
+        self.made(name, with).map(|made| made.job)
+    }
+
+    fn made(&self, name: &str, with: &Value) -> Result<Made, String> {
         let make = self.known.get(name).ok_or_else(|| self.unknown(name))?;
         panics::contain(|| make(with)).unwrap_or_else(|panic| Err(format!("with: panicked: {panic}")))
     }
@@ -160,6 +191,9 @@ fn typed<W: DeserializeOwned>(with: &Value) -> Result<W, String> {
 /// The key that the error is about: the one without which it is another error, or none.
 fn culprit<W: DeserializeOwned>(with: &Value, error: &str) -> Option<String> {
     let whole = with.as_mapping()?;
+    if lacks::<W>(whole, error) {
+        return None;
+    }
     let key = whole.keys().find(|key| {
         let others = whole.iter().filter(|(other, _)| other != key);
         let rest = others.map(|(key, value)| (key.clone(), value.clone())).collect();
@@ -167,6 +201,22 @@ fn culprit<W: DeserializeOwned>(with: &Value, error: &str) -> Option<String> {
         parsed.map_or_else(|other| other.to_string() != error, |_| true)
     })?;
     key.as_str().map(str::to_owned)
+}
+
+/// Whether a key is missing, and none of those that are there is at fault: a value for it makes it another error.
+fn lacks<W: DeserializeOwned>(whole: &serde_yaml::Mapping, error: &str) -> bool {
+    let Some(missing) = error.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) else {
+        return false;
+    };
+    let mut filled = whole.clone();
+    filled.insert(missing.into(), Value::Null);
+    serde_yaml::from_value::<W>(Value::Mapping(filled)).map_or_else(
+        |other| {
+            let other = other.to_string();
+            other != error && !other.starts_with("unknown field")
+        },
+        |_| true,
+    )
 }
 
 /// An error and what caused it, each said once.

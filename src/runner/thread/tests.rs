@@ -345,6 +345,15 @@ fn mistakes_in_with_are_clear() {
         let error = check(with).unwrap_err();
         assert!(error.starts_with(expected), "{with}: {error}");
     }
+    // What is missing is missing in the whole, or in the part that lacks it.
+    let error = registry.check("proxy", &serde_yaml::from_str("listen: 127.0.0.1:1").unwrap()).unwrap_err();
+    assert!(error.starts_with("with: missing field `to`"), "{error}");
+    let mut nested = Registry::default();
+    nested.register_fn("parts", |_: std::collections::BTreeMap<String, Duration>, _| Ok(()));
+    let error = nested
+        .check("parts", &serde_yaml::from_str("{a: {secs: 1, nanos: 0}, b: {secs: 1}}").unwrap())
+        .unwrap_err();
+    assert!(error.starts_with("with.b: missing field `nanos`"), "{error}");
     let bench = Bench::new(registry);
     bench.spawn("ticker", "count: many");
     assert_eq!(

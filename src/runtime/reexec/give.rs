@@ -11,6 +11,7 @@ use crate::listen::SocketsHandover;
 use crate::notice::Notices;
 use crate::output::{Output, OutputHandover};
 use crate::runner::keeper;
+use crate::runner::thread::KeptHandover;
 use crate::runtime::driver::{Driver, Life, Parts};
 use crate::runtime::inbox::Inbox;
 use crate::runtime::notices::Talks;
@@ -24,6 +25,9 @@ use crate::watch::{WatchHandover, Watcher};
 /// The sockets that are held for components: what they are, and themselves.
 type Sockets = (SocketsHandover, Vec<OwnedFd>);
 
+/// The clients of proxies, and what they come in by.
+type Proxies = (KeptHandover, Vec<OwnedFd>);
+
 /// The hands, given away.
 pub(super) struct Given {
     pub(super) watch: Option<WatchHandover>,
@@ -31,13 +35,14 @@ pub(super) struct Given {
     pub(super) keeper: (keeper::Handover, OwnedFd),
     pub(super) home: Vec<OwnedFd>,
     pub(super) sockets: Sockets,
+    pub(super) proxies: Proxies,
     pub(super) control: Vec<OwnedFd>,
 }
 
 /// Gives away what can say no. If one does, those before it are taken back, and the driver is whole again.
 pub(super) fn give_hands(mut driver: Driver) -> Result<(Shell, Given), Failed> {
     let as_before = |driver, error| Err(Failed::AsBefore(Box::new(driver), error));
-    let (locks, sockets) = match duplicates(&driver) {
+    let (locks, sockets, proxies) = match duplicates(&driver) {
         Ok(duplicates) => duplicates,
         Err(error) => return as_before(driver, error),
     };
@@ -69,7 +74,9 @@ pub(super) fn give_hands(mut driver: Driver) -> Result<(Shell, Given), Failed> {
             return as_before(driver, format!("can't let go of the keeper of the processes: {error}"));
         }
     };
-    let Driver { lives, helping, tickets, tasks, next_unit, observed, clients, images, talks, .. } = driver;
+    let Driver {
+        lives, helping, tickets, tasks, next_unit, observed, clients, images, talks, lights, ..
+    } = driver;
     let Parts { core, options, states, threads, journal, announcer, reloader, notices, .. } = driver.parts;
     let Parts { home: locked, listening, control, environment, inbox, .. } = driver.parts;
     let (home, messages, talking) = (locked, None, (notices, talks));
@@ -83,6 +90,7 @@ pub(super) fn give_hands(mut driver: Driver) -> Result<(Shell, Given), Failed> {
         inbox,
         clients,
         listening,
+        lights,
         messages,
     };
     let shell = Shell {
@@ -100,18 +108,21 @@ pub(super) fn give_hands(mut driver: Driver) -> Result<(Shell, Given), Failed> {
         rest,
     };
     let control = control.into_iter().collect();
-    Ok((shell, Given { watch, output, keeper, home: locks, sockets, control }))
+    Ok((shell, Given { watch, output, keeper, home: locks, sockets, proxies, control }))
 }
 
-/// What is given without being taken away: the locks, and the sockets that are held for components.
-fn duplicates(driver: &Driver) -> Result<(Vec<OwnedFd>, Sockets), String> {
+/// What is given without being taken away: the locks, the sockets that are held for components, and what proxies have.
+fn duplicates(driver: &Driver) -> Result<(Vec<OwnedFd>, Sockets, Proxies), String> {
     if !driver.parts.states.is_free() {
         return Err("the state store is still at work".to_owned());
     }
     let locks = driver.parts.home.duplicates();
     let locks = locks.map_err(|error| format!("can't keep the project's locks: {error}"))?;
     let sockets = driver.parts.listening.hand_over();
-    Ok((locks, sockets.map_err(|error| format!("can't keep the sockets: {error}"))?))
+    let sockets = sockets.map_err(|error| format!("can't keep the sockets: {error}"))?;
+    let proxies = driver.lights.hand_over();
+    let proxies = proxies.map_err(|error| format!("can't keep the clients of proxies: {error}"))?;
+    Ok((locks, sockets, proxies))
 }
 
 /// Takes back what was given before the keeper said no.

@@ -116,6 +116,23 @@ fn what_has_not_come_up_yet_goes_on_until_now() {
 }
 
 #[test]
+fn what_became_ready_after_a_change_only_is_no_start_up_and_is_not_denied() {
+    let list = r#"
+        1 0 - - project.up {}
+        2 0 1 api component.building {}
+        3 5 2 api component.failed {"reason":"its build failed"}
+        4 9 - api component.changed {"paths":["/p/a"]}
+        5 9 4 api component.building {}
+        6 15 5 api/1 component.starting {}
+        7 20 6 api/1 component.ready {}"#;
+    let text = words(|words| timeline(list, None).unwrap().text(PLAIN, words));
+    assert!(
+        text.contains("nothing became ready by the start-up alone") && text.contains("restart, "),
+        "{text}"
+    );
+}
+
+#[test]
 fn who_comes_up_after_a_crash_is_part_of_the_start_up() {
     let list = r#"
         1 0 - - project.up {}

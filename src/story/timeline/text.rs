@@ -62,6 +62,10 @@ impl Timeline {
             draw(out, &panel, look, &mut used)?;
             match &self.start_up {
                 Some(course) => writeln!(out, "critical path of start-up: {}", course.path())?,
+                // What became ready did so after a change or a command: that is told below.
+                None if !self.restarts.is_empty() => {
+                    writeln!(out, "nothing became ready by the start-up alone")?
+                }
                 None => writeln!(out, "nothing has become ready")?,
             }
         } else {

@@ -328,7 +328,7 @@ fn those_that_restart_with_it_go_on_while_it_is_built() {
 #[test]
 fn an_edit_of_other_keys_builds_nothing_and_one_of_build_is_an_update() {
     let mut play = up();
-    play.edit(|project| edit(project, "api", |it| it.cwd = std::sync::Arc::new("/q".into())));
+    play.edit(|project| edit(project, "api", |it| it.stdin = crate::config::model::Stdin::Open));
     play.ends("api", 0);
     assert_eq!((play.state("api"), play.took().as_str()), ("ready", "stop api, sweep api, spawn api"));
     play.edit(|project| edit(project, "api", |it| it.build.as_mut().unwrap().timeout = super::play::ms(5)));
@@ -343,29 +343,42 @@ fn a_change_after_an_edit_during_a_build_is_in_what_runs_next() {
     let mut play = up();
     play.change("api");
     play.after(5);
-    play.edit(|project| edit(project, "api", |it| it.cwd = std::sync::Arc::new("/q".into())));
-    assert_eq!((play.state("api"), play.took().as_str()), ("stopping", "build api, stop api"));
+    play.edit(|project| edit(project, "api", |it| it.stdin = crate::config::model::Stdin::Open));
+    assert_eq!((play.state("api"), play.took().as_str()), ("ready", "build api"), "it waits for the build");
     play.change("api");
-    play.built("api");
-    play.ends("api", 0);
+    assert_eq!(play.took(), "end build api");
+    play.task("api", TaskKind::Build, TaskEnd::Ended);
     play.after(5);
-    let took = play.took();
-    assert!(took.contains("build api") && !took.contains("spawn api"), "what was built is old: {took}");
-    play.built("api");
-    assert_eq!((play.state("api"), play.took().as_str()), ("ready", "spawn api"));
+    assert_eq!((play.state("api"), play.took().as_str()), ("ready", "build api"));
+    play.build_fails("api");
+    assert_eq!(play.took(), "stop api", "the edit is of nothing that is built");
+    play.ends("api", 0);
+    assert_eq!(play.state("api"), "ready");
 }
 
+/// What is built is built in the component's folder and environment, and what is to run may be what is built.
 #[test]
-fn an_edit_of_the_build_and_of_what_runs_builds_before_the_next_start() {
-    let mut play = up();
-    play.edit(|project| {
-        edit(project, "api", |it| {
+fn an_edit_of_what_is_built_and_restarts_stops_nothing_before_the_build_is_good() {
+    let edits: [fn(&mut crate::config::model::Component); 2] = [
+        |it| it.cwd = std::sync::Arc::new("/q".into()),
+        |it| {
             it.build.as_mut().unwrap().timeout = super::play::ms(5);
-            it.cwd = std::sync::Arc::new("/q".into());
-        });
-    });
-    play.ends("api", 0);
-    assert_eq!((play.state("api"), play.took().as_str()), ("building", "stop api, sweep api, build api"));
+            it.stdin = crate::config::model::Stdin::Open;
+        },
+    ];
+    for change in edits {
+        let mut play = up();
+        play.edit(|project| edit(project, "api", change));
+        assert_eq!((play.state("api"), play.took().as_str()), ("ready", "build api"));
+        play.build_fails("api");
+        assert_eq!((play.state("api"), play.took().as_str()), ("ready", ""), "what runs goes on");
+        play.change("api");
+        play.after(5);
+        play.built("api");
+        assert_eq!(play.took(), "build api, stop api");
+        play.ends("api", 0);
+        assert_eq!(play.state("api"), "ready");
+    }
 }
 
 #[test]
@@ -373,7 +386,7 @@ fn an_edit_comes_true_although_the_build_of_a_restart_after_it_fails() {
     let mut play = Play::of("api+*; web: api restart");
     play.built("api");
     play.took();
-    play.edit(|project| edit(project, "api", |it| it.cwd = std::sync::Arc::new("/q".into())));
+    play.edit(|project| edit(project, "api", |it| it.stdin = crate::config::model::Stdin::Open));
     assert_eq!(play.took(), "stop web");
     play.restart("api");
     play.build_fails("api");

@@ -199,7 +199,7 @@ type Change = fn(&mut Component);
 /// Whatever the two have in common that only one can have.
 #[test]
 fn a_component_by_another_name_starts_when_the_old_one_is_gone() {
-    let claims: [(&str, Change); 6] = [
+    let claims: [(&str, Change); 7] = [
         ("a state file", |spec| keeps(spec, "/p/state")),
         ("a log file", |spec| logs_to(spec, "/p/log")),
         ("a socket", listens),
@@ -207,6 +207,10 @@ fn a_component_by_another_name_starts_when_the_old_one_is_gone() {
         ("an address that another's socket is bound to", |spec| match spec.name.as_str() {
             "b" => listens(spec),
             _ => answers_at(spec, "127.0.0.1", false),
+        }),
+        ("where a thread listens", |spec| {
+            let (with, at) = (spec.name.as_str().into(), "127.0.0.1:8080");
+            spec.kind = Kind::Thread { runner: "proxy".to_owned(), with, listens: vec![at.parse().unwrap()] };
         }),
         ("a program", |spec| spec.kind = Kind::Process(Line::Words(vec!["serve".to_owned()]))),
     ];

@@ -205,3 +205,23 @@ fn each_component_is_explained_once() {
     let play = Play::of(&text.join("; "));
     assert!(why(&play, "c59").len() < 60 * 60);
 }
+
+#[test]
+fn what_is_awaited_is_not_said_to_be_there() {
+    // It is to be stopped, and another one has to go first.
+    let mut play = Play::of("db; web: db restart; api: db, late; late?");
+    play.restart("db");
+    play.ready("late");
+    assert_eq!(play.reason("api"), "waiting for db to be ready (about to be stopped)");
+    let mut play = Play::of("db; api: db, late; late?");
+    play.says("db", RunEvent::Notice(crate::types::Notice::Reloading));
+    play.ready("late");
+    assert_eq!(play.reason("api"), "waiting for db to be ready (reloading)");
+    assert_eq!(first(&play, "api"), "waiting for db to be ready: it reloads its configuration");
+    // Its files are not quiet, and it is shown as what it was.
+    let mut play = Play::of("job*; late?; api: job completed, late");
+    play.ends("job", 0);
+    play.change("job");
+    play.ready("late");
+    assert_eq!(play.reason("api"), "waiting for job to complete (about to start)");
+}

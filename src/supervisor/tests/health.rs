@@ -25,7 +25,8 @@ fn watched() -> Play {
 
 fn unwell(play: &mut Play, times: usize) {
     for _ in 0..times {
-        play.says("api", RunEvent::Unwell { error: "connection refused".to_owned() });
+        let (asked, error) = (play.asked, "connection refused".to_owned());
+        play.says("api", RunEvent::Unwell { asked, error });
     }
 }
 
@@ -43,7 +44,8 @@ fn so_many_failures_in_a_row_are_a_failure_and_a_good_try_clears_them() {
     let mut play = checked("api");
     play.took();
     unwell(&mut play, 2);
-    play.says("api", RunEvent::Well);
+    let asked = play.asked;
+    play.says("api", RunEvent::Well { asked });
     unwell(&mut play, 2);
     assert_eq!(play.state("api"), "ready");
     play.after(1_000);
@@ -63,7 +65,7 @@ fn unhealthy_is_recorded_and_judged_by_the_policy() {
     let mut play = checked("api!");
     unwell(&mut play, 2);
     let run = play.run("api");
-    let event = Event::Run(run, RunEvent::Unwell { error: "refused".to_owned() });
+    let event = Event::Run(run, RunEvent::Unwell { asked: 1, error: "refused".to_owned() });
     let told = "api.unhealthy<api.ready api.stop_requested<api.unhealthy api.stopping<api.stop_requested";
     assert_eq!(play.causes(event), told);
     play.ends("api", 0);
@@ -188,4 +190,20 @@ fn who_spoke_while_orch_was_stopped_is_heard_before_silence_counts() {
     play.tell(Event::Deadline);
     play.after(250);
     assert_eq!(play.state("api"), "stopping");
+}
+
+#[test]
+fn what_was_asked_before_an_edit_says_nothing_of_what_is_asked_now() {
+    let mut play = checked("api");
+    let before = play.asked;
+    play.edit(|project| edit(project, "api", |it| it.health.as_mut().unwrap().retries = 2));
+    assert_eq!(play.asked, before + 1);
+    for _ in 0..5 {
+        play.says("api", RunEvent::Unwell { asked: before, error: "refused".to_owned() });
+    }
+    assert_eq!(play.state("api"), "ready");
+    unwell(&mut play, 1);
+    play.says("api", RunEvent::Well { asked: before });
+    unwell(&mut play, 1);
+    assert_eq!(play.state("api"), "stopping", "two in a row, and what was good was not asked");
 }

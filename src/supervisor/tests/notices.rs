@@ -138,3 +138,72 @@ fn a_shutdown_is_bounded_whatever_it_says() {
     play.after(1);
     assert_eq!(play.took(), "kill api");
 }
+
+/// `api` is to say that it is ready, and its first process has ended with this.
+fn daemon(code: i32) -> Play {
+    let mut play = Play::of("api?!; web: api");
+    play.took();
+    play.exits("api", code);
+    play
+}
+
+#[test]
+fn the_good_end_of_a_first_process_waits_for_the_one_that_it_has_made() {
+    let mut play = daemon(0);
+    assert_eq!((play.state("api"), play.took().as_str()), ("starting", ""));
+    let view = |play: &Play| play.core.view(play.run("api").component).unwrap();
+    assert_eq!(view(&play).pid, None, "that number may be anybody's by now");
+    assert_eq!(view(&play).reason, "its first process has ended, and it has not said that it is ready");
+    says(&mut play, "api", Notice::MainPid(12));
+    says(&mut play, "api", Notice::Ready);
+    assert_eq!((play.states().as_str(), view(&play).pid), ("api=ready web=ready", Some(12)));
+    play.took();
+    play.exits("api", 3);
+    assert_eq!((play.state("api"), play.took().as_str()), ("stopping", "sweep api"), "its end is the run's");
+}
+
+#[test]
+fn a_bad_end_is_one_at_once() {
+    let mut play = daemon(1);
+    assert_eq!((play.state("api"), play.took().as_str()), ("stopping", "sweep api"));
+}
+
+#[test]
+fn one_that_names_nobody_has_ended_when_it_is_ready() {
+    let mut play = daemon(0);
+    says(&mut play, "api", Notice::Ready);
+    assert_eq!((play.states().as_str(), play.took().as_str()), ("api=stopping web=waiting", "sweep api"));
+    play.gone("api");
+    assert_eq!(play.states(), "api=completed web=ready");
+}
+
+#[test]
+fn one_of_which_nothing_is_left_has_ended_before_it_was_ready() {
+    let mut play = daemon(0);
+    play.gone("api");
+    assert_eq!(play.state("api"), "failed");
+    assert_eq!(play.reason("api"), "it ended with exit code 0 before it was ready");
+}
+
+#[test]
+fn one_that_is_not_ready_in_time_is_asked_to_stop_with_all_that_it_has_left() {
+    let mut play = daemon(0);
+    play.after(10_000);
+    assert_eq!((play.state("api"), play.took().as_str()), ("stopping", "stop api, sweep api"));
+    play.gone("api");
+    assert!(play.reason("api").starts_with("not ready within 10000 ms"), "{}", play.reason("api"));
+    // So is one that somebody stops.
+    let mut play = daemon(0);
+    play.stop("api");
+    assert_eq!((play.state("api"), play.took().as_str()), ("stopping", "stop api, sweep api"));
+}
+
+#[test]
+fn a_first_process_that_has_ended_is_known_to_a_new_image() {
+    let mut play = daemon(0);
+    play.tell(crate::supervisor::Event::Command(crate::supervisor::Command::Upgrade("/new/orch".into())));
+    play.new_image();
+    play.took();
+    says(&mut play, "api", Notice::Ready);
+    assert_eq!((play.state("api"), play.took().as_str()), ("stopping", "sweep api"));
+}

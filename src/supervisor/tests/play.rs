@@ -47,7 +47,7 @@ fn component(text: &str) -> Component {
         description: None,
         kind: if head.contains('@') {
             let with = serde_yaml::Value::from(head);
-            Kind::Thread { runner: "ticker".to_owned(), with }
+            Kind::Thread { runner: "ticker".to_owned(), with, listens: Vec::new() }
         } else {
             // One program each: what runs the same is the same by another name.
             Kind::Process(Line::Words(vec![format!("run-{}", head.trim_end_matches(MARKS))]))
@@ -139,6 +139,8 @@ pub(super) struct Play {
     pub(super) core: Supervisor,
     pub(super) now: Time,
     pub(super) exit: Option<u8>,
+    /// The number of the last health check that was asked for.
+    pub(super) asked: u64,
     /// What is answered at once: prepare, spawn, seal.
     /// What the core was made from, and what it was told.
     pub(super) made_from: Setup,
@@ -147,6 +149,7 @@ pub(super) struct Play {
     checks: bool,
     records: BTreeMap<u64, String>,
     tasks: BTreeMap<(Cid, TaskKind), TaskId>,
+    answered: BTreeSet<TaskId>,
     trace: Vec<String>,
     pub(super) reasons: Vec<String>,
 }
@@ -203,10 +206,12 @@ impl Play {
             history: Vec::new(),
             now: Time(0),
             exit: None,
+            asked: 0,
             answers: true,
             checks: true,
             records: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            answered: BTreeSet::new(),
             trace: Vec::new(),
             reasons: Vec::new(),
         }
@@ -237,10 +242,7 @@ impl Play {
             }
         };
         let line = match action {
-            Action::Sift { component } => {
-                events.push_back(Event::Sifted { component });
-                return;
-            }
+            Action::Sift { component } => return events.push_back(Event::Sifted { component }),
             Action::TakeBack { run, spec } => {
                 answer(run, RunEvent::Sealed(Sealed::Nothing));
                 format!("take back {}", spec.name)
@@ -291,10 +293,15 @@ impl Play {
                 let of = self.core.view(task.component).map(|view| view.name.to_string());
                 format!("end {} {}", kind.map_or("?", TaskKind::word), of.unwrap_or_default())
             }
-            Action::CheckHealth { spec, .. } if spec.health.is_some() => format!("check {}", spec.name),
+            Action::CheckHealth { spec, asked, .. } if spec.health.is_some() => {
+                self.asked = asked;
+                format!("check {}", spec.name)
+            }
             Action::CheckHealth { spec, .. } => format!("check {} no more", spec.name),
-            Action::Probe { .. } | Action::Observe { .. } => return,
-            Action::Forget { .. } | Action::Release { .. } => return,
+            Action::Probe { .. }
+            | Action::Observe { .. }
+            | Action::Forget { .. }
+            | Action::Release { .. } => return,
         };
         self.trace.push(line);
     }
@@ -306,6 +313,17 @@ impl Play {
     /// What was wanted since the last call.
     pub(super) fn took(&mut self) -> String {
         std::mem::take(&mut self.trace).join(", ")
+    }
+
+    /// The same, and it is not forgotten.
+    pub(super) fn took_part(&self) -> String {
+        self.trace.join(", ")
+    }
+
+    /// Whether a build of it was asked for, and is not answered.
+    pub(super) fn is_built(&self, of: &str) -> bool {
+        let task = self.core.find(of).and_then(|cid| self.tasks.get(&(cid, TaskKind::Build)));
+        task.is_some_and(|task| !self.answered.contains(task))
     }
 
     /// What is recorded of an event, each with what led to it: `api.stopping<api.stop_requested`.
@@ -334,6 +352,7 @@ impl Play {
             What::TaskStarted { .. } => "task_started",
             What::TaskSucceeded { .. } => "task_succeeded",
             What::TaskFailed { .. } => "task_failed",
+            What::TaskEnded { .. } => "task_ended",
             _ => "other",
         };
         let of = record.component.as_ref().map(|name| format!("{name}.")).unwrap_or_default();
@@ -415,6 +434,7 @@ impl Play {
     pub(super) fn task(&mut self, of: &str, kind: TaskKind, end: TaskEnd) {
         let component = self.core.find(of).unwrap();
         let task = self.tasks[&(component, kind)];
+        self.answered.insert(task);
         self.tell(Event::Task(task, end));
     }
 

@@ -134,7 +134,12 @@ fn a_stop_before_its_dependents_are_gone_is_seen() {
     does(&mut facts, &spawn("api", run(1, 1))).unwrap();
     let reason = "stopped by command".to_owned();
     does(&mut facts, &record("db", What::StopRequested { reason })).unwrap();
-    let stop = Action::Stop { run: run(0, 1), signal: Signal::TERM, scope: Scope::Group };
+    let stop = Action::Stop {
+        run: run(0, 1),
+        signal: Signal::TERM,
+        scope: Scope::Group,
+        drain: std::time::Duration::ZERO,
+    };
     assert!(facts.judge(&stop, false).unwrap_err().contains("while api depends on it"));
     says(&mut facts, run(1, 1), RunEvent::Gone);
     facts.judge(&stop, false).unwrap();

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::play::{Play, edit, ms};
-use crate::supervisor::{Event, RunEvent};
+use super::play::{Play, edit, ms, name};
+use crate::supervisor::{Action, Command, Event, RunEvent};
+use crate::types::Exit;
 
 #[test]
 fn a_shutdown_goes_through_the_graph_in_reverse_and_independent_ones_stop_together() {
@@ -222,4 +223,43 @@ fn time_outs_of_nothing_end_in_one_step() {
     assert_eq!((play.took().as_str(), play.state("api")), ("spawn api, stop api, kill api", "stuck"));
     play.gone("api");
     assert_eq!(play.state("api"), "stopped");
+}
+
+/// How long each stop that comes of an event may wait for a proxy, in milliseconds.
+fn drains(play: &mut Play, event: Event) -> Vec<u128> {
+    let actions = play.core.step(play.now, event).into_iter();
+    let of = |action| match action {
+        Action::Stop { drain, .. } => Some(drain.as_millis()),
+        _ => None,
+    };
+    actions.filter_map(of).collect()
+}
+
+#[test]
+fn a_stop_waits_for_what_is_under_way_a_fifth_of_a_second_or_a_quarter_of_its_time() {
+    let stop = || Event::Command(Command::Stop(vec![name("api")]));
+    for (timeout, drain) in [(5_000, 200), (800, 200), (796, 199), (100, 25), (0, 0)] {
+        let mut play = Play::with("api", |project| {
+            edit(project, "api", |it| Arc::make_mut(&mut it.stop).timeout = ms(timeout));
+        });
+        assert_eq!(drains(&mut play, stop()), [drain], "{timeout} ms");
+        // What the leader has left has had that time.
+        let exited = Event::Run(play.run("api"), RunEvent::Exited(Exit::Code(0)));
+        let rest = if timeout == 0 { vec![] } else { vec![0] };
+        assert_eq!(drains(&mut play, exited), rest, "{timeout} ms");
+    }
+}
+
+#[test]
+fn what_a_command_was_to_stop_is_signalled_without_a_wait() {
+    let mut play = Play::with("api", |project| {
+        edit(project, "api", |it| {
+            let words = crate::config::model::Command::Words(vec!["ctl".to_owned()]);
+            Arc::make_mut(&mut it.stop).command = Some(words);
+        });
+    });
+    play.stop("api");
+    let component = play.core.find("api").unwrap();
+    let task = crate::types::TaskId { component, number: 1 };
+    assert_eq!(drains(&mut play, Event::Task(task, super::play::failed("no"))), [0]);
 }

@@ -207,3 +207,36 @@ fn what_comes_to_rest_lets_go_and_what_restarts_does_not() {
     play.says("api", RunEvent::Gone);
     assert_eq!(released(&mut play, Event::Run(run, RunEvent::OutputEnded)), 1);
 }
+
+#[test]
+fn a_build_that_waits_for_one_that_does_not_end_says_so() {
+    let mut play = Play::of("api+*");
+    play.change("api");
+    play.after(1_999);
+    assert_eq!(play.reason("api"), "its build is under way");
+    play.after(1);
+    let why = "the next build waits for the last one: it was killed, and has not ended";
+    assert_eq!((play.state("api"), play.reason("api").as_str()), ("building", why));
+    play.took();
+    play.task("api", TaskKind::Build, TaskEnd::Ended);
+    assert_eq!(play.took(), "build api");
+    assert_eq!(play.reason("api"), "its build is under way");
+}
+
+#[test]
+fn each_beginning_of_a_build_has_one_record_of_its_end() {
+    let ends = |play: &mut Play, event: Event| play.causes(event);
+    let mut play = Play::of("api+*; db");
+    let component = play.core.find("api").unwrap();
+    let task = |number| crate::types::TaskId { component, number };
+    play.stop("api");
+    let ended = "api.task_ended<api.task_started";
+    assert_eq!(ends(&mut play, Event::Task(task(1), TaskEnd::Done)), ended, "it was told to end");
+    assert_eq!(ends(&mut play, Event::Task(task(1), TaskEnd::Done)), "");
+    play.start("api");
+    play.down();
+    // Given up, and no word of it afterwards.
+    play.now = play.now + ms(2_000);
+    let last = ends(&mut play, Event::Deadline);
+    assert!(last.starts_with(ended), "{last}");
+}

@@ -185,6 +185,33 @@ fn a_watched_table_is_renewed_in_place_and_leaves_the_terminal_as_it_was() {
     }
 }
 
+/// Ctrl-Z gives the shell its terminal back, and `fg` the table.
+#[test]
+fn a_watched_table_can_be_stopped_and_goes_on() {
+    let project = Project::new(SLOW);
+    let mut orch = project.up();
+    project.wait_ready("db", 1);
+    let watch = project.command(&["ps", "--watch"]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "set -m; \"$0\" \"$@\"; echo the shell has it; fg; echo ended with $?"]);
+    shell.arg(watch.get_program()).args(watch.get_args()).current_dir(watch.get_current_dir().unwrap());
+    shell.envs(watch.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    // SAFETY: a plain system call.
+    unsafe { shell.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into)) };
+    let mut shell = OnTerminal::new(shell, 80, 24);
+    shell.wait_told("■ stopped");
+    shell.keyboard.write_all(b"\x1a").unwrap();
+    shell.wait_told("the shell has it");
+    let told = shell.told();
+    let left = told.find(LEFT).unwrap();
+    assert!(left < told.find("the shell has it").unwrap(), "{told:?}");
+    wait_until("it is there again", || shell.told().matches(ENTERED).count() == 2);
+    shell.keyboard.write_all(b"\x03").unwrap();
+    shell.wait_told("ended with 0");
+    assert_eq!(shell.told().matches(LEFT).count(), 2);
+    orch.stop();
+}
+
 #[test]
 fn a_watched_table_fits_the_terminal() {
     let many: String =

@@ -5,8 +5,10 @@
 use std::net::IpAddr;
 
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
+    UPGRADE,
 };
+use hyper::http::uri::Authority;
 use hyper::http::{request, response};
 use hyper::{Method, Uri, Version};
 
@@ -62,6 +64,36 @@ pub(super) fn response(head: &mut response::Parts, upgraded: Option<HeaderValue>
         head.headers.insert(UPGRADE, to);
     }
     head.version = Version::HTTP_11;
+}
+
+/// Whether a request says as it must for whom it is, and does so once (RFC 9112, section 3.2); else why not.
+pub(super) fn addressed(version: Version, headers: &HeaderMap) -> Result<(), &'static str> {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => Err("it has more than one `Host`"),
+        (None, None) if version == Version::HTTP_11 => Err("it has no `Host`, which HTTP/1.1 requires"),
+        (None, None) => Ok(()),
+        (Some(host), None) if is_host(host) => Ok(()),
+        (Some(_), None) => Err("its `Host` is no host"),
+    }
+}
+
+/// Whether it is a name or an address, with or without a port; it may be empty.
+fn is_host(value: &HeaderValue) -> bool {
+    let authority = |bytes: &[u8]| Authority::try_from(bytes).is_ok() && !bytes.contains(&b'@');
+    value.is_empty() || authority(value.as_bytes())
+}
+
+/// Whether the client waits with its body until it is told to go on.
+pub(super) fn expects(headers: &HeaderMap) -> bool {
+    tokens(headers, &EXPECT).any(|token| token == "100-continue")
+}
+
+/// The fields of an interim answer that are the client's.
+pub(super) fn interim(headers: &HeaderMap) -> HeaderMap {
+    let mut headers = headers.clone();
+    strip(&mut headers);
+    headers
 }
 
 /// Takes away what was meant for this connection alone. How a body is framed is said anew for the next one.

@@ -1,4 +1,4 @@
-//! Where clients come in: sockets that listen, and the loop that accepts.
+//! Where clients come in: sockets that listen, and who accepts at them.
 
 use std::future::poll_fn;
 use std::io;
@@ -8,77 +8,46 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::super::around::Around;
-use super::super::context::Context;
-use super::super::registry::BoxError;
-use super::reach::Way;
+use super::site::Plan;
 use super::with::Settings;
-use crate::types::Name;
 
 /// So many clients are connected at once, or a quarter of the descriptors that orch may have: each takes two, and
 /// components must get theirs. The next one waits in the backlog.
 const MOST_CLIENTS: usize = 4096;
-/// After the stop request, what is under way may take so long to its end.
-const GRACE: Duration = Duration::from_millis(400);
 /// So many clients wait to be accepted, or as many as the system allows.
 const BACKLOG: i32 = 4096;
 /// When nothing can be accepted, the first and the longest rest before the next try.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// A proxy that listens.
-pub(in super::super) struct Open {
-    settings: Settings,
-    listeners: Vec<std::net::TcpListener>,
-    name: Name,
-    around: Around,
-}
-
-impl Open {
-    /// Listens at every address, or goes on with what the last run has left there.
-    pub(super) fn new(settings: Settings, name: &Name, around: Around) -> Result<Self, String> {
-        let mut left = around.kept.take(name);
-        let mut listeners = Vec::new();
-        for (rank, at) in settings.listen.iter().enumerate() {
-            let kept = left.iter().position(|kept| kept.local_addr().is_ok_and(|bound| bound == *at));
-            if let Some(kept) = kept {
-                listeners.push(left.swap_remove(kept));
-                continue;
-            }
-            match bind(*at) {
-                Ok(listener) => listeners.push(listener),
-                // Not every machine has the second loopback address.
-                Err(error) if rank > 0 && error.kind() != io::ErrorKind::AddrInUse => {}
-                Err(error) => return Err(refused(*at, &error, &around)),
-            }
+/// Listens at every address; goes on with those of `left` that are wanted, and closes the others. If one can't be had,
+/// those that were left are given back with the reason.
+pub(super) fn all(
+    settings: &Settings,
+    left: Vec<std::net::TcpListener>,
+    around: &Around,
+) -> Result<Vec<std::net::TcpListener>, (Vec<std::net::TcpListener>, String)> {
+    let at = |listener: &std::net::TcpListener| listener.local_addr().ok();
+    let mut listeners: Vec<_> = left
+        .into_iter()
+        .filter(|listener| at(listener).is_some_and(|at| settings.listen.contains(&at)))
+        .collect();
+    let mut new = Vec::new();
+    for (rank, wanted) in settings.listen.iter().enumerate() {
+        if listeners.iter().any(|listener| at(listener) == Some(*wanted)) {
+            continue;
         }
-        Ok(Self { settings, listeners, name: name.clone(), around })
+        match bind(*wanted) {
+            Ok(listener) => new.push(listener),
+            // Not every machine has the second loopback address.
+            Err(error) if rank > 0 && error.kind() != io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err((listeners, refused(*wanted, &error, around))),
+        }
     }
-
-    /// Serves each client by `serve`, until the component is asked to stop.
-    pub(super) fn serve<S, F>(self, cx: &Context, serve: S) -> Result<(), BoxError>
-    where
-        S: Fn(TcpStream, SocketAddr, Arc<Way>) -> F,
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let Self { settings, listeners, name, around } = self;
-        let (closing, closed) = watch::channel(false);
-        let way = Arc::new(Way::new(settings, around.light.clone(), closed));
-        let copies =
-            listeners.iter().map(std::net::TcpListener::try_clone).collect::<io::Result<Vec<_>>>()?;
-        runtime.block_on(async {
-            let copies = copies.into_iter().map(TcpListener::from_std).collect::<io::Result<Vec<_>>>()?;
-            cx.ready();
-            accept(copies, cx, (&closing, &way), serve).await;
-            Ok::<(), BoxError>(())
-        })?;
-        around.kept.keep(&name, listeners);
-        Ok(())
-    }
+    listeners.extend(new);
+    Ok(listeners)
 }
 
 fn bind(at: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -102,57 +71,88 @@ fn refused(at: SocketAddr, error: &io::Error, around: &Around) -> String {
     }
 }
 
-async fn accept<S, F>(
+/// The accepting end of sockets that listen.
+#[derive(Debug)]
+pub(super) struct Accepting {
     listeners: Vec<TcpListener>,
-    cx: &Context,
-    (closing, way): (&watch::Sender<bool>, &Arc<Way>),
-    serve: S,
-) where
-    S: Fn(TcpStream, SocketAddr, Arc<Way>) -> F,
-    F: Future<Output = ()> + Send + 'static,
-{
-    let (mut clients, most, mut pause) = (JoinSet::new(), most_clients(), PAUSE.0);
-    let mut stopped = std::pin::pin!(cx.stop_token().stopped());
-    loop {
-        tokio::select! {
-            () = &mut stopped => break,
-            Some(_) = clients.join_next(), if !clients.is_empty() => {}
-            accepted = next(&listeners), if clients.len() < most => match accepted {
-                Ok((stream, peer)) => {
-                    pause = PAUSE.0;
-                    // What is small goes out at once. Without it everything works, too.
-                    let _ = stream.set_nodelay(true);
-                    clients.spawn(serve(stream, peer, Arc::clone(way)));
-                }
-                Err(error) => {
-                    if pause == PAUSE.0 {
-                        cx.println(&format!("warning: nobody can connect for now: {error}"));
-                    }
-                    tokio::select! { () = sleep(pause) => {}, () = &mut stopped => break }
-                    pause = PAUSE.1.min(pause * 2);
-                }
-            },
+    /// For this plan, if it does.
+    by: Option<Arc<Plan>>,
+    /// How long to rest before the next try.
+    pause: Duration,
+    /// Nobody can connect for now.
+    failed: Option<io::Error>,
+}
+
+impl Default for Accepting {
+    fn default() -> Self {
+        Self { listeners: Vec::new(), by: None, pause: PAUSE.0, failed: None }
+    }
+}
+
+impl Accepting {
+    /// Accepts at what there is for this plan, if it does not yet.
+    pub(super) fn listen(
+        &mut self,
+        plan: &Arc<Plan>,
+        at: impl FnOnce() -> io::Result<Vec<std::net::TcpListener>>,
+    ) {
+        if self.by.as_ref().is_some_and(|by| Arc::ptr_eq(by, plan)) {
+            return;
+        }
+        self.close();
+        match at().and_then(|at| at.into_iter().map(TcpListener::from_std).collect()) {
+            Ok(listeners) => (self.listeners, self.by) = (listeners, Some(Arc::clone(plan))),
+            Err(error) => self.failed = Some(error),
         }
     }
-    drop(listeners);
-    closing.send_replace(true);
-    let _ = timeout(GRACE, async { while clients.join_next().await.is_some() {} }).await;
-}
 
-/// The next client, wherever it comes in.
-async fn next(listeners: &[TcpListener]) -> io::Result<(TcpStream, SocketAddr)> {
-    poll_fn(|task| {
-        for listener in listeners {
-            if let Poll::Ready(accepted) = listener.poll_accept(task) {
-                return Poll::Ready(accepted);
+    /// Accepts no more.
+    pub(super) fn close(&mut self) {
+        self.listeners.clear();
+        self.by = None;
+    }
+
+    /// The next client, wherever it comes in; none after a rest, where something stands in the way. That is said once.
+    pub(super) async fn next(&mut self, plan: &Plan) -> Option<TcpStream> {
+        let failed = match self.failed.take() {
+            Some(error) => Err(error),
+            None => self.accept().await,
+        };
+        match failed {
+            Ok((stream, _)) => {
+                self.pause = PAUSE.0;
+                // What is small goes out at once. Without it everything works, too.
+                let _ = stream.set_nodelay(true);
+                Some(stream)
+            }
+            Err(error) => {
+                if self.pause == PAUSE.0
+                    && let Some(output) = &plan.output
+                {
+                    output.line(&format!("warning: nobody can connect for now: {error}"));
+                }
+                let rest = self.pause;
+                self.pause = PAUSE.1.min(self.pause * 2);
+                sleep(rest).await;
+                None
             }
         }
-        Poll::Pending
-    })
-    .await
+    }
+
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        poll_fn(|task| {
+            for listener in &self.listeners {
+                if let Poll::Ready(accepted) = listener.poll_accept(task) {
+                    return Poll::Ready(accepted);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
 }
 
-fn most_clients() -> usize {
+pub(super) fn most_clients() -> usize {
     let open = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let quarter = usize::try_from(open.unwrap_or(u64::MAX) / 4).unwrap_or(usize::MAX);
     quarter.clamp(1, MOST_CLIENTS)

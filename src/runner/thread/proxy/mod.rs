@@ -2,21 +2,26 @@
 //! (`docs/design/proxy.md`).
 //!
 //! - `with`: what they take;
-//! - `listen`: where clients come in;
-//! - `reach`: the way to who is behind, and the waiting for it;
+//! - `site`: what serves clients, over all runs of a proxy until it rests; `run`: one of these runs; `listen`: where
+//!   clients come in;
+//! - `line`: one connection; `reach`: the way to who is behind, and the waiting for it;
 //! - `tcp`: bytes both ways;
-//! - `http`: one client's requests; `forward`: one request, sent again where that is safe; `head`: what is changed
-//!   in its head, and in the answer's; `body`: bodies that pass; `pool`: connections that are used again;
-//!   `answer`: what the proxy says itself.
+//! - `http`: one client's requests; `talk`: how far one of them is; `forward`: sends it, and again where that is safe;
+//!   `head`: what is changed in its head, and in the answer's; `body`: bodies that pass; `pool`: connections that are
+//!   used again; `answer`: what the proxy says itself.
 
 mod answer;
 mod body;
 mod forward;
 mod head;
 mod http;
+mod line;
 mod listen;
 mod pool;
 mod reach;
+mod run;
+mod site;
+mod talk;
 mod tcp;
 mod with;
 
@@ -25,11 +30,15 @@ mod tests;
 
 pub use with::{Target, target};
 
+pub(super) use site::{Parked, Protocol, Site};
+
+use std::net::SocketAddr;
+
 use super::around::Around;
 use super::context::Context;
 use super::registry::{BoxError, Listening};
 use crate::types::Name;
-use listen::Open;
+use run::Open;
 use with::{Settings, With};
 
 /// A reverse proxy for HTTP/1.1 and WebSocket.
@@ -46,13 +55,16 @@ impl Listening for Proxy {
         Ok(Self(with.settings(true)?))
     }
 
+    fn listens(&self) -> Vec<SocketAddr> {
+        self.0.listen.clone()
+    }
+
     fn open(self, name: &Name, around: Around) -> Result<Open, String> {
-        Open::new(self.0, name, around)
+        Open::new(Protocol::Http, self.0, name, around)
     }
 
     fn run(open: Open, cx: Context) -> Result<(), BoxError> {
-        let pool = pool::Pool::default();
-        open.serve(&cx, move |stream, peer, way| http::serve(stream, peer, way, pool.clone()))
+        open.run(&cx)
     }
 }
 
@@ -64,11 +76,15 @@ impl Listening for TcpProxy {
         Ok(Self(with.settings(false)?))
     }
 
+    fn listens(&self) -> Vec<SocketAddr> {
+        self.0.listen.clone()
+    }
+
     fn open(self, name: &Name, around: Around) -> Result<Open, String> {
-        Open::new(self.0, name, around)
+        Open::new(Protocol::Tcp, self.0, name, around)
     }
 
     fn run(open: Open, cx: Context) -> Result<(), BoxError> {
-        open.serve(&cx, |stream, _, way| tcp::serve(stream, way))
+        open.run(&cx)
     }
 }

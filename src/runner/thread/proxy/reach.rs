@@ -1,19 +1,20 @@
 //! Connections to who is behind, now or as soon as there is somebody.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::Builder;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::super::light::{Light, Seen, UnderWay};
-use super::with::{Settings, Target};
-use crate::config::model::HostPort;
+use super::line::Line;
+use super::site::{Phase, Plan, Post};
+use super::with::Target;
+use crate::resolve::addresses;
 use crate::types::State;
 
 /// So many are kept waiting at once; the next one is turned away, for a browser asks again.
@@ -22,22 +23,12 @@ const MOST_HELD: usize = 1024;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 /// One try to connect may take so long.
 const TRY: Duration = Duration::from_secs(1);
-/// More addresses of one name are not tried.
-const ADDRESSES: usize = 16;
-
-/// A connection to who is behind.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-/// The same, whatever it is.
-pub(super) type Duplex = Box<dyn Stream>;
 
 /// The way to who is behind, shared by all connections of one proxy.
 #[derive(Debug)]
 pub(super) struct Way {
-    pub(super) settings: Settings,
     pub(super) light: Light,
-    /// True when the proxy is to stop.
-    pub(super) closing: watch::Receiver<bool>,
+    post: watch::Receiver<Post>,
     held: AtomicUsize,
 }
 
@@ -47,6 +38,8 @@ pub(super) struct Reached<T> {
     pub(super) by: T,
     /// To which incarnation; 0 where nobody is known.
     pub(super) incarnation: u64,
+    /// By which plan.
+    pub(super) plan: Arc<Plan>,
     /// Held until the answer has ended: so long orch does not ask the component to stop, within reason.
     pub(super) under_way: UnderWay,
 }
@@ -62,7 +55,11 @@ pub(super) enum Away {
     Refused(String),
     /// Too many wait already.
     Crowded,
-    /// The proxy stops.
+    /// There was no run of the proxy until `hold` was over.
+    Paused,
+    /// Another image of orch takes over.
+    Leaving,
+    /// The proxy comes to rest.
     Closing,
 }
 
@@ -76,8 +73,23 @@ impl Drop for Seat<'_> {
 }
 
 impl Way {
-    pub(super) fn new(settings: Settings, light: Light, closing: watch::Receiver<bool>) -> Self {
-        Self { settings, light, closing, held: AtomicUsize::new(0) }
+    pub(super) fn new(light: Light, post: watch::Receiver<Post>) -> Self {
+        Self { light, post, held: AtomicUsize::new(0) }
+    }
+
+    /// What holds, for whoever waits for changes of it.
+    pub(super) fn post(&self) -> watch::Receiver<Post> {
+        self.post.clone()
+    }
+
+    /// What the present run has said, or the last one.
+    pub(super) fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.post.borrow().plan)
+    }
+
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
     }
 
     fn seat(&self) -> Result<Seat<'_>, Away> {
@@ -88,46 +100,54 @@ impl Way {
         Ok(Seat(self))
     }
 
-    /// Connects, by `deadline`: waits while the component behind is not ready or refuses. `kept` may give a
-    /// connection that is there already.
+    /// Connects, by `hold` after `begun`: waits while the component behind is not ready or refuses, and while there is
+    /// no run of the proxy. `kept` may give a connection that is there already.
     pub(super) async fn reach<T, F: Future<Output = io::Result<T>>>(
         &self,
-        deadline: Instant,
-        mut kept: impl FnMut(u64) -> Option<T>,
-        open: impl Fn(Duplex) -> F,
+        begun: Instant,
+        mut kept: impl FnMut(&Plan, u64) -> Option<T>,
+        open: impl Fn(Line) -> F,
     ) -> Result<Reached<T>, Away> {
-        let (mut seat, mut pause) = (None, PAUSE.0);
+        let (mut seat, mut pause, mut post) = (None, PAUSE.0, self.post());
         loop {
+            let Post { phase, plan } = post.borrow_and_update().clone();
+            let deadline = begun + plan.settings.hold;
             let under_way = self.light.under_way();
-            let refused = match self.light.ready() {
-                Ok(incarnation) => {
-                    if let Some(by) = kept(incarnation) {
-                        return Ok(Reached { by, incarnation, under_way });
+            let refused = match (phase, self.light.ready()) {
+                (Phase::Closing(_), _) => return Err(Away::Closing),
+                // It could not be laid aside.
+                (Phase::Left, _) => return Err(Away::Leaving),
+                (Phase::Open, Ok(incarnation)) => {
+                    if let Some(by) = kept(&plan, incarnation) {
+                        return Ok(Reached { by, incarnation, plan, under_way });
                     }
-                    match self.open(deadline, &open).await? {
-                        Ok(by) => return Ok(Reached { by, incarnation, under_way }),
+                    match self.open(&plan, deadline, &open).await? {
+                        Ok(by) => return Ok(Reached { by, incarnation, plan, under_way }),
                         Err(error) => Some(error.to_string()),
                     }
                 }
-                Err(seen) if seen.state.rests() => return Err(Away::Down(seen)),
-                Err(_) => None,
+                (Phase::Open, Err(seen)) if seen.state.rests() => return Err(Away::Down(seen)),
+                (Phase::Open | Phase::Paused | Phase::Leaving, _) => None,
             };
             drop(under_way);
             if seat.is_none() {
                 seat = Some(self.seat()?);
             }
             let wake = async {
-                match &refused {
-                    Some(_) => sleep(pause).await,
-                    None => self.moved().await,
+                match (&refused, phase) {
+                    (Some(_), _) => sleep(pause).await,
+                    (None, Phase::Open) => self.moved().await,
+                    (None, _) => std::future::pending().await,
                 }
             };
             tokio::select! {
                 () = wake => {}
-                () = self.closed() => return Err(Away::Closing),
-                () = sleep_until(deadline) => {
-                    return Err(refused.map_or_else(|| Away::Held(self.light.seen()), Away::Refused));
-                }
+                changed = post.changed() => if changed.is_err() { return Err(Away::Closing) },
+                () = sleep_until(deadline) => return Err(match (refused, phase) {
+                    (Some(error), _) => Away::Refused(error),
+                    (None, Phase::Open) => Away::Held(self.light.seen()),
+                    (None, _) => Away::Paused,
+                }),
             }
             pause = PAUSE.1.min(pause * 2);
         }
@@ -136,14 +156,15 @@ impl Way {
     /// One try. It has its time also when `hold` is short or over.
     async fn open<T, F: Future<Output = io::Result<T>>>(
         &self,
+        plan: &Plan,
         deadline: Instant,
-        open: &impl Fn(Duplex) -> F,
+        open: &impl Fn(Line) -> F,
     ) -> Result<io::Result<T>, Away> {
         let until = deadline.max(Instant::now() + TRY);
         tokio::select! {
-            opened = async { open(connect(&self.settings.to).await?).await } => Ok(opened),
+            opened = async { open(connect(&plan.settings.to).await?).await } => Ok(opened),
             () = sleep_until(until) => Ok(Err(io::ErrorKind::TimedOut.into())),
-            () = self.closed() => Err(Away::Closing),
+            () = self.closes() => Err(Away::Closing),
         }
     }
 
@@ -162,23 +183,39 @@ impl Way {
         self.light.clone().until(gone).await;
     }
 
-    /// Completes when the proxy is to stop.
-    pub(super) async fn closed(&self) {
-        // An error means that the proxy is gone.
-        let _ = self.closing.clone().wait_for(|closing| *closing).await;
+    /// Completes when the proxy comes to rest, or nobody is left who would say so.
+    pub(super) async fn closes(&self) {
+        let _ = self.post().wait_for(|post| matches!(post.phase, Phase::Closing(_))).await;
+    }
+
+    /// Completes when clients are to be laid aside.
+    pub(super) async fn leaves(&self) {
+        self.until(Phase::lays_aside).await;
+    }
+
+    /// Completes when clients are not to be laid aside any more.
+    pub(super) async fn stays(&self) {
+        self.until(|phase| !phase.lays_aside()).await;
+    }
+
+    /// Completes when this phase holds.
+    async fn until(&self, phase: impl Fn(Phase) -> bool) {
+        if self.post().wait_for(|post| phase(post.phase)).await.is_err() {
+            std::future::pending().await
+        }
     }
 }
 
 /// A connection to whatever listens there.
-async fn connect(to: &Target) -> io::Result<Duplex> {
+async fn connect(to: &Target) -> io::Result<Line> {
     let at = match to {
-        Target::Unix(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
+        Target::Unix(path) => return Ok(UnixStream::connect(path).await?.into()),
         Target::Tcp(at) => at,
     };
     let mut refused = None;
-    for address in resolve(at).await? {
+    for address in addresses(&at.host, at.port).await? {
         match connect_one(address).await {
-            Ok(stream) => return Ok(Box::new(stream)),
+            Ok(stream) => return Ok(stream.into()),
             Err(error) => drop(refused.get_or_insert(error)),
         }
     }
@@ -195,24 +232,4 @@ async fn connect_one(address: SocketAddr) -> io::Result<TcpStream> {
     }
     stream.set_nodelay(true)?;
     Ok(stream)
-}
-
-/// Every address of the host. `localhost` needs no asking: it is both loopback addresses.
-async fn resolve(at: &HostPort) -> io::Result<Vec<SocketAddr>> {
-    if let Ok(ip) = at.host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, at.port)]);
-    }
-    if at.host.eq_ignore_ascii_case("localhost") {
-        let both = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-        return Ok(both.map(|ip| SocketAddr::new(ip, at.port)).to_vec());
-    }
-    // The system's resolver blocks for as long as it likes: on a thread that nobody waits for.
-    let (answer, answered) = oneshot::channel();
-    let asked = (at.host.clone(), at.port);
-    Builder::new().name("orch-resolve".to_owned()).spawn(move || {
-        let found = asked.to_socket_addrs().map(|found| found.take(ADDRESSES).collect());
-        // The asker may have given up.
-        let _ = answer.send(found);
-    })?;
-    answered.await.unwrap_or_else(|_| Err(io::Error::other("the resolver gave no answer")))
 }

@@ -72,19 +72,11 @@ impl With {
         let listen = listen(&self.listen).map_err(|why| format!("with.listen: `{}`: {why}", self.listen))?;
         let to = to(&self.to, http).map_err(|why| format!("with.to: `{}`: {why}", self.to))?;
         if let Target::Tcp(at) = &to
-            && listen.iter().any(|own| own.port() == at.port && reaches(&at.host, own.ip()))
+            && listen.iter().any(|own| at.reaches(*own))
         {
             return Err(format!("with.to: `{}` is where it listens itself", self.to));
         }
         Ok(Settings { listen, to, hold: self.hold })
-    }
-}
-
-/// Whether a connection to `host` comes to a listener at `own`, as far as that can be told without asking.
-fn reaches(host: &str, own: IpAddr) -> bool {
-    match host.parse::<IpAddr>() {
-        Ok(ip) => ip == own || own.is_unspecified() && ip.is_loopback(),
-        Err(_) => host.eq_ignore_ascii_case("localhost") && (own.is_loopback() || own.is_unspecified()),
     }
 }
 
@@ -191,6 +183,9 @@ mod tests {
             ("{listen: '127.0.0.1:1', to: 'a b:1'}", "characters that a host name has not"),
             ("{listen: '127.0.0.1:1', to: 'localhost:1'}", "is where it listens itself"),
             ("{listen: '0.0.0.0:1', to: '127.0.0.1:1'}", "is where it listens itself"),
+            ("{listen: '127.0.0.1:1', to: 'http://0.0.0.0:1'}", "is where it listens itself"),
+            ("{listen: '[::]:1', to: '127.0.0.1:1'}", "is where it listens itself"),
+            ("{listen: '127.0.0.1:1', to: '[::ffff:127.0.0.1]:1'}", "is where it listens itself"),
             ("{listen: '127.0.0.1:1', to: 'a:1', hold: 5}", "is no duration such as"),
             ("{listen: '127.0.0.1:1', to: 'a:1', held: 5s}", "unknown field `held`"),
         ] {

@@ -1,0 +1,346 @@
+//! What serves the clients of one proxy, from the first of its runs until it comes to rest. A run says what holds and
+//! opens it; between two runs it begins nothing, and what is under way goes on.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::Builder;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::super::light::Light;
+use super::super::lock;
+use super::super::output::Output;
+use super::line::Line;
+use super::listen::{self, Accepting};
+use super::pool::Pool;
+use super::reach::Way;
+use super::with::Settings;
+use super::{http, tcp};
+use crate::types::Name;
+
+/// What has been sent and may be sent again is laid aside in so short a time.
+const BRIEF: Duration = Duration::from_millis(50);
+
+/// What is spoken with clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Protocol {
+    Http,
+    Tcp,
+}
+
+/// What a run has said, until the next one.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) settings: Settings,
+    /// Connections to where these settings send.
+    pub(super) pool: Pool,
+    /// Where a run prints; `None` before the first one.
+    pub(super) output: Option<Output>,
+}
+
+impl Plan {
+    pub(super) fn new(settings: Settings, output: Option<Output>) -> Self {
+        Self { settings, pool: Pool::default(), output }
+    }
+}
+
+/// What may be done now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Everything.
+    Open,
+    /// There is no run: nothing begins.
+    Paused,
+    /// There will be another image of orch: what has not begun is laid aside, what has is finished.
+    Leaving,
+    /// That has taken long enough: what was sent and may be sent again is laid aside, too.
+    Left,
+    /// The proxy comes to rest: what has an end has until then.
+    Closing(Instant),
+}
+
+impl Phase {
+    /// Whether clients are laid aside.
+    pub(super) fn lays_aside(self) -> bool {
+        matches!(self, Self::Leaving | Self::Left)
+    }
+}
+
+/// What holds for all clients.
+#[derive(Debug, Clone)]
+pub(super) struct Post {
+    pub(super) phase: Phase,
+    pub(super) plan: Arc<Plan>,
+}
+
+/// A client that is laid aside: whoever goes on with it reads this first.
+#[derive(Debug)]
+pub(in super::super) struct Parked {
+    pub(in super::super) client: OwnedFd,
+    /// Read from it, and not passed on.
+    pub(in super::super) read: Vec<u8>,
+    /// Where it is connected to, and what was read from there and not passed back.
+    pub(in super::super) onward: Option<(OwnedFd, Vec<u8>)>,
+}
+
+impl Parked {
+    /// The same once more.
+    ///
+    /// # Errors
+    /// Descriptors are used up.
+    pub(in super::super) fn try_clone(&self) -> io::Result<Self> {
+        let onward =
+            self.onward.as_ref().map(|(fd, back)| Ok::<_, io::Error>((fd.try_clone()?, back.clone())));
+        Ok(Self { client: self.client.try_clone()?, read: self.read.clone(), onward: onward.transpose()? })
+    }
+}
+
+/// Shared by all who serve.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) way: Arc<Way>,
+    listeners: Mutex<Vec<TcpListener>>,
+    parked: Mutex<BTreeMap<u64, Parked>>,
+    /// The number of the next one among them.
+    next: AtomicU64,
+    /// How many clients there are that are not laid aside.
+    busy: watch::Sender<usize>,
+}
+
+/// One client is not laid aside, until this is dropped.
+pub(super) struct Busy<'a>(&'a Shared);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.busy.send_modify(|busy| *busy -= 1);
+    }
+}
+
+impl Shared {
+    /// To be held for a client, from its beginning to its end.
+    pub(super) fn busy(&self) -> Busy<'_> {
+        self.busy.send_modify(|busy| *busy += 1);
+        Busy(self)
+    }
+
+    /// Lays a client aside, until this image of orch goes on after all.
+    pub(super) async fn park<'a>(
+        &'a self,
+        busy: Busy<'a>,
+        (client, read): (&Line, &[u8]),
+        onward: Option<(&Line, &[u8])>,
+    ) -> Busy<'a> {
+        let copy = |line: &Line| line.as_fd().try_clone_to_owned();
+        let both = |(line, back): (&Line, &[u8])| Ok::<_, io::Error>((copy(line)?, back.to_vec()));
+        let onward = onward.map(both).transpose();
+        let both = copy(client).and_then(|client| Ok((client, onward?)));
+        let Ok((copy, onward)) = both else {
+            // Descriptors are used up: it goes down with the image.
+            self.way.stays().await;
+            return busy;
+        };
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        lock(&self.parked).insert(number, Parked { client: copy, read: read.to_vec(), onward });
+        drop(busy);
+        self.way.stays().await;
+        lock(&self.parked).remove(&number);
+        self.busy()
+    }
+}
+
+/// The site of a proxy.
+pub(in super::super) struct Site {
+    pub(in super::super) protocol: Protocol,
+    shared: Arc<Shared>,
+    post: watch::Sender<Post>,
+    /// Closed when it has ended.
+    alive: watch::Receiver<()>,
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Site").field("protocol", &self.protocol).finish_non_exhaustive()
+    }
+}
+
+impl Site {
+    /// A site that begins nothing yet, and goes on with what another image has laid aside.
+    ///
+    /// # Errors
+    /// The system has no thread or descriptor left.
+    pub(super) fn start(
+        name: &Name,
+        protocol: Protocol,
+        plan: Plan,
+        light: Light,
+        aside: Vec<Parked>,
+    ) -> io::Result<Self> {
+        let (post, posted) = watch::channel(Post { phase: Phase::Paused, plan: Arc::new(plan) });
+        let (life, alive) = watch::channel(());
+        let shared = Arc::new(Shared {
+            way: Arc::new(Way::new(light, posted)),
+            listeners: Mutex::default(),
+            parked: Mutex::default(),
+            next: AtomicU64::new(0),
+            busy: watch::Sender::new(0),
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Builder::new().name(name.to_string()).spawn({
+            let shared = Arc::clone(&shared);
+            move || {
+                runtime.block_on(attend(&shared, protocol, aside));
+                // Whoever is left is cut off, and only then it has ended.
+                drop(runtime);
+                drop(life);
+            }
+        })?;
+        Ok(Self { protocol, shared, post, alive })
+    }
+
+    /// How many clients wait for who is behind.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.shared.way.held()
+    }
+
+    /// Whether a run that speaks this, and looks at this light, can go on with it.
+    pub(super) fn goes_on(&self, protocol: Protocol, light: &Light) -> bool {
+        self.protocol == protocol && self.shared.way.light.is(light) && self.alive.has_changed().is_ok()
+    }
+
+    /// Completes when it has ended.
+    pub(super) async fn ended(&self) {
+        let mut alive = self.alive.clone();
+        while alive.changed().await.is_ok() {}
+    }
+
+    /// Another phase, unless it is at its end.
+    fn enter(&self, phase: Phase) {
+        self.post.send_if_modified(|post| {
+            let goes_on = !matches!(post.phase, Phase::Closing(_));
+            if goes_on {
+                post.phase = phase;
+            }
+            goes_on
+        });
+    }
+
+    /// What it listens at, taken out.
+    pub(in super::super) fn take_listeners(&self) -> Vec<TcpListener> {
+        std::mem::take(&mut *lock(&self.shared.listeners))
+    }
+
+    /// It listens here when it is open.
+    pub(super) fn listen(&self, listeners: Vec<TcpListener>) {
+        *lock(&self.shared.listeners) = listeners;
+    }
+
+    /// Everything may begin, by this plan.
+    pub(super) fn open(&self, plan: Plan) {
+        self.post.send_modify(|post| *post = Post { phase: Phase::Open, plan: Arc::new(plan) });
+    }
+
+    /// Nothing begins until it is opened again; what is under way goes on.
+    pub(in super::super) fn pause(&self) {
+        self.enter(Phase::Paused);
+    }
+
+    /// There will be no other run: listens no more, answers those that wait, and ends what has no end. What has one may
+    /// take so long.
+    pub(in super::super) fn close(&self, patience: Duration) {
+        self.take_listeners();
+        self.enter(Phase::Closing(Instant::now() + patience));
+    }
+
+    /// For another image of orch: lays aside what can be, and finishes the rest; that may take so long. What is laid
+    /// aside then is what there is to hand over.
+    pub(in super::super) async fn leave(&self, patience: Duration) {
+        let mut busy = self.shared.busy.subscribe();
+        for (phase, patience) in [(Phase::Leaving, patience), (Phase::Left, BRIEF)] {
+            if self.post.borrow().phase != Phase::Left {
+                self.enter(phase);
+                // Who is not done then is cut off.
+                let _ = timeout(patience, busy.wait_for(|busy| *busy == 0)).await;
+            }
+        }
+    }
+
+    /// There is no other image: those that are laid aside are here again.
+    pub(in super::super) fn stay(&self) {
+        self.post.send_if_modified(|post| {
+            let leaves = post.phase.lays_aside();
+            if leaves {
+                post.phase = Phase::Paused;
+            }
+            leaves
+        });
+    }
+
+    /// Duplicates of what it listens at, and those that are laid aside, once.
+    ///
+    /// # Errors
+    /// Descriptors are used up.
+    pub(in super::super) fn hand_over(&self) -> io::Result<(Vec<TcpListener>, Vec<Parked>)> {
+        let listeners =
+            lock(&self.shared.listeners).iter().map(TcpListener::try_clone).collect::<Result<_, _>>()?;
+        Ok((listeners, std::mem::take(&mut *lock(&self.shared.parked)).into_values().collect()))
+    }
+}
+
+/// The life of a site.
+async fn attend(shared: &Arc<Shared>, protocol: Protocol, aside: Vec<Parked>) {
+    let mut clients = JoinSet::new();
+    for parked in aside {
+        clients.spawn(go_on(Arc::clone(shared), protocol, parked));
+    }
+    let (mut accepting, mut post, most) = (Accepting::default(), shared.way.post(), listen::most_clients());
+    let until = loop {
+        let Post { phase, plan } = post.borrow_and_update().clone();
+        match phase {
+            Phase::Closing(until) => break until,
+            Phase::Open => accepting
+                .listen(&plan, || lock(&shared.listeners).iter().map(TcpListener::try_clone).collect()),
+            Phase::Paused | Phase::Leaving | Phase::Left => accepting.close(),
+        }
+        tokio::select! {
+            changed = post.changed() => if changed.is_err() { return },
+            Some(_) = clients.join_next(), if !clients.is_empty() => {}
+            client = accepting.next(&plan), if clients.len() < most => {
+                if let Some(client) = client {
+                    let shared = Arc::clone(shared);
+                    clients.spawn(async move { begin(&shared, protocol, client.into(), Vec::new()).await });
+                }
+            }
+        }
+    };
+    drop(accepting);
+    // What is not over by then is cut off.
+    let _ = timeout_at(until, async { while clients.join_next().await.is_some() {} }).await;
+}
+
+async fn begin(shared: &Shared, protocol: Protocol, client: Line, read: Vec<u8>) {
+    match protocol {
+        Protocol::Http => http::serve(client, read, shared).await,
+        Protocol::Tcp => tcp::serve(client, read, shared).await,
+    }
+}
+
+/// Goes on with a client of another image.
+async fn go_on(shared: Arc<Shared>, protocol: Protocol, parked: Parked) {
+    let Parked { client, read, onward } = parked;
+    // One that can't be gone on with is closed.
+    let Ok(client) = Line::adopt(client) else { return };
+    match onward.map(|(fd, back)| Ok::<_, io::Error>((Line::adopt(fd)?, back))).transpose() {
+        Ok(Some(onward)) => tcp::pass(shared.busy(), (client, read), onward, &shared).await,
+        Ok(None) => begin(&shared, protocol, client, read).await,
+        Err(_) => {}
+    }
+}

@@ -1,0 +1,197 @@
+//! A proxy that restarts itself, alone or with orch's image: its clients notice a pause at most.
+
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::harness::{Project, address, append, wait_for, wait_until};
+use crate::proxy::{HEAD_END, LONG, exchange, read_until};
+use crate::reexec;
+
+const POST: &str = "POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody";
+const GET: &str = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
+const WEB_SOCKET: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// A server behind a proxy, and others beside them.
+struct Site {
+    project: Project,
+    front: String,
+    yaml: String,
+}
+
+fn site(others: &str) -> Site {
+    let (front, back) = (address(), address());
+    let yaml = format!(
+        "
+components:
+  app:
+    process: python3 served.py {back} http
+    watch: [served.py]
+    ready: {{ tcp: '{back}', timeout: 1m, interval: 10ms }}
+  front: {{ thread: proxy, with: {{ listen: '{front}', to: '{back}', hold: 60s }} }}
+{others}"
+    );
+    let project = Project::new(&yaml);
+    project.write("served.py", include_str!("../fixtures/served.py"));
+    Site { project, front, yaml }
+}
+
+impl Site {
+    fn client(&self) -> TcpStream {
+        let client = wait_for("the proxy listens", || TcpStream::connect(&self.front).ok());
+        client.set_read_timeout(Some(LONG)).unwrap();
+        client
+    }
+
+    /// What fails while `something` happens to four clients without pause, two of which keep their connections. It is
+    /// given what waits until more of their requests are answered.
+    fn failures(&self, something: impl FnOnce(&dyn Fn())) -> Vec<String> {
+        let (over, answers) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let more = || {
+            let before = answers.load(Ordering::Relaxed);
+            wait_until("requests are answered", || answers.load(Ordering::Relaxed) > before + 20);
+        };
+        std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..4)
+                .map(|number| {
+                    let (over, answers) = (&over, &answers);
+                    let (request, keeps) = ([GET, POST][number % 2], number < 2);
+                    scope.spawn(move || {
+                        let (mut client, mut failures) = (self.client(), Vec::new());
+                        while !over.load(Ordering::Relaxed) {
+                            let failed = exchange(&mut client, request).err();
+                            if failed.is_some() || !keeps {
+                                client = self.client();
+                            }
+                            failures.extend(failed);
+                            answers.fetch_add(1, Ordering::Relaxed);
+                        }
+                        failures
+                    })
+                })
+                .collect();
+            more();
+            something(&more);
+            more();
+            over.store(true, Ordering::Relaxed);
+            clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+        })
+    }
+
+    fn ready(&self) {
+        self.project.wait_told_ready("app", 1);
+        self.project.wait_told_ready("front", 1);
+    }
+
+    fn web_socket(&self) -> TcpStream {
+        let mut socket = self.client();
+        socket.write_all(WEB_SOCKET.as_bytes()).unwrap();
+        assert!(read_until(&mut socket, HEAD_END).unwrap().starts_with("HTTP/1.1 101 "));
+        socket
+    }
+
+    fn upgraded(&self) {
+        let output = self.project.run(&["upgrade"]);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// Sends a text and reads it back.
+fn echoes(socket: &mut TcpStream, text: &str) {
+    let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+    frame.extend_from_slice(text.as_bytes());
+    socket.write_all(&frame).unwrap();
+    assert!(read_until(socket, text).unwrap().ends_with(text));
+}
+
+#[test]
+fn edits_of_the_proxy_and_upgrades_of_orch_fail_no_request_and_cut_no_web_socket() {
+    let site = site("");
+    let mut orch = site.project.up();
+    site.ready();
+    let mut socket = site.web_socket();
+    let failures = site.failures(|more| {
+        for run in 2..=6 {
+            let hold = format!("hold: 5{run}s");
+            site.project.yaml(&site.yaml.replace("hold: 60s", &hold));
+            site.project.wait_told_ready("front", run);
+            more();
+            echoes(&mut socket, &hold);
+        }
+        for upgrade in 1..=3 {
+            site.upgraded();
+            more();
+            echoes(&mut socket, &format!("upgrade {upgrade}"));
+        }
+        drop(socket);
+        // All at once: requests wait for the server while the image changes.
+        for save in 1..=3 {
+            append(&site.project.path("served.py"), &format!("# {save}\n"));
+            site.project.wait_event("it stops", |event| {
+                event["event"] == "component.stopping"
+                    && event["component"] == "app"
+                    && event["incarnation"] == save
+            });
+            site.upgraded();
+            site.project.wait_told_ready("app", save + 1);
+        }
+    });
+    assert_eq!(failures, Vec::<String>::new());
+    orch.stop();
+    assert!(TcpStream::connect(&site.front).is_err());
+}
+
+#[test]
+fn an_image_that_can_not_be_begun_takes_nothing_along() {
+    let site = site("");
+    let mut orch = site.project.up();
+    site.ready();
+    // It answers for what it would be, and is gone then.
+    let program = site.project.path("gone");
+    let script = format!(
+        "#!/bin/sh\nrm -f '{}'\nexec '{}' \"$@\"\n",
+        program.display(),
+        site.project.path("orch").display()
+    );
+    let mut socket = site.web_socket();
+    let failures = site.failures(|more| {
+        for time in 1..=3 {
+            site.project.write("gone", &script);
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+            let output = site.project.run(&["upgrade", "./gone"]);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.code() == Some(1) && said.contains("can't become"), "{said}");
+            site.project.wait_told_ready("front", time + 1);
+            more();
+            echoes(&mut socket, &format!("still there {time}"));
+        }
+    });
+    assert_eq!(failures, Vec::<String>::new());
+    orch.stop();
+}
+
+#[test]
+fn a_thread_that_hangs_beside_a_proxy_is_ended_and_nobody_notices() {
+    let hung =
+        "  loop: { thread: stubborn, with: {}, state: true, watch: [source], stop: { timeout: 300ms } }\n";
+    let site = site(hung);
+    let mut orch = reexec::up(&site.project);
+    site.ready();
+    site.project.wait_told_ready("loop", 1);
+    let mut socket = site.web_socket();
+    let failures = site.failures(|more| {
+        site.project.write("hang-loop", "");
+        for image in 1..=2 {
+            site.project.write("source", format!("{image}"));
+            wait_until("there is a new image", || reexec::images(&site.project) == image);
+            site.project.wait_told_ready("loop", image as u64 + 1);
+            more();
+            echoes(&mut socket, &format!("image {image}"));
+        }
+        std::fs::remove_file(site.project.path("hang-loop")).unwrap();
+    });
+    assert_eq!(failures, Vec::<String>::new());
+    orch.stop();
+}

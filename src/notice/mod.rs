@@ -23,9 +23,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::event::EventfdFlags;
@@ -34,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use crate::types::{Name, Notice, UnitId};
 use place::Place;
 use serve::{Order, Server, Talker};
-use store::{Store, Stored};
+use store::{Store, Stored, tend};
 
 /// What is reported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +58,9 @@ pub enum NoticeReport {
         unit: UnitId,
     },
 }
+
+/// So long the reading thread may take to end.
+const STOP: Duration = Duration::from_secs(5);
 
 /// Where reports go; called from the reading thread, so it only hands over.
 pub type NoticeSink = Arc<dyn Fn(NoticeReport) + Send + Sync>;
@@ -92,7 +94,8 @@ struct Reader {
     orders: Sender<Order>,
     /// Written to when there is an order.
     bell: Arc<OwnedFd>,
-    thread: JoinHandle<Server>,
+    /// Where the thread puts all that it had, when it has stopped.
+    left: Receiver<Server>,
 }
 
 /// What is needed to go on in another image: see [`Notices::hand_over`].
@@ -168,13 +171,10 @@ impl Notices {
         lock(&self.store).duplicates(component)
     }
 
-    /// Lets go of what a component has stored.
+    /// Lets go of what a component has stored: of what is known, and of what is read of its closed units until then.
     pub fn release(&self, component: &Name) {
-        let stored = lock(&self.store).release(component);
-        if !stored.is_empty() {
-            // Closing one may take its time, and the caller has none.
-            self.order(Order::Drop(stored));
-        }
+        lock(&self.store).release(component);
+        self.order(Order::Release(component.clone()));
     }
 
     /// Lets go of everything without ending it, for an orch that replaces its own image. What has been said
@@ -189,13 +189,9 @@ impl Notices {
             handover.talkers.push(written);
             fds.push(socket);
         }
-        for (component, own) in std::mem::take(&mut *lock(&self.store)).0 {
-            for Stored { name, fd, watched } in own {
-                // The thread, which has ended, was the only other one that had it.
-                let Ok(fd) = Arc::try_unwrap(fd) else { continue };
-                handover.stored.push((component.clone(), name, watched));
-                fds.push(fd);
-            }
+        for (component, name, watched, fd) in lock(&self.store).hand_over() {
+            handover.stored.push((component, name, watched));
+            fds.push(fd);
         }
         // What is handed over is not to be cleared.
         self.reader = None;
@@ -223,12 +219,8 @@ impl Notices {
         }
         for (component, name, watched) in handover.stored {
             let fd = fds.next().ok_or_else(missing)?;
-            notices.started()?;
-            lock(&notices.store).0.entry(component).or_default().push(Stored {
-                name,
-                fd: Arc::new(fd),
-                watched,
-            });
+            lock(&notices.store).adopt(component, Stored { name, fd: Arc::new(fd), watched });
+            notices.started()?.order(Order::Tend)?;
         }
         Ok(notices)
     }
@@ -247,8 +239,10 @@ impl Notices {
                 });
                 let (store, sink) = (Arc::clone(&self.store), Arc::clone(&self.sink));
                 let server = Server::new(Arc::clone(&bell), heard, judge, store, sink);
-                let thread = std::thread::Builder::new().name("notify".into()).spawn(|| server.run())?;
-                Reader { orders, bell, thread }
+                let (leave, left) = channel();
+                let run = move || drop(leave.send(server.run()));
+                std::thread::Builder::new().name("notify".into()).spawn(run)?;
+                Reader { orders, bell, left }
             }
         };
         Ok(self.reader.insert(reader))
@@ -258,19 +252,26 @@ impl Notices {
         self.reader.as_ref().is_some_and(|reader| reader.order(order).is_ok())
     }
 
-    /// Ends the thread; gives the units that it had.
+    /// Ends the thread; gives the units that it had. Nothing that it does takes long, so that it does not end in time
+    /// is a fault, and it is left to itself.
     fn stop(&mut self) -> BTreeMap<UnitId, Talker> {
         let Some(reader) = self.reader.take() else { return BTreeMap::new() };
-        let asked = reader.order(Order::Stop).is_ok();
-        let server = if asked { reader.thread.join().ok() } else { None };
+        let server = reader.order(Order::Stop).ok().and_then(|()| reader.left.recv_timeout(STOP).ok());
+        if server.is_none() {
+            tracing::warn!("who reads the notify sockets does not end; what it had is lost");
+        }
         server.map(Server::into_talkers).unwrap_or_default()
     }
 }
 
 impl Drop for Notices {
     fn drop(&mut self) {
-        if self.reader.is_some() {
+        if let Some(reader) = &self.reader {
+            let bell = Arc::clone(&reader.bell);
             drop(self.stop());
+            lock(&self.store).release_all();
+            let components = lock(&self.store).components();
+            components.iter().for_each(|component| tend(&self.store, component, &bell));
             self.place.clear();
         }
     }

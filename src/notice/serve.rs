@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::message;
 use super::pending::{Gate, Pending};
 use super::receive::{self, Datagram, LONGEST, Sender};
-use super::store::{OF_ONE, Store, Stored};
+use super::store::{OF_ONE, Store, tend};
 use super::{Belongs, Judge, NoticeReport, NoticeSink, lock};
 use crate::types::{Name, Notice, UnitId};
 
@@ -34,7 +34,10 @@ pub(super) enum Order {
     Runs(UnitId, u32),
     Flush(UnitId),
     Close(UnitId),
-    Drop(Vec<Stored>),
+    /// Lets go of what a component has stored.
+    Release(Name),
+    /// Has all that is stored looked after.
+    Tend,
     Stop,
 }
 
@@ -50,7 +53,7 @@ pub(super) struct Talker {
     pending: Pending,
     gate: Gate,
     /// What came with `BARRIER=1`: closed, by which its sender goes on, when all before it is told.
-    barriers: Vec<Arc<OwnedFd>>,
+    barriers: Vec<OwnedFd>,
     /// It was said that something is ignored.
     complained: bool,
 }
@@ -113,6 +116,7 @@ impl Server {
         Self { bell, orders, judge, store, sink, talkers: BTreeMap::new() }
     }
 
+    /// What is left of it when it has stopped.
     pub(super) fn into_talkers(self) -> BTreeMap<UnitId, Talker> {
         self.talkers
     }
@@ -125,6 +129,8 @@ impl Server {
             let _ = rustix::io::read(&self.bell, &mut [0; 8]);
             while let Ok(order) = self.orders.try_recv() {
                 if matches!(order, Order::Stop) {
+                    let Self { talkers, store, bell, .. } = &mut self;
+                    talkers.values_mut().for_each(|talker| talker.let_all_go_on((store, bell)));
                     return self;
                 }
                 self.obey(order);
@@ -136,7 +142,7 @@ impl Server {
             for (unit, talker) in &mut self.talkers {
                 let told = talker.gate.pass(&mut talker.pending, now);
                 tell(&self.sink, *unit, told);
-                talker.lift_barriers();
+                talker.lift_barriers((&self.store, &self.bell));
             }
         }
     }
@@ -149,14 +155,15 @@ impl Server {
             tv_sec: left.as_secs().cast_signed(),
             tv_nsec: left.subsec_nanos().into(),
         });
-        let watched = lock(&self.store).watched();
+        let store = lock(&self.store);
+        let is_heard = |it: &Talker| it.leader.is_some() && !store.is_crowded(&it.component);
         let heard: Vec<UnitId> =
-            self.talkers.iter().filter(|(_, it)| it.leader.is_some()).map(|(unit, _)| *unit).collect();
+            self.talkers.iter().filter(|(_, it)| is_heard(it)).map(|(unit, _)| *unit).collect();
+        drop(store);
         let sockets = heard.iter().filter_map(|unit| self.talkers.get(unit)).map(|it| it.socket.as_fd());
         let mut fds: Vec<PollFd<'_>> = std::iter::once(self.bell.as_fd())
             .chain(sockets)
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
-            .chain(watched.iter().map(|fd| PollFd::new(&**fd, PollFlags::empty())))
             .collect();
         match rustix::event::poll(&mut fds, limit.as_ref()) {
             Ok(_) => {}
@@ -171,12 +178,7 @@ impl Server {
         }
         let shown: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
         drop(fds);
-        let (sockets, stored) = shown[1..].split_at(heard.len());
-        let ready = heard.iter().zip(sockets).filter(|(_, shows)| **shows).map(|(unit, _)| *unit).collect();
-        for (dead, _) in watched.iter().zip(stored).filter(|(_, shows)| **shows) {
-            lock(&self.store).bury(dead);
-        }
-        ready
+        heard.iter().zip(&shown[1..]).filter(|(_, shows)| **shows).map(|(unit, _)| *unit).collect()
     }
 
     fn obey(&mut self, order: Order) {
@@ -190,11 +192,20 @@ impl Server {
             }
             Order::Flush(unit) => self.flush(unit),
             Order::Close(unit) => {
-                if let Some(talker) = self.talkers.remove(&unit) {
+                if let Some(mut talker) = self.talkers.remove(&unit) {
+                    talker.let_all_go_on((&self.store, &self.bell));
                     let _ = std::fs::remove_file(&talker.path);
                 }
             }
-            Order::Drop(stored) => drop(stored),
+            // Also what was read since the caller did the same, of a unit that is closed by now.
+            Order::Release(component) => {
+                lock(&self.store).release(&component);
+                tend(&self.store, &component, &self.bell);
+            }
+            Order::Tend => {
+                let components = lock(&self.store).components();
+                components.iter().for_each(|component| tend(&self.store, component, &self.bell));
+            }
             Order::Stop => {}
         }
     }
@@ -205,20 +216,23 @@ impl Server {
         if let Some(talker) = self.talkers.get_mut(&unit) {
             let told = talker.gate.flush(&mut talker.pending, Instant::now());
             tell(&self.sink, unit, told);
-            talker.lift_barriers();
+            talker.lift_barriers((&self.store, &self.bell));
         }
         (self.sink)(NoticeReport::Flushed { unit });
     }
 
     /// Reads so many messages of a unit at the most; whether there may be more.
     fn hear(&mut self, unit: UnitId, most: usize) -> bool {
-        let Self { talkers, judge, store, sink, .. } = self;
+        let Self { bell, talkers, judge, store, sink, .. } = self;
         let Some(talker) = talkers.get_mut(&unit) else { return false };
         let mut buffer = [0; LONGEST];
         for _ in 0..most {
+            if lock(store).is_crowded(&talker.component) {
+                return false;
+            }
             match receive::receive(talker.socket.as_fd(), &mut buffer) {
                 Ok(Some(datagram)) => {
-                    let complaint = talker.take(unit, datagram, &buffer, judge, store);
+                    let complaint = talker.take(unit, datagram, &buffer, judge, (store, bell));
                     if let Some(text) = complaint.filter(|_| !std::mem::replace(&mut talker.complained, true))
                     {
                         sink(NoticeReport::Ignored { unit, text });
@@ -243,13 +257,15 @@ impl Talker {
         datagram: Datagram,
         buffer: &[u8; LONGEST],
         judge: &Judge,
-        store: &Mutex<Store>,
+        shelves: Shelves<'_>,
     ) -> Option<String> {
         let Datagram { length, cut, sender, fds, lost } = datagram;
         let Some(sender) = sender.filter(|sender| self.believes(unit, sender, judge)) else {
+            close(shelves, &self.component, fds);
             return Some("a message of a process that is not the component's own".to_owned());
         };
         if cut {
+            close(shelves, &self.component, fds);
             return Some(format!("a message of pid {} that is longer than {LONGEST} bytes", sender.pid));
         }
         let said = message::parse(&buffer[..length]);
@@ -257,24 +273,31 @@ impl Talker {
         self.pending.add(said);
         if lost {
             // Nobody knows which of them is which.
+            close(shelves, &self.component, fds);
             return Some(format!("descriptors of pid {}: there were too many", sender.pid));
         }
         if fds.is_empty() && !wish.remove {
             return None;
         }
-        let (closed, full) = lock(store).take(&self.component, &wish, fds);
-        // A descriptor that comes alone, and not to be stored, is a barrier's.
-        if closed.len() == 1 && !wish.store && !wish.remove && self.barriers.len() < BARRIERS {
-            self.barriers.extend(closed);
+        let (barrier, full) = lock(shelves.0).take(&self.component, &wish, fds);
+        if self.barriers.len() < BARRIERS {
+            self.barriers.extend(barrier);
+        } else {
+            close(shelves, &self.component, barrier.into_iter().collect());
         }
+        tend(shelves.0, &self.component, shelves.1);
         full.then(|| format!("a descriptor to be stored: there is room for {OF_ONE}"))
     }
 
     /// Lets those go on who wait until all that was said before is told.
-    fn lift_barriers(&mut self) {
+    fn lift_barriers(&mut self, shelves: Shelves<'_>) {
         if self.pending.is_told() {
-            self.barriers.clear();
+            self.let_all_go_on(shelves);
         }
+    }
+
+    fn let_all_go_on(&mut self, shelves: Shelves<'_>) {
+        close(shelves, &self.component, std::mem::take(&mut self.barriers));
     }
 
     fn believes(&mut self, unit: UnitId, sender: &Sender, judge: &Judge) -> bool {
@@ -299,6 +322,17 @@ impl Talker {
         }
         self.senders.insert(sender.pid, (belongs, now));
         belongs
+    }
+}
+
+/// The store, and whom its tenders ring.
+type Shelves<'a> = (&'a Arc<Mutex<Store>>, &'a Arc<OwnedFd>);
+
+/// Closes descriptors of a component, without waiting for that.
+fn close((store, bell): Shelves<'_>, component: &Name, fds: Vec<OwnedFd>) {
+    if !fds.is_empty() {
+        lock(store).close(component, fds);
+        tend(store, component, bell);
     }
 }
 

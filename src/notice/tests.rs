@@ -32,7 +32,7 @@ fn name() -> Name {
 fn judge(verdict: &Arc<AtomicU8>) -> Judge {
     let verdict = Arc::clone(verdict);
     Arc::new(move |unit, pid| {
-        assert_eq!((unit, pid), (UNIT, std::process::id()));
+        assert_eq!((matches!(unit, UnitId(7 | 8)), pid), (true, std::process::id()));
         match verdict.load(Ordering::SeqCst) {
             0 => Belongs::Yes,
             1 => Belongs::No,
@@ -270,4 +270,109 @@ fn what_a_killed_orch_has_left_hinders_nobody() {
     notices.runs(UNIT, 1);
     send(&path, "READY=1");
     assert_eq!(ear.next(), said(Notice::Ready));
+}
+
+/// A TCP socket that takes longer to close than any test may take: its other end does not read.
+fn lingering() -> (OwnedFd, std::net::TcpStream) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (theirs, _) = listener.accept().unwrap();
+    rustix::net::sockopt::set_socket_linger(&ours, Some(3 * PATIENCE)).unwrap();
+    ours.set_nonblocking(true).unwrap();
+    while std::io::Write::write(&mut ours, &[0; 65536]).is_ok() {}
+    (ours.into(), theirs)
+}
+
+/// Has one stored whose only descriptor is the store's then; its other end.
+fn store_lingering(ear: &mut Ear, path: &Path) -> std::net::TcpStream {
+    let (slow, unread) = lingering();
+    send_with(path, "FDSTORE=1\nFDNAME=slow", &[slow.as_fd()]);
+    assert_eq!(ear.flushed(), []);
+    unread
+}
+
+#[test]
+fn what_takes_long_to_close_holds_nobody_up() {
+    const OTHER: UnitId = UnitId(8);
+    let begun = Instant::now();
+    let mut ear = Ear::new();
+    let path = ear.notices().open(UNIT, &name(), None).unwrap();
+    let other = ear.notices().open(OTHER, &Name::new("other").unwrap(), None).unwrap();
+    // This one's only descriptor is in the message when that is read.
+    let (beside, unread) = lingering();
+    send_with(&path, "STATUS=1", &[beside.as_fd(), beside.as_fd()]);
+    drop(beside);
+    ear.notices().runs(UNIT, std::process::id());
+    ear.notices().runs(OTHER, std::process::id());
+    assert_eq!(ear.next(), status("1"));
+    let unread_too = store_lingering(&mut ear, &path);
+    send(&path, "READY=1\nFDSTOREREMOVE=1\nFDNAME=slow");
+    assert_eq!(ear.next(), said(Notice::Ready));
+    send(&path, "STATUS=2");
+    assert_eq!(ear.flushed(), [status("2")]);
+    send(&other, "READY=1");
+    assert_eq!(ear.next(), NoticeReport::Said { unit: OTHER, notice: Notice::Ready });
+    ear.notices().close(UNIT);
+    ear.notices().release(&name());
+    drop(ear.notices.take());
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    drop((unread, unread_too));
+}
+
+/// A component whose descriptors can't be closed is not read any more once it has many of them; others are.
+#[test]
+fn what_is_not_closed_yet_has_an_end() {
+    const OTHER: UnitId = UnitId(8);
+    let (mut ear, path) = Ear::with_unit();
+    let other = ear.notices().open(OTHER, &Name::new("other").unwrap(), None).unwrap();
+    ear.notices().runs(OTHER, std::process::id());
+    let unread = store_lingering(&mut ear, &path);
+    send(&path, "FDSTOREREMOVE=1\nFDNAME=slow");
+    for _ in 0..4 {
+        let (_mine, junk) = UnixStream::pair().unwrap();
+        send_with(&path, "X=", &[junk.as_fd(); 40]);
+    }
+    send(&path, "STATUS=last");
+    assert_eq!(ear.flushed(), []);
+    send(&other, "READY=1");
+    assert_eq!(ear.next(), NoticeReport::Said { unit: OTHER, notice: Notice::Ready });
+    drop(unread);
+    assert_eq!(ear.next(), status("last"));
+}
+
+#[test]
+fn what_is_read_of_a_closed_unit_is_let_go_of_with_the_rest() {
+    let (mut ear, path) = Ear::with_unit();
+    let (mine, other) = UnixStream::pair().unwrap();
+    // Read, if at all, behind what the unit said before: as it is when the end and the words come together.
+    for number in 0..500 {
+        send(&path, format!("STATUS={number}"));
+    }
+    send_with(&path, "FDSTORE=1\nFDPOLL=0", &[other.as_fd()]);
+    drop(other);
+    ear.notices().release(&name());
+    ear.notices().close(UNIT);
+    ear.notices().release(&name());
+    closes(mine);
+    assert_eq!(ear.notices().stored(&name()).unwrap().len(), 0);
+}
+
+/// Another image looks at the other ends at once, and not when next it is woken.
+#[test]
+fn what_was_stored_is_looked_after_by_another_image() {
+    let (mut ear, path) = Ear::with_unit();
+    let (mine, other) = UnixStream::pair().unwrap();
+    send_with(&path, "FDSTORE=1", &[other.as_fd()]);
+    drop(other);
+    assert_eq!(ear.flushed(), []);
+    let (handover, fds) = ear.notices.take().unwrap().hand_over();
+    let sink = Arc::clone(&ear.sink);
+    let adopted = Notices::adopt(ear.dir.path(), judge(&ear.verdict), sink, handover, fds).unwrap();
+    ear.notices = Some(adopted);
+    drop(mine);
+    let begun = Instant::now();
+    while !ear.notices().stored(&name()).unwrap().is_empty() {
+        assert!(begun.elapsed() < PATIENCE);
+        std::thread::yield_now();
+    }
 }

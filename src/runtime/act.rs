@@ -337,8 +337,7 @@ impl Driver {
             gitignore: watch.gitignore,
             poll: watch.poll,
             settle: watch.settle,
-            // What it makes itself to say that it is ready would restart it, at every start.
-            own: ready_file(spec).map(Path::to_path_buf).into_iter().collect(),
+            mark: ready_file(spec).map(Path::to_path_buf),
         };
         watcher.set(key, spec);
     }

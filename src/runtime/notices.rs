@@ -161,8 +161,7 @@ impl Driver {
         match report {
             NoticeReport::Said { unit, notice: Notice::MainPid(pid) } => {
                 if let Some(talk) = self.talks.get_mut(&unit) {
-                    talk.named += 1;
-                    self.parts.keeper.main(unit, pid);
+                    talk.named += u32::from(self.parts.keeper.main(unit, pid));
                 }
             }
             NoticeReport::Said { unit, notice } => self.noticed(unit, notice),

@@ -34,7 +34,7 @@ use crate::config::{LoadOptions, Loaded, Threads, load, render};
 use crate::notice::Notices;
 use crate::output::{Output, OutputConfig, Terminal};
 use crate::plan::chosen;
-use crate::runner::keeper::{Cgroups, Keeper};
+use crate::runner::keeper::{Cgroups, Keeper, sees_processes};
 use crate::runner::thread::{Registry, ThreadRunner};
 use crate::state::{ReplacedSink, Store};
 use crate::supervisor::{Event, Setup, Supervisor, View};
@@ -230,6 +230,8 @@ fn begin(
     let runs = chosen(&project, &options.profiles, &options.only).map_err(UpError::Unknown)?;
 
     let detached = background.is_some();
+    // Before the sweep, which looks there for what an earlier orch has left.
+    sees_processes().map_err(|error| UpError::Failed(error.to_string()))?;
     let home = enter(&project, background)?;
     let (inbox, messages) = mpsc::unbounded_channel();
     let keeper = keeper(&home, options, &inbox).map_err(UpError::Failed)?;

@@ -61,7 +61,7 @@ struct SpecState {
     gitignore: bool,
     poll: Option<Duration>,
     settle: Duration,
-    own: Vec<PathText>,
+    mark: Option<PathText>,
 }
 
 /// A known file. Who watches it follows from the specifications.
@@ -309,7 +309,7 @@ impl SpecState {
                 Poll::Every(every) => Some(every),
             },
             settle: spec.settle,
-            own: spec.own.iter().map(|path| path.as_path().into()).collect(),
+            mark: spec.mark.as_deref().map(Into::into),
         }
     }
 
@@ -321,7 +321,7 @@ impl SpecState {
             gitignore: self.gitignore,
             poll: self.poll.map_or(Poll::Auto, Poll::Every),
             settle: self.settle,
-            own: self.own.iter().cloned().map(PathBuf::from).collect(),
+            mark: self.mark.clone().map(Into::into),
         }
     }
 }

@@ -67,8 +67,8 @@ pub struct WatchSpec {
     pub poll: Poll,
     /// How long a file that is held open and written must be quiet before it is judged.
     pub settle: Duration,
-    /// What is never watched for this key alone; absolute. What concerns all: [`Watcher::exclude`].
-    pub own: Vec<PathBuf>,
+    /// The file by which who is watched says that it is ready, absolute: what it makes itself at each start is no change.
+    pub mark: Option<PathBuf>,
 }
 
 /// What the watcher says. Every report is made on the watcher's own thread, in order.

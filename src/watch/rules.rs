@@ -24,8 +24,7 @@ pub(super) struct Rules {
     ignore: Gitignore,
     /// What is never watched, for anybody.
     pub(super) excluded: Arc<Excluded>,
-    /// The same, for this key.
-    own: Excluded,
+    mark: Option<PathBuf>,
 }
 
 /// One of the `paths`.
@@ -65,7 +64,7 @@ impl Rules {
             settle: spec.settle,
             ignore,
             excluded: Arc::clone(excluded),
-            own: Excluded::new(&spec.root, &spec.own, ground),
+            mark: spec.mark.as_deref().map(normal),
         };
         (rules, problems)
     }
@@ -76,7 +75,10 @@ impl Rules {
         let (Some(base), Some(name)) = (self.bases.get(at), path.file_name()) else {
             return false;
         };
-        if self.leaves_out(path) || self.is_ignored(base, path, is_dir) {
+        if self.excluded.has(path)
+            || self.mark.as_deref() == Some(path)
+            || self.is_ignored(base, path, is_dir)
+        {
             return false;
         }
         if path == base.path {
@@ -231,7 +233,7 @@ mod tests {
             gitignore: false,
             poll: Poll::Auto,
             settle: Duration::ZERO,
-            own: vec![],
+            mark: None,
         };
         let excluded = ["/no/project/.orch".into(), "/no/project/logs/a.log".into()];
         let excluded = Arc::new(Excluded::new(&spec.root, &excluded, &ground()));
@@ -319,7 +321,7 @@ mod tests {
             gitignore: true,
             poll: Poll::Auto,
             settle: Duration::ZERO,
-            own: vec![],
+            mark: None,
         };
         let (rules, problems) = Rules::new(&spec, &Arc::default(), &ground());
         assert_eq!((rules.bases.len(), problems.len()), (1, 1));

@@ -88,7 +88,7 @@ impl Bench {
             gitignore: true,
             poll: Poll::Auto,
             settle: Duration::from_millis(5),
-            own: vec![],
+            mark: None,
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod harness;
 
+mod blind;
 mod build;
 mod cli;
 mod clients;

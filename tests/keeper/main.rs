@@ -9,3 +9,4 @@ mod by_cgroup;
 #[path = "suite.rs"]
 mod by_marks;
 mod cgroups;
+mod deaf;

@@ -208,7 +208,8 @@ fn fixture() -> &'static Path {
     FIXTURE.get_or_init(|| {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/unit.c");
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let made = folder.join(format!("unit-{}", std::process::id()));
+        // Two of these modules are in one process.
+        let made = folder.join(format!("unit-{}-{}", std::process::id(), module_path!().replace("::", "-")));
         let status = Command::new("cc").args(["-O1", "-o"]).arg(&made).arg(source).status().unwrap();
         assert!(status.success(), "the fixture does not compile");
         // One name for all later runs: replaced whole, since others may be running it.
@@ -778,8 +779,14 @@ fn a_keeper_does_not_wait_for_a_slow_reader_and_loses_nothing() {
         keeper.spawn(UnitId(u32::try_from(unit).unwrap()), spec);
     }
     drop(last_output.1);
-    // The last one has run though nobody has taken a report.
-    assert_eq!(read_all(last_output.0), "\n");
+    // The last one has run though nobody has taken a report. What the keeper could not take at once is sent on by the
+    // thread that waits here for its reader, or with the next request.
+    let output = std::thread::spawn(move || read_all(last_output.0));
+    wait_until("the last one runs", || {
+        keeper.signal(UnitId(u32::MAX), Signal::TERM, Scope::Leader);
+        output.is_finished()
+    });
+    assert_eq!(output.join().unwrap(), "\n");
     assert!(reports.try_recv().is_err());
     drop(closed);
     let mut told = vec![0; count];

@@ -15,18 +15,19 @@ pub(super) struct Census {
 }
 
 impl Census {
-    /// Looks at every process below the caller, which is the keeper.
-    pub(super) fn take(units: &mut Units) -> Self {
+    /// Looks at every process below the caller, which is the keeper; where `/proc` can't be read, at its own children
+    /// alone, who are known all the same.
+    pub(super) fn take(units: &mut Units, scratch: &mut Vec<u8>) -> Self {
         let mut by_parent: HashMap<u32, Vec<Stat>> = HashMap::new();
-        for stat in proc::all().into_iter().filter_map(proc::stat) {
+        for stat in proc::all().unwrap_or_default().into_iter().filter_map(proc::stat) {
             by_parent.entry(stat.parent).or_default().push(stat);
         }
         let mut census = Self::default();
-        for child in by_parent.remove(&std::process::id()).unwrap_or_default() {
+        for child in proc::own_children(scratch).into_iter().filter_map(proc::child) {
             match units.owner(child.pid) {
                 Owner::Leader(unit) | Owner::Member(unit) => census.add_tree(units, &by_parent, unit, child),
                 Owner::NewStray(stat) => census.strays.push(stat),
-                Owner::Stray | Owner::Dead => {}
+                Owner::Stray | Owner::Dead | Owner::Unknown(_) => {}
             }
         }
         census

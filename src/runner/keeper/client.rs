@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, OsString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -19,12 +19,13 @@ use super::super::{ReportSink, Runner, RunnerReport, Scope};
 use super::cgroup::{Cgroups, Tree};
 use super::ledger::{Ledger, Phase, Standing};
 use super::membership::Membership;
+use super::post::{Post, Posted};
 use super::protocol::{Launch, Leftover, Request};
 use super::reader::{self, Reading};
 use super::spawn::reason;
 use super::survey::Survey;
 use super::tag::{self, Mark};
-use super::{launch, socket};
+use super::{launch, proc, socket};
 
 /// What a process unit's leader is started with.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ pub struct ProcessSpec {
 ///
 /// Dropping it without [`Keeper::shutdown`] has the same end, but nobody waits for it or hears of it.
 pub struct Keeper {
-    socket: Arc<OwnedFd>,
+    post: Arc<Post>,
     pid: u32,
     /// For signals to it: its id may be another process's once it is dead. `None` where the system has none.
     process: Option<OwnedFd>,
@@ -101,8 +102,9 @@ impl Keeper {
     /// The first call in a process also notes the soft limit on open files that units get.
     ///
     /// # Errors
-    /// When the system refuses a socket, a process or a thread.
+    /// When the system refuses a socket, a process or a thread, or does not show processes.
     pub fn launch(hold: &[BorrowedFd<'_>], cgroups: Cgroups, sink: ReportSink) -> io::Result<Self> {
+        sees_processes()?;
         let open_files = *OPEN_FILES.get_or_init(launch::soft_open_files);
         let instance = tag::new_instance();
         let tree = if cgroups == Cgroups::WherePossible { Tree::make(instance) } else { None };
@@ -129,13 +131,13 @@ impl Keeper {
     fn start(from: Handover, socket: OwnedFd, sink: ReportSink) -> io::Result<Self> {
         let Handover { pid, instance, cgroup, open_files, units, strays } = from;
         let mark = Mark { instance, cgroups: cgroup.and_then(|folder| Tree::at(&folder, instance)) };
-        let (socket, ledger) = (Arc::new(socket), Arc::new(Ledger::new(units, strays)));
+        let (post, ledger) = (Arc::new(Post::new(socket)?), Arc::new(Ledger::new(units, strays)));
         // Nobody reaps it before the reader below does.
         let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let process = process.and_then(|process| pidfd_open(process, PidfdFlags::empty()).ok());
         let stop = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?);
         let reading = Reading {
-            socket: Arc::clone(&socket),
+            post: Arc::clone(&post),
             stop: Arc::clone(&stop),
             pid,
             mark: mark.clone(),
@@ -144,7 +146,7 @@ impl Keeper {
         };
         let reader =
             std::thread::Builder::new().name("keeper-reports".into()).spawn(move || reader::run(&reading))?;
-        Ok(Self { socket, pid, process, mark, open_files, ledger, sink, stop, reader: Some(reader) })
+        Ok(Self { post, pid, process, mark, open_files, ledger, sink, stop, reader: Some(reader) })
     }
 
     /// The number by which [`sweep`](super::sweep) finds what this keeper started.
@@ -189,7 +191,7 @@ impl Keeper {
     /// # Errors
     /// When they can't be sent: the keeper is dead, or descriptors are used up.
     pub fn hold(&self, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-        self.send(&Request::Hold, fds)
+        self.send(Request::Hold, fds).map(drop)
     }
 
     /// Starts a unit; the answer is a report. An id may be used once.
@@ -205,18 +207,18 @@ impl Keeper {
         }
         let fds = spec.stdin.iter().chain([&spec.output]).chain(&spec.extra);
         let fds: Vec<BorrowedFd<'_>> = fds.map(AsFd::as_fd).collect();
-        let Err(error) = self.send(&request, &fds) else { return };
-        // A keeper that is dead answers for all its units at once, by the reader.
-        let dead = matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
-        if !dead && self.ledger.withdraw(unit) {
+        let Err(error) = self.send(request, &fds) else { return };
+        if !reader::is_dead(&error) && self.ledger.withdraw(unit) {
             failed(format!("can't run {program}: can't reach the keeper: {}", reason(&error)));
         }
     }
 
     /// Has a process of a unit be its main process: its end is then the unit's. The answer is a report,
-    /// [`RunnerReport::Main`]; there is none when the keeper is gone.
-    pub fn main(&self, unit: UnitId, pid: u32) {
-        let _ = self.send(&Request::Main { unit, pid }, &[]);
+    /// [`RunnerReport::Main`]. False: there will be none, since the keeper is gone, or since it does not answer, and
+    /// is to answer for this process in place of the one that was named before.
+    #[must_use]
+    pub fn main(&self, unit: UnitId, pid: u32) -> bool {
+        self.send(Request::Main { unit, pid }, &[]).is_ok_and(|posted| posted != Posted::Merged)
     }
 
     /// Ends everything that is left, strays included, and waits for the keeper's end, so long at the most.
@@ -224,7 +226,7 @@ impl Keeper {
     pub fn shutdown(mut self, limit: Duration) -> ShutDown {
         self.ledger.enter(Phase::Closing);
         // A keeper that is already dead can't be asked, and need not be.
-        let _ = self.send(&Request::Shutdown, &[]);
+        let _ = self.send(Request::Shutdown, &[]);
         self.wake();
         let result = self.ledger.wait_for_end(limit);
         if result.complete
@@ -240,9 +242,13 @@ impl Keeper {
     /// also when that is called here because the exec failed. Not to be called from the sink.
     ///
     /// # Errors
-    /// When a descriptor can't be duplicated; the keeper is as it was.
+    /// When a descriptor can't be duplicated, or the keeper does not take what it was asked; it is as it was.
     pub fn hand_over(mut self) -> Result<(Handover, OwnedFd), Box<(Self, io::Error)>> {
-        let prepared = self.socket.try_clone().and_then(|socket| {
+        // What waits for the keeper is known to this image alone.
+        if !self.post.is_empty() {
+            return Err(Box::new((self, io::Error::other("it does not answer"))));
+        }
+        let prepared = self.post.socket().try_clone().and_then(|socket| {
             rustix::io::write(&self.stop, &1_u64.to_ne_bytes())?;
             Ok(socket)
         });
@@ -262,26 +268,31 @@ impl Keeper {
         Ok((Handover { pid, instance, cgroup, open_files, units, strays }, socket))
     }
 
-    fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let bytes = request.encode();
-        if bytes.len() <= socket::MAX_PACKET {
-            return socket::send(&*self.socket, &bytes, fds, true);
+    /// Never blocks. A keeper that takes nothing may be one that somebody has stopped.
+    fn send(&self, request: Request, fds: &[BorrowedFd<'_>]) -> io::Result<Posted> {
+        reader::send_on(&self.post, &self.ledger, &self.sink);
+        let posted = self.post.send(request, fds)?;
+        if posted != Posted::Sent {
+            self.wake();
         }
-        let body = rustix::fs::memfd_create("request", rustix::fs::MemfdFlags::CLOEXEC)?;
-        let mut body = std::fs::File::from(body);
-        io::Write::write_all(&mut body, &bytes)?;
-        let fds: Vec<_> = std::iter::once(body.as_fd()).chain(fds.iter().copied()).collect();
-        socket::send(&*self.socket, &[0], &fds, true)
+        Ok(posted)
     }
 }
 
 impl Runner for Keeper {
     fn signal(&self, unit: UnitId, signal: Signal, scope: Scope) {
-        let _ = self.send(&Request::Signal { unit, signal: signal.number(), scope }, &[]);
+        let _ = self.send(Request::Signal { unit, signal: signal.number(), scope }, &[]);
     }
 
     fn kill(&self, unit: UnitId) {
-        let _ = self.send(&Request::Kill { unit }, &[]);
+        if self.send(Request::Kill { unit }, &[]).is_ok_and(|posted| posted == Posted::Withdrawn)
+            && self.ledger.withdraw(unit)
+        {
+            let error = "can't start it: the keeper of the processes does not answer; the program of another component \
+                         may be on a file system that does not"
+                .to_owned();
+            (self.sink)(RunnerReport::SpawnFailed { unit, error });
+        }
         // What is due now does not wait for somebody to let the keeper go on.
         self.wake();
     }
@@ -291,16 +302,29 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         // Not after a hand-over, when the keeper is to live; the reader tells by the phase.
         if self.ledger.enter(Phase::Closing) {
-            let _ = rustix::net::shutdown(&*self.socket, rustix::net::Shutdown::Both);
+            let _ = rustix::net::shutdown(self.post.socket(), rustix::net::Shutdown::Both);
         }
     }
 }
 
 impl std::fmt::Debug for Keeper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let socket = self.socket.as_raw_fd();
+        let socket = self.post.socket().as_raw_fd();
         f.debug_struct("Keeper").field("pid", &self.pid).field("socket", &socket).finish_non_exhaustive()
     }
+}
+
+/// Whether this process can see what it starts: else nobody could tell when that is gone.
+///
+/// # Errors
+/// Why not, and what to do.
+pub fn sees_processes() -> io::Result<()> {
+    proc::check().map_err(|error| {
+        io::Error::other(format!(
+            "can't see processes in /proc ({error}); orch has to, to end all that it starts: mount it, by \
+             `mount -t proc proc /proc`, or run orch where it is mounted"
+        ))
+    })
 }
 
 fn request(unit: UnitId, spec: &ProcessSpec, open_files: u64) -> Result<Request, String> {

@@ -1,7 +1,8 @@
 //! The keeper's end: kills everything below it, and goes when the kernel says that nothing is left.
 //!
 //! No search, no polling: orphans become the keeper's children, and they do so only when somebody dies, which
-//! is what `waitpid` waits for. ECHILD is the proof.
+//! is what `waitpid` waits for. ECHILD is the proof. Without it the keeper goes only where all who are left can't be
+//! killed: they became another user's, and are in no cgroup.
 
 use std::collections::HashSet;
 
@@ -48,7 +49,7 @@ impl Server {
             let children = proc::own_children(&mut self.scratch);
             for pid in children.iter().copied().rev() {
                 if let Some(left) = left.as_mut().filter(|_| round < NOTED_ROUNDS && noted.insert(pid))
-                    && proc::stat(pid).is_some_and(|stat| !stat.dead)
+                    && proc::child(pid).is_some_and(|stat| !stat.dead)
                 {
                     left.push(Leftover { pid, command: proc::command(pid) });
                 }
@@ -60,7 +61,8 @@ impl Server {
                 cgroups.kill_all();
             }
             // Whoever changed to another user can be killed by the cgroup alone; waiting for others would be for ever.
-            let wait = if refused == children.len() { libc::WNOHANG } else { 0 };
+            // With nobody in the list there is nobody: it is complete, however it was come by.
+            let wait = if refused > 0 && refused == children.len() { libc::WNOHANG } else { 0 };
             if !self.reap_some(wait) {
                 return;
             }

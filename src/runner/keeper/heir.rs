@@ -32,7 +32,7 @@ pub(super) struct Heir {
 impl Heir {
     /// Its process group, which it may change; `None` when it has ended.
     pub(super) fn group(&self) -> Option<u32> {
-        proc::stat(self.pid).filter(|_| !self.ended && !self.has_ended()).map(|stat| stat.group)
+        proc::child(self.pid).filter(|_| !self.ended && !self.has_ended()).map(|stat| stat.group)
     }
 
     /// Signals it. One that has just ended is no error.
@@ -143,8 +143,7 @@ impl Server {
 impl Heir {
     /// Its end, if it has ended and that was not reported: of one that somebody else waits for.
     pub(super) fn unreported(&mut self) -> Option<Exit> {
-        let own = || proc::stat(self.pid).is_some_and(|stat| stat.parent == std::process::id());
-        if self.ended || !self.has_ended() || own() {
+        if self.ended || !self.has_ended() || proc::is_own_child(self.pid) {
             return None;
         }
         self.ended = true;

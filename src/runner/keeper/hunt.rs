@@ -76,7 +76,8 @@ pub(super) fn hunt(is_meant: impl Fn(u32) -> bool) -> Vec<u32> {
     while clean_passes < 2 && Instant::now() < deadline {
         let before = proc::last_pid();
         let mut found = Pass::default();
-        for pid in proc::all().into_iter().rev() {
+        // Where nothing is shown, the caller's own children can be found; those below them come to it in turn.
+        for pid in proc::all().unwrap_or_else(|_| proc::asked_children()).into_iter().rev() {
             found.visit(pid, &is_meant);
         }
         found.visit_newcomers(before, &is_meant, deadline);
@@ -106,7 +107,7 @@ impl Pass {
         if !is_meant(pid) {
             return;
         }
-        if proc::stat(pid).is_none_or(|stat| stat.dead) {
+        if proc::child(pid).is_none_or(|stat| stat.dead) {
             reap(pid);
             self.dead.insert(pid);
         } else if proc::signal_checked(pid, libc::SIGKILL, || is_meant(pid)).unwrap_or(false) {
@@ -128,7 +129,8 @@ impl Pass {
                 self.visit(pid, is_meant);
             }
             if from_start > 0 {
-                proc::all().into_iter().filter(|pid| *pid > seen).for_each(|pid| self.visit(pid, is_meant));
+                let all = proc::all().unwrap_or_default();
+                all.into_iter().filter(|pid| *pid > seen).for_each(|pid| self.visit(pid, is_meant));
             }
             seen = newest;
             rounds += 1;

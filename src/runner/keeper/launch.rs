@@ -75,6 +75,7 @@ fn keep(mark: Mark, socket: &OwnedFd, hold: &[BorrowedFd<'_>]) -> io::Result<()>
     close_all_but(&socket, &held);
     let _ = rustix::process::chdir("/");
     rename();
+    raise_open_files();
     let mut server = Server::new(mark, socket, child_signals()?, held);
     let end = server.serve();
     server.finish(end);
@@ -154,6 +155,19 @@ fn argument_area() -> Option<(usize, usize)> {
     let start: usize = fields.nth(48 - 3)?.parse().ok()?;
     let end: usize = fields.next()?.parse().ok()?;
     (start > 0 && start < end).then_some((start, end))
+}
+
+/// The keeper may have more open files than what orch was started with: without one more it can't see its children.
+/// Units get the limit that orch was started with.
+fn raise_open_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit writes one rlimit, setrlimit reads it.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
+    }
 }
 
 /// The soft limit on open files, now.

@@ -20,7 +20,7 @@
 //!
 //! # Layout
 //!
-//! orch's side: `client`, `ledger`, `reader`, `hunt`, `survey`, `membership`. The keeper's: `launch`, `server`, `spawn` over `clone`, `reach`, `heir`,
+//! orch's side: `client`, `post`, `ledger`, `reader`, `hunt`, `survey`, `membership`. The keeper's: `launch`, `server`, `spawn` over `clone`, `reach`, `heir`,
 //! `drain`, with its knowledge in `units`, `census` and `cgroup`. Between them: `protocol`, over `wire` and `socket`.
 
 mod census;
@@ -34,6 +34,7 @@ mod launch;
 mod ledger;
 mod membership;
 mod outbox;
+mod post;
 mod proc;
 mod protocol;
 mod reach;
@@ -47,7 +48,7 @@ mod units;
 mod wire;
 
 pub use cgroup::Cgroups;
-pub use client::{Handover, Keeper, ProcessSpec, ShutDown};
+pub use client::{Handover, Keeper, ProcessSpec, ShutDown, sees_processes};
 pub use hunt::sweep;
 pub use ledger::Standing;
 pub use membership::Membership;

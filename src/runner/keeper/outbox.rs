@@ -54,7 +54,7 @@ impl Outbox {
                 event.encode(&mut packet);
                 count += 1;
             }
-            match socket::send(&to, &packet.finish(), &[], false) {
+            match socket::send(&to, &packet.finish(), &[]) {
                 Ok(()) => drop(self.0.drain(..count)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),

@@ -24,6 +24,14 @@ pub(super) struct Stat {
     pub(super) dead: bool,
 }
 
+impl Stat {
+    /// The start of one that `/proc` does not show: no process's.
+    pub(super) const UNKNOWN: u64 = u64::MAX;
+}
+
+/// The highest process id that Linux gives away (PID_MAX_LIMIT).
+const HIGHEST_PID: u32 = 4 << 20;
+
 /// What a process takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cost {
@@ -98,23 +106,74 @@ pub(super) fn command(pid: u32) -> String {
     String::from_utf8_lossy(&name).trim_end_matches('\n').to_owned()
 }
 
-/// Every process id.
-pub(super) fn all() -> Vec<u32> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+/// Every process id that `/proc` shows. An error where it can't be read to its end, or is not this process's: an
+/// empty folder mounted over it proves nothing.
+pub(super) fn all() -> io::Result<Vec<u32>> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        all.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
+    }
+    let is_ours = all.contains(&std::process::id());
+    is_ours.then_some(all).ok_or_else(|| io::Error::other("/proc does not show the process that reads it"))
 }
 
-/// The calling thread's children, oldest first, zombies included. Complete for a caller with one thread that
-/// alone reaps: a child leaves this list only by being reaped, and orphans join at its end.
+/// Whether `/proc` shows the processes that this one starts, by the numbers that it knows them by.
+pub(super) fn check() -> io::Result<()> {
+    let me = std::process::id();
+    let ours = std::fs::read_link("/proc/self")?.to_str().and_then(|name| name.parse().ok()) == Some(me);
+    if !ours {
+        return Err(io::Error::other("it is that of other processes"));
+    }
+    if stat(me).is_none() {
+        return Err(io::Error::other("/proc/self/stat can't be read"));
+    }
+    all().map(drop)
+}
+
+/// The calling thread's children, oldest first where `/proc` tells, zombies included. Complete for a caller with one
+/// thread that alone reaps: a child leaves this list only by being reaped, and orphans join at its end.
 pub(super) fn own_children(buffer: &mut Vec<u8>) -> Vec<u32> {
     buffer.clear();
     if read_children(buffer).is_err() {
-        // A kernel without CONFIG_PROC_CHILDREN.
+        // A kernel without CONFIG_PROC_CHILDREN; or there is no /proc to be read at all, or no descriptor for it.
         let me = std::process::id();
-        return all().into_iter().filter_map(stat).filter(|it| it.parent == me).map(|it| it.pid).collect();
+        let shown = all().map(|all| all.into_iter().filter_map(stat).filter(|it| it.parent == me));
+        return shown.map_or_else(|_| asked_children(), |own| own.map(|it| it.pid).collect());
     }
     let words = buffer.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
     words.filter_map(|word| std::str::from_utf8(word).ok()?.trim_end().parse().ok()).collect()
+}
+
+/// The caller's children, found without `/proc`: by asking the kernel of every number that a process can have. That
+/// takes some hundred milliseconds.
+pub(super) fn asked_children() -> Vec<u32> {
+    let highest = std::fs::read_to_string("/proc/sys/kernel/pid_max").ok();
+    let highest = highest.and_then(|text| text.trim_end().parse().ok()).unwrap_or(HIGHEST_PID);
+    (1..=highest).filter(|pid| ended(*pid).is_some()).collect()
+}
+
+/// Whether a child of the caller has ended, without reaping it; `None`: it is no child of the caller, or reaped.
+fn ended(pid: u32) -> Option<bool> {
+    // SAFETY: a siginfo is plain data, for which zeroes are a value; waitid writes one.
+    unsafe {
+        let mut found: libc::siginfo_t = std::mem::zeroed();
+        let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+        (libc::waitid(libc::P_PID, pid, &raw mut found, options) == 0).then(|| found.si_pid() != 0)
+    }
+}
+
+/// A child of the caller that is not reaped, also where `/proc` does not show it: its start is not known then
+/// ([`Stat::UNKNOWN`]).
+pub(super) fn child(pid: u32) -> Option<Stat> {
+    stat(pid).or_else(|| {
+        let dead = ended(pid)?;
+        let id = libc::pid_t::try_from(pid).ok()?;
+        // SAFETY: both take a number. Of one that has just been reaped they give -1, which is nobody's.
+        let (group, session) = unsafe { (libc::getpgid(id), libc::getsid(id)) };
+        let number = |id: libc::pid_t| u32::try_from(id).unwrap_or(0);
+        let (group, session) = (number(group), number(session));
+        Some(Stat { pid, parent: std::process::id(), group, session, start: Stat::UNKNOWN, dead })
+    })
 }
 
 /// One read gives a page at the most; only the end of the file ends the list.
@@ -219,7 +278,7 @@ pub(super) fn reap(pid: u32) {
 
 /// Whether a process is a child of the caller.
 pub(super) fn is_own_child(pid: u32) -> bool {
-    stat(pid).is_some_and(|stat| stat.parent == std::process::id())
+    ended(pid).is_some()
 }
 
 #[cfg(test)]
@@ -257,12 +316,29 @@ mod tests {
     }
 
     #[test]
+    fn children_are_found_without_a_proc() {
+        assert!(check().is_ok());
+        assert!(!is_own_child(std::process::id()) && !is_own_child(1) && ended(0).is_none());
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let pid = child.id();
+        assert_eq!((ended(pid), asked_children().contains(&pid)), (Some(false), true));
+        assert_eq!(super::child(pid), stat(pid));
+        child.kill().unwrap();
+        while ended(pid) == Some(false) {
+            std::thread::yield_now();
+        }
+        assert_eq!((ended(pid), asked_children().contains(&pid)), (Some(true), true));
+        child.wait().unwrap();
+        assert_eq!((ended(pid), super::child(pid)), (None, None));
+    }
+
+    #[test]
     fn this_process_is_found_and_started_before_now() {
         let me = stat(std::process::id()).unwrap();
         assert!(!me.dead);
         assert!(me.start <= ticks_now());
         assert!(ticks_now() - me.start < 100 * 3600, "ticks and start are of one clock");
-        assert!(all().contains(&me.pid));
+        assert!(all().unwrap().contains(&me.pid));
         assert!(last_pid().is_some());
     }
 

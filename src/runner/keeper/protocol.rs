@@ -58,7 +58,45 @@ pub struct Leftover {
     pub command: String,
 }
 
+/// The first byte of a packet that says that its request travels in a memfd beside it; its unit's number follows.
+const SPILLED: u8 = 0;
+
+/// Where a packet's request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Body {
+    /// In the packet.
+    Here,
+    /// In the memfd that is the first of the descriptors beside it; it spawns this unit.
+    Beside(UnitId),
+}
+
+impl Body {
+    /// Where the request of this packet is.
+    pub(super) fn of(packet: &[u8]) -> Self {
+        match packet.split_first() {
+            Some((&SPILLED, unit)) => Self::Beside(UnitId(Reader::new(unit).u32().unwrap_or_default())),
+            _ => Self::Here,
+        }
+    }
+}
+
 impl Request {
+    /// The unit that it concerns.
+    pub(super) fn unit(&self) -> Option<UnitId> {
+        match self {
+            Self::Spawn(launch) => Some(launch.unit),
+            Self::Signal { unit, .. } | Self::Kill { unit } | Self::Main { unit, .. } => Some(*unit),
+            Self::Hold | Self::Shutdown => None,
+        }
+    }
+
+    /// The packet that says that the request itself is beside it.
+    pub(super) fn spilled(&self) -> Vec<u8> {
+        let mut out = Writer::default();
+        out.u8(SPILLED).u32(self.unit().map_or(0, |unit| unit.0));
+        out.finish()
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
         match self {

@@ -44,7 +44,7 @@ impl Server {
             return;
         }
         let errands = std::mem::take(&mut self.errands);
-        let census = Census::take(&mut self.units);
+        let census = Census::take(&mut self.units, &mut self.scratch);
         for stray in &census.strays {
             self.report_stray(stray);
         }
@@ -115,6 +115,8 @@ impl Server {
             return;
         }
         let mut present = HashSet::new();
+        // The newest unit that somebody may belong to of whom nothing can be told.
+        let mut doubtful = None;
         // The newest first: what forks and exits for ever stands at the end, and only for a moment.
         for pid in proc::own_children(&mut self.scratch).into_iter().rev() {
             match self.units.owner(pid) {
@@ -125,10 +127,14 @@ impl Server {
                     present.insert(unit);
                 }
                 Owner::NewStray(stat) => self.report_stray(&stat),
+                Owner::Unknown(newest) => doubtful = doubtful.max(Some(newest)),
                 Owner::Leader(_) | Owner::Stray | Owner::Dead => {}
             }
         }
-        let gone: Vec<UnitId> = self.units.leaderless().filter(|unit| !present.contains(unit)).collect();
+        // Nobody need die for it to become clear.
+        self.stale = doubtful.is_some();
+        let is_gone = |unit: &UnitId| !present.contains(unit) && doubtful.is_none_or(|newest| *unit > newest);
+        let gone: Vec<UnitId> = self.units.leaderless().filter(is_gone).collect();
         for unit in gone {
             self.units.remove(unit);
             self.outbox.report(RunnerReport::Gone { unit });
@@ -144,7 +150,7 @@ impl Server {
             let unit = self.units.by_tag(pid).and_then(|unit| self.units.get(unit));
             unit.is_some_and(|unit| unit.condemned)
         };
-        for pid in proc::all().into_iter().filter(|pid| condemned(*pid)) {
+        for pid in proc::all().unwrap_or_default().into_iter().filter(|pid| condemned(*pid)) {
             let _ = proc::signal_checked(pid, libc::SIGKILL, || condemned(pid));
         }
     }

@@ -1,6 +1,7 @@
 //! The thread that hears the keeper: hands its reports on, and cleans up after its death.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
 use rustix::event::PollFlags;
@@ -10,9 +11,11 @@ use super::super::{ReportSink, RunnerReport};
 use super::cgroup::Tree;
 use super::hunt::hunt;
 use super::ledger::Ledger;
+use super::post::Post;
 use super::proc::{self, is_own_child, reap, wait_for_end};
-use super::protocol::Event;
+use super::protocol::{Event, Request};
 use super::socket;
+use super::spawn::reason;
 use super::tag::{Mark, Tag};
 
 /// How long a keeper that has closed its socket may take to end by itself, in milliseconds: it drains then,
@@ -21,12 +24,33 @@ const END_LIMIT: i64 = 10_000;
 
 /// What the reader works with.
 pub(super) struct Reading {
-    pub(super) socket: Arc<OwnedFd>,
+    pub(super) post: Arc<Post>,
     pub(super) stop: Arc<OwnedFd>,
     pub(super) pid: u32,
     pub(super) mark: Mark,
     pub(super) ledger: Arc<Ledger>,
     pub(super) sink: ReportSink,
+}
+
+/// Whether that error says that the keeper is dead: it answers for all its units at once, by the reader.
+pub(super) fn is_dead(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+/// Sends what waits for the keeper, as far as there is room; what can't be sent is answered here.
+pub(super) fn send_on(post: &Post, ledger: &Ledger, sink: &ReportSink) {
+    for (request, error) in post.send_on() {
+        match request {
+            Request::Spawn(launch) if is_dead(&error) => drop(launch),
+            Request::Spawn(launch) if ledger.withdraw(launch.unit) => {
+                let program = launch.program.to_string_lossy();
+                let error = format!("can't run {program}: can't reach the keeper: {}", reason(&error));
+                sink(RunnerReport::SpawnFailed { unit: launch.unit, error });
+            }
+            Request::Main { unit, pid } => sink(RunnerReport::Main { unit, pid, accepted: false }),
+            request => tracing::debug!(?request, %error, "the keeper was not asked"),
+        }
+    }
 }
 
 /// Reads until the keeper is gone, or until told to stop.
@@ -56,14 +80,29 @@ impl Reading {
     fn reports(&self) -> bool {
         let mut packet = vec![0; socket::MAX_PACKET];
         loop {
-            let wanted = [(self.socket.as_fd(), PollFlags::IN), (self.stop.as_fd(), PollFlags::IN)];
-            match socket::poll(wanted, None) {
-                Ok([_, stop]) if !stop.is_empty() => return false,
-                Ok([socket, _]) if socket.is_empty() => continue,
-                Ok(_) => {}
+            let room = if self.post.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+            let wanted = [
+                (self.post.socket().as_fd(), PollFlags::IN | room),
+                (self.stop.as_fd(), PollFlags::IN),
+                (self.post.bell().as_fd(), PollFlags::IN),
+            ];
+            let socket = match socket::poll(wanted, None) {
+                Ok([_, stop, _]) if !stop.is_empty() => return false,
+                Ok([socket, _, bell]) => {
+                    if socket.contains(PollFlags::OUT) || !bell.is_empty() {
+                        self.post.hush();
+                        send_on(&self.post, &self.ledger, &self.sink);
+                    }
+                    socket
+                }
                 Err(_) => return true,
+            };
+            if (socket - PollFlags::OUT).is_empty() {
+                continue;
             }
-            let Ok(Some(received)) = socket::receive(&*self.socket, &mut packet, true) else { return true };
+            let Ok(Some(received)) = socket::receive(self.post.socket(), &mut packet, true) else {
+                return true;
+            };
             // Nobody but the keeper, which is this same program, writes here.
             for event in Event::decode_all(&packet[..received.length]).unwrap_or_default() {
                 if let Some(report) = self.ledger.note(event) {

@@ -11,7 +11,7 @@ use super::super::{RunnerReport, Scope};
 use super::heir::Heirs;
 use super::outbox::Outbox;
 use super::proc;
-use super::protocol::{Event, Launch, Request};
+use super::protocol::{Body, Event, Launch, Request};
 use super::socket::{self, Packet};
 use super::spawn::{Descriptors, Spawner};
 use super::tag::Mark;
@@ -21,6 +21,12 @@ use super::units::Units;
 /// counts for so many.
 const TURN: u32 = 512;
 const SPAWN_COSTS: u32 = 32;
+
+/// The children are looked at again after so long, in milliseconds, while the system does not show whose one is.
+const LOOK_AGAIN: i64 = 1000;
+
+/// Why a spawn fails whose descriptors did not all arrive.
+const CROWDED: &str = "too many open files in the keeper of the processes";
 
 /// The keeper at work.
 #[derive(Debug)]
@@ -95,7 +101,8 @@ impl Server {
         let heirs = self.heirs.shown_by().unwrap_or(&self.signals).as_fd();
         let ready =
             [(self.socket.as_fd(), wanted), (self.signals.as_fd(), PollFlags::IN), (heirs, PollFlags::IN)];
-        let [socket, signals, heirs] = socket::poll(ready, None)?;
+        let patience = (self.stale && self.units.any_open_end()).then_some(LOOK_AGAIN);
+        let [socket, signals, heirs] = socket::poll(ready, patience)?;
         if hung_up(socket) {
             return Ok(Some(End::Orphaned));
         }
@@ -143,17 +150,17 @@ impl Server {
                 Some(Request::Hold) if packet.truncated => self.held.extend(packet.fds),
                 Some(Request::Hold) => self.held = packet.fds,
                 Some(Request::Shutdown) => return Ok(Some(End::Shutdown)),
-                None => {}
+                None => self.refuse(&packet),
             }
             cost += 1;
         }
         Ok(None)
     }
 
-    /// The request in a packet, or in the memfd beside it when the packet says so by a single 0.
-    fn decode(&mut self, packet: &Packet) -> Option<Request> {
+    /// The request in a packet, or in the memfd beside it when the packet says so.
+    fn decode(&self, packet: &Packet) -> Option<Request> {
         let bytes = &self.packet[..packet.length];
-        if bytes != [0] {
+        if Body::of(bytes) == Body::Here {
             return Request::decode(bytes).ok();
         }
         let body = packet.fds.first()?;
@@ -169,9 +176,17 @@ impl Server {
         Request::decode(&bytes).ok()
     }
 
+    /// Answers for a unit whose request was lost: its descriptors found no free number here.
+    fn refuse(&mut self, packet: &Packet) {
+        if let Body::Beside(unit) = Body::of(&self.packet[..packet.length]) {
+            let error = format!("can't start it: {CROWDED}");
+            self.outbox.report(RunnerReport::SpawnFailed { unit, error });
+        }
+    }
+
     fn spawn(&mut self, launch: &Launch, packet: Packet) {
         let unit = launch.unit;
-        let spilled = self.packet[..packet.length] == [0];
+        let spilled = Body::of(&self.packet[..packet.length]) != Body::Here;
         let result = descriptors(launch, packet, spilled).and_then(|fds| {
             let output = own_output(&fds.output);
             let cgroup = self.units.cgroups.as_ref().and_then(|it| it.add(unit));
@@ -226,7 +241,7 @@ pub(super) fn hung_up(flags: PollFlags) -> bool {
 fn descriptors(launch: &Launch, packet: Packet, spilled: bool) -> Result<Descriptors, String> {
     let program = launch.program.to_string_lossy();
     if packet.truncated {
-        return Err(format!("can't run {program}: too many open files in the keeper"));
+        return Err(format!("can't run {program}: {CROWDED}"));
     }
     let mut fds = packet.fds.into_iter().skip(usize::from(spilled));
     let stdin = if launch.stdin { fds.next() } else { None };

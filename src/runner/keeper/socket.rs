@@ -22,14 +22,14 @@ pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
 }
 
-/// Sends one packet; never raises SIGPIPE.
-pub(super) fn send(socket: impl AsFd, packet: &[u8], fds: &[BorrowedFd<'_>], wait: bool) -> io::Result<()> {
+/// Sends one packet; never waits (without room it is `WouldBlock`), never raises SIGPIPE.
+pub(super) fn send(socket: impl AsFd, packet: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut beside = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !beside.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "more than 253 file descriptors"));
     }
-    let flags = if wait { SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL | SendFlags::DONTWAIT };
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     let socket = socket.as_fd();
     rustix::io::retry_on_intr(|| rustix::net::sendmsg(socket, &[IoSlice::new(packet)], &mut beside, flags))?;
     Ok(())

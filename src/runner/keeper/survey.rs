@@ -40,7 +40,8 @@ impl Survey {
     pub fn take(&self) -> BTreeMap<UnitId, Used> {
         let known = Known::of(&self.mark, &self.ledger);
         let mut by_parent: HashMap<u32, Vec<(Stat, Cost)>> = HashMap::new();
-        for (stat, cost) in proc::all().into_iter().filter_map(proc::cost) {
+        // Where nothing can be seen, nothing is shown.
+        for (stat, cost) in proc::all().unwrap_or_default().into_iter().filter_map(proc::cost) {
             by_parent.entry(stat.parent).or_default().push((stat, cost));
         }
         let mut used: BTreeMap<UnitId, Used> = BTreeMap::new();

@@ -46,6 +46,9 @@ pub(super) enum Owner {
     Stray,
     /// Ended, and nobody's.
     Dead,
+    /// Nothing shows whose it is, since the system shows nothing of it: of any unit that was there when it was seen
+    /// first. This is the newest of those.
+    Unknown(UnitId),
 }
 
 /// All units, and what is known about the processes of each.
@@ -61,6 +64,10 @@ pub(super) struct Units {
     groups: HashMap<u32, UnitId>,
     /// The keeper's other children, once judged; pinned, since they are not reaped.
     orphans: HashMap<u32, Option<UnitId>>,
+    /// Children of whom nothing can be told for now, with the newest unit that was there when they were seen first.
+    unknown: HashMap<u32, UnitId>,
+    /// The newest unit.
+    newest: UnitId,
     /// Processes seen below a unit's own, with their start time: theirs, also when they lose the tag.
     claims: HashMap<u32, (u64, UnitId)>,
     /// Keepers inside a unit (an orch that runs an orch): what they tagged is that unit's.
@@ -76,6 +83,8 @@ impl Units {
             leaders: HashMap::new(),
             groups: HashMap::new(),
             orphans: HashMap::new(),
+            unknown: HashMap::new(),
+            newest: UnitId(0),
             claims: HashMap::new(),
             nested: HashMap::new(),
         }
@@ -83,6 +92,7 @@ impl Units {
 
     pub(super) fn add(&mut self, unit: UnitId, leader: Leader, output: Option<Inode>) {
         let Leader { pid: leader, in_cgroup } = leader;
+        self.newest = self.newest.max(unit);
         self.leaders.insert(leader, unit);
         self.groups.insert(leader, unit);
         self.units
@@ -109,6 +119,7 @@ impl Units {
     /// Notes that the keeper has reaped a child; gives the unit whose main process it was.
     pub(super) fn reaped(&mut self, pid: u32) -> Option<UnitId> {
         self.orphans.remove(&pid);
+        self.unknown.remove(&pid);
         if let Some(unit) = self.leaders.remove(&pid) {
             let it = self.units.get_mut(&unit)?;
             it.reaped = Some(proc::ticks_now());
@@ -173,10 +184,14 @@ impl Units {
             self.orphans.insert(pid, Some(unit));
             return Owner::Member(unit);
         }
-        let Some(stat) = proc::stat(pid) else { return Owner::Dead };
+        // It is not reaped: where nothing is shown of it, it is there all the same.
+        let Some(stat) = proc::child(pid) else { return Owner::Dead };
         let unit = self.by_other_marks(&stat);
         if unit.is_none() && stat.dead {
             return Owner::Dead;
+        }
+        if unit.is_none() && stat.start == Stat::UNKNOWN {
+            return Owner::Unknown(*self.unknown.entry(pid).or_insert(self.newest));
         }
         self.orphans.insert(pid, unit);
         unit.map_or(Owner::NewStray(stat), Owner::Member)

@@ -109,11 +109,6 @@ impl Rules {
         parts.into_iter().any(|part| git.ignores(part, true, &self.root))
     }
 
-    /// Whether `path` is never watched.
-    pub(super) fn leaves_out(&self, path: &Path) -> bool {
-        self.excluded.has(path) || self.own.has(path)
-    }
-
     fn is_ignored(&self, base: &Base, path: &Path, is_dir: bool) -> bool {
         let below = path.strip_prefix(&self.root).or_else(|_| path.strip_prefix(&base.path));
         below.is_ok_and(|below| {

@@ -328,7 +328,7 @@ impl Engine {
             let advice = "nothing in it is watched; name the files themselves, or set `gitignore: false`";
             let message = format!("git ignores {}: {advice}", path.display());
             self.reports.problem(Some(walk.owner.key), message);
-        } else if walk.rules.admits(&mut self.git, base, path, true) && !walk.rules.leaves_out(&real) {
+        } else if walk.rules.admits(&mut self.git, base, path, true) && !walk.rules.excluded.has(&real) {
             walk.next.push((path.to_owned(), real));
         }
     }
@@ -376,7 +376,7 @@ impl Engine {
         let base = walk.owner.base;
         let mut admits = |is_dir| walk.rules.admits(&mut self.git, base, path, is_dir);
         if kind.is_dir() {
-            if admits(true) && !walk.rules.leaves_out(real) {
+            if admits(true) && !walk.rules.excluded.has(real) {
                 match self.ground.beyond(real) {
                     Some(mount) => drop(self.leads_beyond(walk.owner.key, mount)),
                     None => walk.next.push((path.to_owned(), real.to_owned())),
@@ -404,7 +404,7 @@ impl Engine {
             // A link to a folder that the project is in would lead through everything.
             End::Folder(real)
                 if !walk.root.starts_with(&real)
-                    && !walk.rules.leaves_out(&real)
+                    && !walk.rules.excluded.has(&real)
                     && walk.rules.admits(&mut self.git, base, path, true) =>
             {
                 walk.linked.push((path.to_owned(), real));

@@ -55,7 +55,7 @@ fn it_is_there_once_and_leaving_out_more_needs_no_look() {
 #[test]
 fn what_one_makes_itself_is_watched_for_the_others() {
     let bench = Bench::with(&["src/ready"], &[]);
-    let spec = WatchSpec { own: vec![bench.path("src/ready")], ..bench.spec(&["src"]) };
+    let spec = WatchSpec { mark: Some(bench.path("src/ready")), ..bench.spec(&["src"]) };
     bench.set(A, spec);
     bench.set(B, bench.spec(&["src"]));
     bench.write("src/ready", "new");

@@ -121,11 +121,6 @@ impl Inbox {
         mine
     }
 
-    /// Has a message taken when all that wait are.
-    pub(super) fn put_back(&mut self, message: Message) {
-        self.deferred.push_back(message);
-    }
-
     /// Passes over all happenings that wait: a look at everything, which is to follow, shows as much. Else a flood
     /// that goes on would lose some again in each round, for one look at everything per round.
     fn skip_happenings(&mut self) {

@@ -19,6 +19,9 @@ pub(super) struct Excluded {
 impl Excluded {
     /// `paths` are absolute; `root` is the project's folder.
     pub(super) fn new(root: &Path, paths: &[PathBuf], ground: &Ground) -> Self {
+        if paths.is_empty() {
+            return Self::default();
+        }
         let real = ground.real(root).ok().flatten().filter(|real| real != root);
         let twin = |path: &PathBuf| Some(real.as_ref()?.join(path.strip_prefix(root).ok()?));
         Self { paths: paths.iter().flat_map(|path| [Some(normal(path)), twin(path)]).flatten().collect() }

@@ -26,6 +26,7 @@ mod gitignore;
 mod ground;
 mod handover;
 mod judge;
+mod moving;
 mod native;
 mod places;
 mod poll;
@@ -121,7 +122,7 @@ enum Message {
     Sift(WatchKey),
     HandOver(SyncSender<handover::Part>),
     /// A key comes from another engine.
-    Move(Box<routes::Moved>),
+    Move(Box<moving::Moved>),
     End,
 }
 

@@ -17,9 +17,8 @@ use std::time::{Duration, Instant};
 use super::engine::{Engine, Inbox};
 use super::ground::{Ground, Reach};
 use super::handover::{Part, WatchHandover};
-use super::judge::Entry;
-use super::native::{Backlog, What};
-use super::print::Print;
+use super::moving::Moved;
+use super::native::Backlog;
 use super::{Message, Sink, StartNative, WatchKey, WatchReport, WatchSpec};
 
 /// A call that touches a file system takes less than this, if it answers at all.
@@ -60,22 +59,6 @@ pub(super) struct Pulse {
     begun: Instant,
     /// Milliseconds from then, and one; zero: it waits.
     last: AtomicU64,
-}
-
-/// A key that goes to another engine.
-pub(super) struct Moved {
-    key: WatchKey,
-    spec: WatchSpec,
-    known: Vec<(PathBuf, Print)>,
-    said: Vec<(Option<WatchKey>, String)>,
-    /// Whether an answer is due.
-    asked: bool,
-}
-
-impl Moved {
-    pub(super) fn key(&self) -> WatchKey {
-        self.key
-    }
 }
 
 impl Default for Pulse {
@@ -291,21 +274,16 @@ impl Routes {
     }
 
     /// Has `moved` go to the engine for `reach`, with all messages for its key that wait in `inbox`.
-    fn hand_on(self: &Arc<Self>, reach: Reach, moved: Moved, inbox: &mut Inbox) -> io::Result<()> {
+    pub(super) fn hand_on(self: &Arc<Self>, reach: Reach, moved: Moved, inbox: &mut Inbox) -> io::Result<()> {
         let mut hub = self.hub();
         if !hub.engines.contains_key(&reach) {
             self.start_in(&mut hub, reach.clone(), None)?;
         }
-        let key = moved.key;
-        hub.away.insert(key, (reach, moved.spec.clone()));
+        let key = moved.key();
+        hub.away.insert(key, (reach, moved.spec().clone()));
         hub.send(key, Message::Move(Box::new(moved)));
         for message in inbox.take_for(key) {
-            if hub.away.contains_key(&key) {
-                hub.send(key, message);
-            } else {
-                // It was removed meanwhile, and begins anew here.
-                inbox.put_back(message);
-            }
+            hub.send(key, message);
         }
         Ok(())
     }
@@ -351,84 +329,5 @@ impl Hub {
     fn part(&self, reach: &Reach) -> Part {
         let own = self.away.iter().filter(|(_, (known, _))| known == reach);
         Part::unknown(reach, own.map(|(key, (_, spec))| (*key, spec)))
-    }
-}
-
-impl Engine {
-    /// Answers that `key` is watched, or has that answered by whom it goes to.
-    pub(super) fn answer(&mut self, key: WatchKey) {
-        match self.beyond.remove(&key) {
-            Some(mounts) => self.send_away(key, mounts, true),
-            None => self.reports.ready(key),
-        }
-    }
-
-    /// Takes in what was mounted meanwhile. Who watches there goes before anything is touched.
-    pub(super) fn look_at_mounts(&mut self) {
-        for mount in self.ground.refresh() {
-            for key in self.places.keys_below(&mount) {
-                self.beyond.entry(key).or_default().insert(mount.clone());
-            }
-        }
-        self.part_with_others();
-    }
-
-    /// Lets those go that lead to where this engine may not look.
-    pub(super) fn part_with_others(&mut self) {
-        for (key, mounts) in std::mem::take(&mut self.beyond) {
-            self.send_away(key, mounts, false);
-        }
-    }
-
-    fn send_away(&mut self, key: WatchKey, mounts: BTreeSet<PathBuf>, asked: bool) {
-        let Some(spec) = self.specs.get(&key).cloned() else { return };
-        let mine = self.files.iter().filter(|(_, entry)| entry.is_of(key));
-        let known = mine.map(|(path, entry)| (path.clone(), entry.print)).collect();
-        let said = self.reports.said().into_iter().filter(|(about, _)| *about == Some(key)).collect();
-        self.remove(key);
-        let reach = self.ground.reach().union(&mounts).cloned().collect();
-        let routes = Arc::clone(&self.routes);
-        if let Err(error) = routes.hand_on(reach, Moved { key, spec, known, said, asked }, &mut self.inbox) {
-            let message =
-                format!("nothing of it is watched: can't start a thread for network folders: {error}");
-            self.reports.problem(Some(key), message);
-            self.reports.ready(key);
-        }
-    }
-
-    /// Takes in a key that comes from another engine. What changed on the way is found by its stamp.
-    pub(super) fn take_in(&mut self, moved: Moved) {
-        let Moved { key, spec, known, said, asked } = moved;
-        self.reports.recall(said);
-        let paths: BTreeSet<PathBuf> = known.iter().map(|(path, _)| path.clone()).collect();
-        let mut differing = Vec::new();
-        for (path, print) in known {
-            match self.files.get(&path) {
-                Some(entry) if !entry.print.same_bytes(&print) => differing.push(path),
-                Some(_) => {}
-                None => drop(self.files.insert(path, Entry::left(print))),
-            }
-        }
-        self.set_from(key, spec, paths.clone());
-        // Judged here already, for others.
-        for path in differing {
-            if self.files.get(&path).is_some_and(|entry| entry.is_of(key)) {
-                self.reports.changed(key, &path);
-            }
-        }
-        for path in paths {
-            let is_awaited = self.timers.of(&path).is_some();
-            let Some(entry) = self.files.get(&path).filter(|entry| entry.is_of(key) && !is_awaited) else {
-                continue;
-            };
-            if entry.print.may_differ(&path) {
-                self.on_file(&path, What::Touched);
-            } else if entry.print.is_unread() {
-                self.unread.push_back(path);
-            }
-        }
-        if asked {
-            self.answer(key);
-        }
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Rules {
     pub(super) poll: Poll,
     pub(super) settle: Duration,
     ignore: Gitignore,
-    /// What is never watched.
+    /// What is never watched, for anybody.
     pub(super) excluded: Arc<Excluded>,
     mark: Option<PathBuf>,
 }

@@ -51,3 +51,18 @@ fn it_is_there_once_and_leaving_out_more_needs_no_look() {
     let owners = |name: &str| hand.engine.files.get(&bench.path(name)).map_or(0, |entry| entry.owners.len());
     assert_eq!((owners("src/a"), owners("src/state"), owners("src/new")), (3, 1, 0));
 }
+
+#[test]
+fn what_one_makes_itself_is_watched_for_the_others() {
+    let bench = Bench::with(&["src/ready"], &[]);
+    let spec = WatchSpec { mark: Some(bench.path("src/ready")), ..bench.spec(&["src"]) };
+    bench.set(A, spec);
+    bench.set(B, bench.spec(&["src"]));
+    bench.write("src/ready", "new");
+    bench.wait_for(B, &["src/ready"]);
+    bench.expect_nothing();
+    let bench = bench.pass_on(|_| {});
+    bench.write("src/ready", "newer");
+    bench.wait_for(B, &["src/ready"]);
+    bench.expect_nothing();
+}

@@ -230,8 +230,6 @@ fn begin(
     let runs = chosen(&project, &options.profiles, &options.only).map_err(UpError::Unknown)?;
 
     let detached = background.is_some();
-    // Before the sweep, which looks there for what an earlier orch has left.
-    sees_processes().map_err(|error| UpError::Failed(error.to_string()))?;
     let home = enter(&project, background)?;
     let (inbox, messages) = mpsc::unbounded_channel();
     let keeper = keeper(&home, options, &inbox).map_err(UpError::Failed)?;
@@ -287,6 +285,8 @@ fn begin(
 
 /// Makes the project ours; what runs in the background has a log from then on.
 fn enter(project: &Project, background: Option<&mut Background>) -> Result<Home, UpError> {
+    // Before the sweep, which looks there for what an earlier orch has left.
+    sees_processes().map_err(|error| UpError::Failed(error.to_string()))?;
     let home = Home::enter(&project.state_dir, &project.file).map_err(|error| match error {
         HomeError::Taken { .. } => UpError::Taken(error.to_string()),
         HomeError::Io { .. } => UpError::Failed(error.to_string()),

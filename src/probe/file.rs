@@ -90,7 +90,7 @@ impl Asked {
 
     /// What is found by a look that begins from now on.
     async fn anew(&'static self, path: &Path) -> Answer {
-        let before = self.waiting().get_mut(path).map(|waiting| join(waiting));
+        let before = self.waiting().get_mut(path).map(join);
         if let Some(before) = before {
             let _ = before.await;
         }

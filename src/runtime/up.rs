@@ -254,10 +254,7 @@ fn begin(
         first_seq: journal.next_seq(),
         seed: u64::from(keeper.instance()),
     };
-    if let Some(mut recorder) = Recorder::wanted() {
-        recorder.setup(&setup);
-    }
-    let core = Supervisor::new(setup);
+    let core = supervisor(setup);
     let control = listens(home.dir(), detached)?;
     let parts = Parts {
         core,
@@ -281,6 +278,13 @@ fn begin(
     driver.watch_project();
     drop(inbox.send(Message::Core(Event::Up)));
     Ok(Assembled { driver, messages, before: None, warnings: if warned { report } else { String::new() } })
+}
+
+fn supervisor(setup: Setup) -> Supervisor {
+    if let Some(mut recorder) = Recorder::wanted() {
+        recorder.setup(&setup);
+    }
+    Supervisor::new(setup)
 }
 
 /// Makes the project ours; what runs in the background has a log from then on.

@@ -90,7 +90,7 @@ impl Asked {
 
     /// What is found by a look that begins from now on.
     async fn anew(&'static self, path: &Path) -> Answer {
-        let before = self.waiting().get_mut(path).map(|waiting| join(waiting));
+        let before = self.waiting().get_mut(path).map(join);
         if let Some(before) = before {
             let _ = before.await;
         }
@@ -103,13 +103,10 @@ impl Asked {
         path: &Path,
         look: impl FnOnce(&Path) -> io::Result<Mark> + Send + 'static,
     ) -> Answer {
-        let answer = match self.waiting().get_mut(path) {
-            Some(waiting) => Ok(join(waiting)),
-            None => Err(()),
-        };
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(()) => self.begin(path, look).map_err(Arc::new)?,
+        let under_way = self.waiting().get_mut(path).map(join);
+        let answer = match under_way {
+            Some(answer) => answer,
+            None => self.begin(path, look).map_err(Arc::new)?,
         };
         answer.await.unwrap_or_else(|_| Err(Arc::new(io::Error::other("it gave no answer"))))
     }

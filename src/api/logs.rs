@@ -63,6 +63,9 @@ pub struct LogMark {
     pub path: String,
     /// The place; null: there is no such file yet, and it begins with its first line.
     pub at: Option<String>,
+    /// true: it is written as to a terminal, so a line may hold what draws over it, or over others. Left out otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drawn: bool,
 }
 
 /// Why a stream ends before its time.

@@ -129,12 +129,17 @@ pub(super) fn logs(args: &LogsArgs) -> Exit {
     }
     let logs: Vec<(Log, Span)> = logs.into_iter().map(|log| (log, Span::default())).collect();
     let mut printer = args.printer();
-    let numbers: Vec<usize> = logs.iter().map(|(log, _)| printer.add(&log.component)).collect();
-    let exit = match pour(&mut Reader::of(&logs, args.query()), &numbers, &mut printer) {
+    let numbers: Vec<usize> = logs.iter().map(|(log, _)| printer.add(&log.component, log.drawn)).collect();
+    let exit = match pour(&mut Reader::of(&logs, timed(args.query(), &logs)), &numbers, &mut printer) {
         Ok(exit) => exit,
         Err(error) => return unwritten(&error),
     };
     printer.end().map_or_else(|error| unwritten(&error), |()| exit)
+}
+
+/// What was drawn is shown by its times.
+fn timed(query: Query, logs: &[(Log, Span)]) -> Query {
+    Query { times: query.times || logs.iter().any(|(log, _)| log.drawn), ..query }
 }
 
 /// Prints all lines that there are; `numbers` are the printer's, by those of the reader. Gives [`Exit::Failed`] if

@@ -6,7 +6,6 @@
 
 mod capture;
 mod digest;
-mod drawing;
 mod gap;
 mod handover;
 mod lend;

@@ -6,13 +6,11 @@ use std::time::Instant;
 use memchr::memchr_iter;
 use serde::{Deserialize, Serialize};
 
-use super::drawing::{Drawing, DrawingState, Shown};
 use super::queue::Manner;
-use crate::paint::{Labels, WIDTH_MAX, escape_line, whole, without_returns};
-use crate::types::{UnitId, escaped};
-
-/// A longer line is shown in pieces of at most so many bytes, so that one without an end costs no memory.
-pub(super) const PIECE_MAX: usize = 16 << 10;
+use crate::paint::{
+    Drawing, DrawingState, Labels, PIECE_MAX, Shown, WIDTH_MAX, escape_line, whole, without_returns,
+};
+use crate::types::{Time, UnitId, escaped};
 
 /// Ends every piece but the last one of a line.
 const PIECE_END: &[u8] = b" [orch: the line goes on]\n";
@@ -24,6 +22,8 @@ pub(super) struct Painter {
     width: usize,
     labels: Labels,
     sources: BTreeMap<UnitId, Source>,
+    /// Drawings' times are counted from here.
+    began: Instant,
 }
 
 #[derive(Debug)]
@@ -58,7 +58,8 @@ struct SourceState {
 impl Painter {
     pub(super) fn new(color: bool, width: usize) -> Self {
         let width = width.min(WIDTH_MAX);
-        Self { color, width, labels: Labels::default(), sources: BTreeMap::new() }
+        let (labels, sources) = (Labels::default(), BTreeMap::new());
+        Self { color, width, labels, sources, began: Instant::now() }
     }
 
     /// Goes on where another painter was left: in the middle of lines, and with the same colours.
@@ -69,7 +70,7 @@ impl Painter {
             painter.open(source.unit, &source.label, Manner::Lines);
             if let Some(opened) = painter.sources.get_mut(&source.unit) {
                 opened.partial = source.partial;
-                opened.drawing = source.drawing.map(|drawing| Drawing::adopt(drawing, Instant::now()));
+                opened.drawing = source.drawing.map(|drawing| Drawing::adopt(drawing, Time(0)));
             }
         }
         painter
@@ -100,7 +101,7 @@ impl Painter {
     /// Appends the lines that end in `bytes` to `out`.
     pub(super) fn bytes(&mut self, unit: UnitId, bytes: &[u8], now: Instant, out: &mut Vec<u8>) {
         self.renew_prefix(unit);
-        let color = self.color;
+        let (color, now) = (self.color, self.time(now));
         let Some(source) = self.sources.get_mut(&unit) else { return };
         if let Some((drawing, mut show)) = source.drawing(color, out) {
             return drawing.bytes(bytes, now, &mut show);
@@ -133,11 +134,13 @@ impl Painter {
 
     /// When [`Painter::glimpse`] is due.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.sources.values().filter_map(|source| source.drawing.as_ref()?.due()).min()
+        let due = self.sources.values().filter_map(|source| source.drawing.as_ref()?.due()).min();
+        due.map(|due| self.began + due.since(Time(0)))
     }
 
     /// Shows what is drawn over again and again, as it is now, where that is due.
     pub(super) fn glimpse(&mut self, now: Instant, out: &mut Vec<u8>) {
+        let now = self.time(now);
         let due = |source: &Source| source.drawing.as_ref()?.due().filter(|due| *due <= now);
         let units: Vec<UnitId> =
             self.sources.iter().filter(|(_, source)| due(source).is_some()).map(|(unit, _)| *unit).collect();
@@ -164,6 +167,10 @@ impl Painter {
         out.extend_from_slice(&source.prefix);
         out.extend_from_slice(note.as_bytes());
         out.push(b'\n');
+    }
+
+    fn time(&self, now: Instant) -> Time {
+        Time(0) + now.saturating_duration_since(self.began)
     }
 
     fn renew_prefix(&mut self, unit: UnitId) {

@@ -15,7 +15,7 @@ const STYLE_MAX: usize = 256;
 
 /// A control sequence of a terminal: `ESC [ parameters final`, or an escape of two bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sequence<'a> {
+pub(super) enum Sequence<'a> {
     /// Its parameters, its last byte, and its length in all.
     Csi(&'a [u8], u8, usize),
     /// The byte behind ESC; two bytes in all.
@@ -28,7 +28,7 @@ pub enum Sequence<'a> {
 
 /// The sequence that `bytes`, which begins with ESC, begins with.
 #[must_use]
-pub fn sequence(bytes: &[u8]) -> Sequence<'_> {
+pub(super) fn sequence(bytes: &[u8]) -> Sequence<'_> {
     match bytes.get(1) {
         None => Sequence::Unfinished,
         Some(b'[') => {
@@ -48,7 +48,7 @@ pub fn sequence(bytes: &[u8]) -> Sequence<'_> {
 
 /// The number at a place of a sequence's parameters, if there is one.
 #[must_use]
-pub fn parameter(parameters: &[u8], place: usize) -> Option<usize> {
+pub(super) fn parameter(parameters: &[u8], place: usize) -> Option<usize> {
     let part = parameters.split(|byte| *byte == b';').nth(place)?;
     std::str::from_utf8(part).ok()?.parse().ok()
 }
@@ -73,7 +73,7 @@ struct Row<'a> {
 
 /// Whether somebody went back in the line, or did something else to it that a terminal would not show as text.
 #[must_use]
-pub fn is_redrawn(line: &[u8]) -> bool {
+pub(super) fn is_redrawn(line: &[u8]) -> bool {
     let mut rest = line;
     while let Some(at) = memchr3(b'\r', 0x08, 0x1b, rest) {
         match sgr(&rest[at..]) {
@@ -88,7 +88,7 @@ pub fn is_redrawn(line: &[u8]) -> bool {
 /// The line as it looks in the end: characters, colours, and what has no part in drawing, as it came. Moves
 /// and erasures within the line have had their effect; those that leave it have none.
 #[must_use]
-pub fn redrawn(line: &[u8]) -> Vec<u8> {
+pub(super) fn redrawn(line: &[u8]) -> Vec<u8> {
     let row = Row::of(line);
     let mut shown = Vec::with_capacity(row.cells.len());
     let blank = |cell: &Cell<'_>| cell.text == b" " && cell.style == 0;
@@ -99,7 +99,7 @@ pub fn redrawn(line: &[u8]) -> Vec<u8> {
 
 /// The same, to be gone on with: what follows is drawn where it would have been.
 #[must_use]
-pub fn condensed(line: &[u8]) -> Vec<u8> {
+pub(super) fn condensed(line: &[u8]) -> Vec<u8> {
     let row = Row::of(line);
     let mut short = Vec::with_capacity(row.cells.len() + 16);
     row.write(&row.cells, &mut short);
@@ -110,7 +110,7 @@ pub fn condensed(line: &[u8]) -> Vec<u8> {
 
 /// The column, from 0, that the line's writer has come to.
 #[must_use]
-pub fn column(line: &[u8]) -> usize {
+pub(super) fn column(line: &[u8]) -> usize {
     Row::of(line).column
 }
 

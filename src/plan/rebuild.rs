@@ -27,11 +27,17 @@ pub enum Rebuild {
     #[default]
     Nothing,
     /// The one that is under way begins anew.
-    Anew,
+    Anew {
+        /// What is to restart waits until that is good, not only until it is over.
+        gates: bool,
+    },
     /// It is built again, as after a change.
     Mended,
     /// What it is to restart as is built first, as after a change.
     First,
+    /// It is built before its next start, which comes whether that is good or not: what its present run has may be another's
+    /// now, who waits for it.
+    Again,
     /// What waited for a build goes on without.
     Without,
 }
@@ -49,10 +55,12 @@ impl Rebuild {
         if !changed.iter().any(of_build) {
             return Self::Nothing;
         }
+        let frees = changed.iter().any(|path| gives_up(path));
         match (builds, component.build.is_some()) {
+            (Builds::Rest | Builds::Failed | Builds::Fatal, true) if restarts && frees => Self::Again,
             (Builds::Rest, true) if restarts => Self::First,
             (Builds::Rest, _) | (Builds::Failed, false) => Self::Nothing,
-            (Builds::Underway, true) => Self::Anew,
+            (Builds::Underway, true) => Self::Anew { gates: !frees },
             (Builds::Underway | Builds::Fatal, false) => Self::Without,
             (Builds::Failed | Builds::Fatal, true) => Self::Mended,
         }
@@ -62,8 +70,9 @@ impl Rebuild {
     #[must_use]
     pub fn gates(self) -> bool {
         match self {
-            Self::Nothing | Self::Without => false,
-            Self::Anew | Self::Mended | Self::First => true,
+            Self::Nothing | Self::Without | Self::Again => false,
+            Self::Anew { gates } => gates,
+            Self::Mended | Self::First => true,
         }
     }
 
@@ -71,10 +80,18 @@ impl Rebuild {
     pub(super) fn told(self) -> Option<&'static str> {
         match self {
             Self::Nothing => None,
-            Self::Anew => Some("its build begins anew"),
+            Self::Anew { .. } => Some("its build begins anew"),
             Self::Mended => Some("it is built again, for its last build failed"),
             Self::First => Some("it is built first"),
+            Self::Again => Some("it is built before it starts"),
             Self::Without => Some("it waits for no build any more"),
         }
     }
+}
+
+/// Whether an edit of this key may take something from a run that only one component can have: a file, an address.
+fn gives_up(path: &str) -> bool {
+    let section = path.split('.').next().unwrap_or_default();
+    matches!(section, "state" | "logs" | "sockets" | "ready" | "thread" | "with")
+        && !matches!(path, "logs.terminal" | "state.restart_args")
 }

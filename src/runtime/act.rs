@@ -337,7 +337,7 @@ impl Driver {
         let Some(watcher) = self.parts.watcher.as_ref() else { return };
         let key = WatchKey::Component(component);
         let Some(watch) = &spec.watch else { return watcher.remove(key) };
-        self.baselines.ask(component);
+        self.baselines.ask(component, clock::now());
         let spec = WatchSpec {
             root: self.parts.core.project().dir.clone(),
             paths: watch.paths.clone(),
@@ -345,8 +345,7 @@ impl Driver {
             gitignore: watch.gitignore,
             poll: watch.poll,
             settle: watch.settle,
-            // What it makes itself to say that it is ready would restart it, at every start.
-            excluded: self.excluded.iter().cloned().chain(ready_file(spec).map(Path::to_path_buf)).collect(),
+            mark: ready_file(spec).map(Path::to_path_buf),
         };
         watcher.set(key, spec);
     }
@@ -360,12 +359,10 @@ impl Driver {
         self.excluded_for = Some(Arc::clone(project));
         let excluded = never_watched(project);
         if self.excluded != excluded {
-            self.excluded = excluded;
-            let watching = self.observed.iter().filter(|(_, spec)| spec.watch.is_some());
-            let watching: Vec<_> = watching.map(|(component, spec)| (*component, Arc::clone(spec))).collect();
-            for (component, spec) in watching {
-                self.watch(component, &spec);
+            if let Some(watcher) = &self.parts.watcher {
+                watcher.exclude(project.dir.clone(), excluded.clone());
             }
+            self.excluded = excluded;
         }
     }
 

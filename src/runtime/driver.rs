@@ -170,8 +170,9 @@ impl Driver {
             if let Some(program) = self.reexec.take() {
                 return Turn::Replace(program);
             }
-            let due = [self.parts.core.next_deadline(), self.tasks.next_deadline()];
-            let deadline = due.into_iter().flatten().min();
+            let own = [self.tasks.next_deadline(), self.baselines.next_deadline()];
+            let due = own.into_iter().chain([self.parts.core.next_deadline()]);
+            let deadline = due.flatten().min();
             tokio::select! {
                 message = messages.recv() => {
                     if let Some(message) = message {
@@ -182,6 +183,7 @@ impl Driver {
                 () = replaced.next() => self.relock(),
                 () = until(deadline) => {
                     self.end_late_tasks();
+                    self.start_without();
                     self.step(Event::Deadline);
                 }
             }
@@ -228,6 +230,7 @@ impl Driver {
         if let Some(recorder) = &mut self.recorder {
             recorder.step(now, &event);
         }
+        let may_unwant = matches!(event, Event::Command(_) | Event::Edit { .. });
         let actions = self.parts.core.step(now, event);
         self.exclude();
         self.settle_sockets();
@@ -235,10 +238,8 @@ impl Driver {
         for action in actions {
             self.act(action);
         }
-        if self.parts.core.is_ending() {
-            for run in self.baselines.give_up() {
-                self.answer(run, RunEvent::PrepareFailed { error: "orch is ending".to_owned() });
-            }
+        if may_unwant || self.parts.core.is_ending() {
+            self.give_up_starts();
         }
         if let Some(news) = self.parts.journal.write() {
             self.say(Paint::Bad, &news);

@@ -218,7 +218,7 @@ impl Reloader {
             gitignore: false,
             poll: Poll::Auto,
             settle: SETTLE,
-            excluded: Vec::new(),
+            mark: None,
         }
     }
 }

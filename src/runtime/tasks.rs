@@ -166,7 +166,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Whether a run of the component that a record is about goes on.
+    /// Whether the run that there was of a component when its build failed goes on; another one may begin at once.
     pub(super) fn stays(&self, record: &Record) -> bool {
         if !matches!(record.what, What::TaskFailed { .. }) {
             return false;
@@ -174,7 +174,8 @@ impl Driver {
         let core = &self.parts.core;
         let found = record.component.as_ref().and_then(|name| core.find(name.as_str()));
         let glance = found.and_then(|cid| core.glance(cid, &HeldNow::default()));
-        glance.is_some_and(|it| matches!(it.state, State::Starting | State::Ready | State::Unhealthy))
+        let same = glance.filter(|it| Some(it.incarnation) == record.incarnation);
+        same.is_some_and(|it| matches!(it.state, State::Starting | State::Ready | State::Unhealthy))
     }
 
     /// Ends a task; one that is not there has been answered.

@@ -99,7 +99,6 @@ impl Supervisor {
     pub(super) fn build_before_start(&mut self, cid: Cid) {
         let Some(slot) = self.slot(cid) else { return };
         let meanwhile = match &slot.phase {
-            _ if slot.build.sure && slot.build.good => Meanwhile::Built,
             Phase::Backoff { until } => Meanwhile::Backoff { until: *until, reason: slot.reason.clone() },
             Phase::Completed => Meanwhile::Completed { reason: slot.reason.clone() },
             Phase::Failed => Meanwhile::Failed { reason: String::new() },
@@ -172,8 +171,8 @@ impl Supervisor {
         }
         match rebuild {
             Rebuild::Nothing => {}
-            Rebuild::Mended | Rebuild::First => slot.build.done = false,
-            Rebuild::Anew => {
+            Rebuild::Mended | Rebuild::First | Rebuild::Again => slot.build.done = false,
+            Rebuild::Anew { .. } => {
                 slot.build.done = false;
                 self.call_task(cid, Quietly::Build, Some(cause), true);
             }

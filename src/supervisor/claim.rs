@@ -63,8 +63,9 @@ impl Supervisor {
     fn leaving(&self, plan: &Plan) -> Vec<(Cid, Arc<Component>)> {
         let ends = plan.steps.iter().filter(|step| match step.action {
             StepAction::Stop => true,
-            // What only follows another stays as it is declared.
-            StepAction::Restart => !step.changed.is_empty(),
+            // What only follows another stays as it is declared; what waits for a good build may go on for ever, and
+            // gives up nothing.
+            StepAction::Restart => !step.changed.is_empty() && !step.rebuild.gates(),
             StepAction::Start | StepAction::Update => false,
         });
         let ends: BTreeSet<&Name> = ends.map(|step| &step.component).collect();
@@ -94,7 +95,7 @@ fn is_leaving(slot: &Slot) -> bool {
         Phase::Ending(_) | Phase::Sealing(_) => true,
         // What was prepared as it is no longer declared is not spawned.
         Phase::Preparing(run) => slot.wanted != Wanted::Up || run.spec != slot.spec,
-        Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) => slot.wish.is_some(),
+        Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) => slot.wish.is_some() || slot.build.sure,
         Phase::Stopped | Phase::Waiting | Phase::Blocked | Phase::Building(_) | Phase::Backoff { .. } => {
             false
         }

@@ -9,7 +9,7 @@ use super::record::What;
 use super::slot::{Slot, Wanted, Why};
 use super::{Action, Supervisor};
 use crate::config::model::{Component, Project};
-use crate::plan::{self, Builds, Now, Plan, Rebuild, Step, StepAction};
+use crate::plan::{self, Builds, Now, Plan, Step, StepAction};
 use crate::types::{Cid, Name};
 
 /// How a component stands that there is not.

@@ -58,8 +58,8 @@ pub enum Course {
     Blocked,
     /// It is being built, and starts when that is good.
     Building,
-    /// State and address are being seen to.
-    Preparing,
+    /// Its start is being seen to; of what, if that is known.
+    Preparing(Option<String>),
     /// It is being spawned, or runs; with what is asked of it before it is ready.
     Starting(Option<Probing>),
     /// It is ready.
@@ -272,7 +272,7 @@ fn course(slot: &Slot) -> Course {
         Phase::Waiting => Course::Waiting,
         Phase::Blocked => Course::Blocked,
         Phase::Building(_) => Course::Building,
-        Phase::Preparing(_) => Course::Preparing,
+        Phase::Preparing(_) => Course::Preparing(None),
         Phase::Spawning(_) => Course::Starting(None),
         Phase::Starting(run) => to_end(slot).unwrap_or_else(|| Course::Starting(probing(run))),
         Phase::Ready(_) => to_end(slot).unwrap_or(Course::Ready),

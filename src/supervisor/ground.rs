@@ -102,8 +102,7 @@ impl Supervisor {
         let (came_to_rest, ran) = (rests(&slot.phase) && !rests(before), before.up() && !slot.phase.up());
         if matches!(slot.phase, Phase::Stopped) {
             // What is started next is built anew, as at first.
-            (slot.build.done, slot.build.good, slot.build.sure) = (false, false, false);
-            slot.build.beside.failed = None;
+            (slot.build.done, slot.build.good, slot.build.beside.failed) = (false, false, None);
             self.end_tasks(cid);
         } else if ran {
             self.end_task(cid, Quietly::OnChange);

@@ -130,6 +130,8 @@ struct Life {
     exit: Option<Exit>,
     gone: bool,
     asked: bool,
+    /// It has said itself that it stops, before it was asked to.
+    leaving: bool,
 }
 
 impl Facts {
@@ -172,9 +174,10 @@ impl Facts {
         match action {
             Action::Spawn { run, spec, .. } => {
                 self.lives.retain(|_, life| life.spec.name != spec.name || !life.gone);
+                self.reasons.remove(&spec.name);
                 let spec = Arc::clone(spec);
                 let (spawned, ready, exit, gone, asked) = (false, spec.ready.is_none(), None, false, false);
-                self.lives.insert(*run, Life { spec, spawned, ready, exit, gone, asked });
+                self.lives.insert(*run, Life { spec, spawned, ready, exit, gone, asked, leaving: false });
             }
             Action::Stop { run, scope: Scope::Group, .. }
             | Action::RunTask { kind: TaskKind::Stop, run: Some(run), .. } => {
@@ -304,6 +307,7 @@ impl Life {
         match event {
             RunEvent::Spawned { .. } => self.spawned = true,
             RunEvent::Ready => self.ready = true,
+            RunEvent::Notice(Notice::Stopping) => self.leaving |= !self.asked,
             RunEvent::Notice(Notice::Ready) => {
                 let notifies = |ready: &Ready| matches!(ready.probe, Probe::Notify);
                 self.ready |= self.spec.ready.as_deref().is_some_and(notifies);
@@ -326,6 +330,6 @@ impl Life {
         let rules = || [Some(&self.spec), declared].into_iter().flatten().map(|spec| &spec.restart);
         let once = rules().any(|rules| rules.policy != RestartPolicy::Always);
         let success = rules().any(|rules| rules.success_codes.contains(&code));
-        self.gone && !self.asked && self.ready && once && success
+        self.gone && (!self.asked || self.leaving) && self.ready && once && success
     }
 }

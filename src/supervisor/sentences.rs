@@ -98,7 +98,8 @@ fn clause(it: &Explanation, now: Time) -> String {
         Course::Waiting => it.reason.clone(),
         Course::Blocked => format!("blocked: {}", it.reason),
         Course::Building => format!("building: {}", it.reason),
-        Course::Preparing => "starting: its state and its address are being seen to".to_owned(),
+        Course::Preparing(None) => "starting: its state and its address are being seen to".to_owned(),
+        Course::Preparing(Some(what)) => format!("starting: {what}"),
         Course::Starting(None) => "starting".to_owned(),
         Course::Starting(Some(probing)) => {
             format!(

@@ -83,11 +83,8 @@ impl Supervisor {
     /// Another one follows, if it is still wanted.
     fn begin_again(&mut self, cid: Cid, kind: Quietly) {
         let Some(slot) = self.slot(cid) else { return };
-        let wanted = match kind {
-            Quietly::Build => !self.unwanted(slot),
-            Quietly::OnChange => slot.may_follow(),
-        };
-        if wanted {
+        // A build that is not wanted any more is not to begin again, since nothing is.
+        if kind == Quietly::Build || slot.may_follow() {
             self.settle_task(cid, kind);
         }
     }

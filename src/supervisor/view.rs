@@ -127,6 +127,12 @@ impl Supervisor {
         slot.incarnation - u64::from(unseen)
     }
 
+    /// Whether a component is to be up, and the project does not end.
+    #[must_use]
+    pub fn is_wanted(&self, cid: Cid) -> bool {
+        self.slot(cid).is_some_and(|slot| !self.unwanted(slot))
+    }
+
     /// One component.
     #[must_use]
     pub fn view(&self, cid: Cid) -> Option<View> {

@@ -6,16 +6,19 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Instant;
 
+use super::excluded::Excluded;
 use super::gitignore::GitRules;
-use super::handover::Specs;
+use super::ground::Ground;
+use super::handover::Part;
 use super::judge::{Entry, Pending};
-use super::native::{Backlog, Native};
+use super::native::{BACKLOG_LIMIT, Backlog, Native};
 use super::places::{Owner, Places};
 use super::poll::{POLL, Polls};
 use super::report::Reports;
+use super::routes::{Pulse, Routes};
 use super::rules::Rules;
 use super::timers::Timers;
-use super::{Message, Sink, WatchHandover, WatchKey};
+use super::{Message, Sink, WatchKey, WatchSpec};
 
 /// Messages taken in one round at most, so that the first change of a flood is not reported after it.
 const ROUND: usize = 256;
@@ -43,7 +46,9 @@ pub(super) struct Engine {
     pub(super) places: Places,
     pub(super) rules: BTreeMap<WatchKey, Arc<Rules>>,
     /// What the rules were made of.
-    pub(super) specs: Specs,
+    pub(super) specs: BTreeMap<WatchKey, WatchSpec>,
+    /// What is never watched for components.
+    pub(super) excluded: Arc<Excluded>,
     pub(super) git: GitRules,
     /// Every watched file, by the path that the user knows it by.
     pub(super) files: BTreeMap<PathBuf, Entry>,
@@ -60,6 +65,13 @@ pub(super) struct Engine {
     pub(super) is_git_stale: bool,
     /// Events were lost.
     pub(super) is_lost: bool,
+    /// Where this engine may look.
+    pub(super) ground: Ground,
+    /// Those that lead to mounts where it may not.
+    pub(super) beyond: BTreeMap<WatchKey, BTreeSet<PathBuf>>,
+    /// Where they go.
+    pub(super) routes: Arc<Routes>,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 impl Inbox {
@@ -90,12 +102,37 @@ impl Inbox {
     }
 
     /// A message that has arrived since, if any.
-    fn arrived(&self) -> Option<Message> {
+    pub(super) fn arrived(&self) -> Option<Message> {
         match self.messages.try_recv() {
             Ok(message) => Some(self.count(message)),
             Err(TryRecvError::Empty) => None,
             Err(TryRecvError::Disconnected) => Some(Message::End),
         }
+    }
+
+    /// Takes all messages that wait for `key`.
+    pub(super) fn take_for(&mut self, key: WatchKey) -> Vec<Message> {
+        for _ in 0..=BACKLOG_LIMIT {
+            let Some(message) = self.arrived() else { break };
+            self.deferred.push_back(message);
+        }
+        let (mine, others) = self.deferred.drain(..).partition(|message| message.key() == Some(key));
+        self.deferred = VecDeque::from(others);
+        mine
+    }
+
+    /// Passes over all happenings that wait: a look at everything, which is to follow, shows as much. Else a flood
+    /// that goes on would lose some again in each round, for one look at everything per round.
+    fn skip_happenings(&mut self) {
+        self.deferred.retain(|message| !matches!(message, Message::Happened(_) | Message::Lost));
+        for _ in 0..=BACKLOG_LIMIT {
+            match self.arrived() {
+                None => break,
+                Some(Message::Happened(_) | Message::Lost) => {}
+                Some(other) => self.deferred.push_back(other),
+            }
+        }
+        self.backlog.take_lost();
     }
 
     fn count(&self, message: Message) -> Message {
@@ -107,13 +144,19 @@ impl Inbox {
 }
 
 impl Engine {
-    pub(super) fn new(sink: Sink, inbox: Inbox, native: Native) -> Self {
+    pub(super) fn new(
+        sink: Sink,
+        inbox: Inbox,
+        native: Native,
+        (ground, routes, pulse): (Ground, Arc<Routes>, Arc<Pulse>),
+    ) -> Self {
         Self {
             inbox,
             native,
             places: Places::default(),
             rules: BTreeMap::new(),
-            specs: Specs::default(),
+            specs: BTreeMap::new(),
+            excluded: Arc::default(),
             git: GitRules::default(),
             files: BTreeMap::new(),
             timers: Timers::default(),
@@ -124,12 +167,25 @@ impl Engine {
             reports: Reports::new(sink),
             is_git_stale: false,
             is_lost: false,
+            ground,
+            beyond: BTreeMap::new(),
+            routes,
+            pulse,
         }
     }
 
     /// Works until told to end, going on with what another watcher left. `trouble` says why the system gives no
     /// events.
-    pub(super) fn run(mut self, left: Option<WatchHandover>, trouble: Option<String>) {
+    pub(super) fn run(
+        mut self,
+        left: Option<Part>,
+        excluded: Option<(PathBuf, Vec<PathBuf>)>,
+        trouble: Option<String>,
+    ) {
+        self.pulse.beat();
+        if let Some((root, paths)) = excluded {
+            self.excluded = Arc::new(Excluded::new(&root, &paths, &self.ground));
+        }
         if let Some(left) = left {
             self.take_over(left);
         }
@@ -142,12 +198,16 @@ impl Engine {
         }
         loop {
             let eager = !self.unread.is_empty();
+            self.pulse.rest();
             let (mut next, idle) = match self.inbox.next(self.deadline(), eager) {
                 Wake::Message(message) => (Some(message), false),
                 Wake::Time => (None, false),
                 Wake::Idle => (None, true),
             };
+            self.pulse.beat();
+            self.look_at_mounts();
             for _ in 0..ROUND {
+                self.pulse.beat();
                 match next {
                     Some(Message::End) => return,
                     Some(Message::HandOver(to)) => {
@@ -169,15 +229,20 @@ impl Engine {
         }
     }
 
-    fn take(&mut self, message: Message) {
+    pub(super) fn take(&mut self, message: Message) {
         match message {
             Message::Happened(happenings) => happenings.into_iter().for_each(|it| self.happened(&it)),
             Message::Lost => self.is_lost = true,
             Message::Set(key, spec) => self.set(key, *spec),
+            Message::Move(moved) => self.take_in(*moved),
+            Message::Exclude(root, paths) => {
+                self.exclude(Arc::new(Excluded::new(&root, &paths, &self.ground)));
+            }
             Message::Remove(key) => self.remove(key),
-            Message::Rebase(key) => self.rebase(key),
             Message::Sift(key) => {
                 self.catch_up();
+                // Of what is polled, nothing has happened as long as nobody looks.
+                self.polls.of(key).iter().for_each(|tree| self.look_at_tree(tree));
                 self.reports.sifted(key);
             }
             Message::HandOver(_) | Message::End => {}
@@ -187,6 +252,7 @@ impl Engine {
     /// Acts upon all that was learned: looks where names moved, judges what is due, reports.
     pub(super) fn round(&mut self, idle: bool) {
         if self.inbox.backlog.take_lost() || std::mem::take(&mut self.is_lost) {
+            self.inbox.skip_happenings();
             self.look_everywhere();
         }
         if std::mem::take(&mut self.is_git_stale) {
@@ -194,9 +260,10 @@ impl Engine {
         }
         self.look_again();
         self.poll();
+        self.part_with_others();
         let now = Instant::now();
         while let Some(path) = self.timers.take_due(now) {
-            self.judge(&path, None);
+            self.judge(&path);
         }
         if idle {
             self.read_one();
@@ -222,19 +289,6 @@ impl Engine {
                 Message::Happened(_) | Message::Lost => self.take(message),
                 other => self.inbox.deferred.push_back(other),
             }
-        }
-    }
-
-    fn rebase(&mut self, key: WatchKey) {
-        self.catch_up();
-        for (owner, path) in self.polls.of(key) {
-            self.rescan(owner, &path);
-        }
-        self.look_again();
-        let is_mine = |path: &PathBuf| self.files.get(path).is_some_and(|entry| entry.is_of(key));
-        let mine: Vec<PathBuf> = self.timers.paths().filter(|path| is_mine(path)).cloned().collect();
-        for path in mine {
-            self.judge(&path, Some(key));
         }
     }
 }

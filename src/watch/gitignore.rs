@@ -19,6 +19,8 @@ pub(super) struct GitRules {
 struct Level {
     /// From the most to the least specific.
     rules: Vec<Gitignore>,
+    /// How the files were that may hold rules, just before they were read.
+    read: Vec<Option<Stamp>>,
     /// The top of the repository that the folder is in.
     top: Option<PathBuf>,
 }
@@ -46,12 +48,16 @@ impl GitRules {
         false
     }
 
+    /// Whether rules that count in the tree at `path` are not any more what was read. Where no event tells of it,
+    /// only this does.
+    pub(super) fn is_stale(&self, path: &Path) -> bool {
+        let concerned = |folder: &Path| folder.starts_with(path) || path.starts_with(folder);
+        self.levels.iter().any(|(folder, level)| concerned(folder) && level.stamps(folder) != level.read)
+    }
+
     /// The files that hold the rules known so far, as they are now.
     pub(super) fn stamps(&self) -> BTreeMap<PathBuf, Stamp> {
-        let files = self
-            .levels
-            .iter()
-            .flat_map(|(folder, level)| sources(folder, level.top.as_ref() == Some(folder)));
+        let files = self.levels.iter().flat_map(|(folder, level)| level.sources(folder));
         files.filter_map(|file| Stamp::at(&file).map(|stamp| (file, stamp))).collect()
     }
 
@@ -74,16 +80,23 @@ impl GitRules {
 impl Level {
     fn read(folder: &Path, above: Option<PathBuf>) -> Self {
         let is_top = fs::symlink_metadata(folder.join(".git")).is_ok();
-        let rules = sources(folder, is_top).iter().filter_map(|file| rules(folder, file)).collect();
-        Self { rules, top: if is_top { Some(folder.to_owned()) } else { above } }
+        let top = if is_top { Some(folder.to_owned()) } else { above };
+        let mut level = Self { rules: Vec::new(), read: Vec::new(), top };
+        level.read = level.stamps(folder);
+        level.rules = level.sources(folder).iter().filter_map(|file| rules(folder, file)).collect();
+        level
     }
-}
 
-/// The files that may hold rules that count from `folder` on; `is_top`: it is a repository's.
-fn sources(folder: &Path, is_top: bool) -> Vec<PathBuf> {
-    let mut files = vec![folder.join(".gitignore")];
-    files.extend(is_top.then(|| exclude(&folder.join(".git"))));
-    files
+    /// The files that may hold rules that count from `folder` on, whose level it is.
+    fn sources(&self, folder: &Path) -> Vec<PathBuf> {
+        let is_top = self.top.as_deref() == Some(folder);
+        let exclude = is_top.then(|| exclude(&folder.join(".git")));
+        std::iter::once(folder.join(".gitignore")).chain(exclude).collect()
+    }
+
+    fn stamps(&self, folder: &Path) -> Vec<Option<Stamp>> {
+        self.sources(folder).iter().map(|file| Stamp::at(file)).collect()
+    }
 }
 
 /// The rules of `file`, which count from `folder` on. A line that git would not understand is passed over.

@@ -8,27 +8,41 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use super::engine::Engine;
+use super::ground::Reach;
 use super::judge::Entry;
 use super::native::{Native, What};
 use super::places::Owner;
 use super::print::{Print, Stamp};
 use super::rules::Rules;
-use super::{Message, WatchKey, WatchReport, WatchSpec, Watcher};
+use super::{WatchKey, WatchReport, WatchSpec, Watcher};
 use crate::config::model::Poll;
 use crate::types::escaped;
 
 /// All that a watcher knows, for [`Watcher::adopt`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct WatchHandover {
+    /// What is never watched for components, with the project's folder.
+    excluded: Option<(PathText, Vec<PathText>)>,
+    parts: Vec<Part>,
+}
+
+/// What one engine knows.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Part {
+    /// The mounts that it may touch.
+    reach: Vec<PathText>,
     specs: Vec<SpecState>,
-    /// The lists of excluded paths, each once.
-    excluded: Vec<Vec<PathText>>,
+    /// `None`: it did not answer.
+    known: Option<Known>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Known {
     files: Vec<FileState>,
     /// Where the rules of git were read.
     git: Vec<(PathText, Stamp)>,
@@ -47,8 +61,7 @@ struct SpecState {
     gitignore: bool,
     poll: Option<Duration>,
     settle: Duration,
-    /// The place of its list.
-    excluded: usize,
+    mark: Option<PathText>,
 }
 
 /// A known file. Who watches it follows from the specifications.
@@ -79,53 +92,21 @@ pub struct NotHandedOver {
     pub watcher: Watcher,
 }
 
-/// The specifications that are set. All components of a project exclude the same paths, so lists are shared.
-#[derive(Debug, Default)]
-pub(super) struct Specs {
-    by_key: BTreeMap<WatchKey, (WatchSpec, Arc<Vec<PathBuf>>)>,
-}
-
-impl Specs {
-    pub(super) fn keep(&mut self, key: WatchKey, mut spec: WatchSpec) {
-        let list = std::mem::take(&mut spec.excluded);
-        let known = self.by_key.values().map(|(_, known)| known).find(|known| ***known == list);
-        let list = known.map_or_else(|| Arc::new(list), Arc::clone);
-        self.by_key.insert(key, (spec, list));
-    }
-
-    pub(super) fn remove(&mut self, key: WatchKey) {
-        self.by_key.remove(&key);
-    }
-
-    fn leave(&self) -> (Vec<SpecState>, Vec<Vec<PathText>>) {
-        let (mut specs, mut lists) = (Vec::new(), Vec::<&Arc<Vec<PathBuf>>>::new());
-        for (key, (spec, list)) in &self.by_key {
-            let known = lists.iter().position(|known| Arc::ptr_eq(known, list));
-            let excluded = known.unwrap_or_else(|| {
-                lists.push(list);
-                lists.len() - 1
-            });
-            specs.push(SpecState::new(*key, spec, excluded));
-        }
-        let lists = lists.into_iter().map(|list| list.iter().map(|path| PathText::from(&**path)).collect());
-        (specs, lists.collect())
-    }
-}
-
 impl Watcher {
     /// Ends the watcher, and gives all that is needed to go on: in another image that `exec` puts in this one's
     /// place, or in this one with [`Watcher::adopt`]. All that was asked of it before is answered when this
     /// returns: every [`WatchReport::Ready`] and [`WatchReport::Sifted`] is made, and what was due is judged
-    /// and reported. What is yet to be judged is handed over.
+    /// and reported. What is yet to be judged is handed over. All this is not so of what [`Watcher::silent`] tells
+    /// of: of that, nothing but the specifications is left, and its files are looked at anew.
     ///
     /// # Errors
     /// The watcher did not answer within `patience`: it looks through many files, or at a dead disk. It is given
     /// back then, and goes on.
     pub fn hand_over(self, patience: Duration) -> Result<WatchHandover, NotHandedOver> {
-        // Without room in the channel, it is handed over to somebody who is still waiting, or not at all.
-        let (to, answer) = mpsc::sync_channel(0);
-        self.tell(Message::HandOver(to));
-        answer.recv_timeout(patience).map_err(|_| NotHandedOver { watcher: self })
+        match self.routes.hand_over(patience) {
+            Some(left) => Ok(left),
+            None => Err(NotHandedOver { watcher: self }),
+        }
     }
 
     /// Goes on where [`Watcher::hand_over`] ended, with the same specifications and baselines. Returns at once;
@@ -141,13 +122,48 @@ impl Watcher {
     /// # Errors
     /// The thread can't be started.
     pub fn adopt(sink: Arc<dyn Fn(WatchReport) + Send + Sync>, handover: WatchHandover) -> io::Result<Self> {
-        Self::start_with(sink, Native::start, Some(handover))
+        Self::adopt_with(sink, Native::start, handover)
+    }
+}
+
+impl WatchHandover {
+    pub(super) fn new(excluded: Option<(PathBuf, Vec<PathBuf>)>, parts: Vec<Part>) -> Self {
+        let text = |path: &PathBuf| path.as_path().into();
+        let excluded = excluded.map(|(root, paths)| (text(&root), paths.iter().map(text).collect()));
+        Self { excluded, parts }
+    }
+
+    pub(super) fn into_parts(self) -> (Option<(PathBuf, Vec<PathBuf>)>, Vec<Part>) {
+        let paths = |(root, paths): (PathText, Vec<PathText>)| {
+            (PathBuf::from(root), paths.into_iter().map(PathBuf::from).collect())
+        };
+        (self.excluded.map(paths), self.parts)
+    }
+}
+
+impl Part {
+    /// Of an engine that does not answer.
+    pub(super) fn unknown<'a>(reach: &Reach, specs: impl Iterator<Item = (WatchKey, &'a WatchSpec)>) -> Self {
+        let specs = specs.map(|(key, spec)| SpecState::new(key, spec)).collect();
+        Self { reach: reach.iter().map(|path| path.as_path().into()).collect(), specs, known: None }
+    }
+
+    pub(super) fn is_known(&self) -> bool {
+        self.known.is_some()
+    }
+
+    pub(super) fn reach(&self) -> Reach {
+        self.reach.iter().cloned().map(PathBuf::from).collect()
+    }
+
+    pub(super) fn specs(&self) -> impl Iterator<Item = (WatchKey, WatchSpec)> {
+        self.specs.iter().map(|state| (state.key, state.spec()))
     }
 }
 
 impl Engine {
     /// Judges what is due, and leaves all else to another watcher.
-    pub(super) fn leave(&mut self) -> WatchHandover {
+    pub(super) fn leave(&mut self) -> Part {
         self.catch_up();
         self.round(false);
         let now = Instant::now();
@@ -160,21 +176,30 @@ impl Engine {
             print: entry.print,
             awaited: awaited(path, entry),
         });
-        let (specs, excluded) = self.specs.leave();
         let git = self.git.stamps();
-        WatchHandover {
-            specs,
-            excluded,
+        let known = Known {
             files: files.collect(),
             git: git.iter().map(|(path, stamp)| (path.as_path().into(), *stamp)).collect(),
             said: self.reports.said(),
             moment: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
-        }
+        };
+        let specs = self.specs.iter().map(|(key, spec)| (*key, spec));
+        Part { known: Some(known), ..Part::unknown(self.ground.reach(), specs) }
     }
 
     /// Goes on with what another watcher left, and finds what happened since. Folders are watched before they
     /// are looked through, and files are compared after, so nothing falls in between.
-    pub(super) fn take_over(&mut self, left: WatchHandover) {
+    pub(super) fn take_over(&mut self, left: Part) {
+        match left.known {
+            Some(known) => self.go_on(left.specs, known),
+            None => {
+                left.specs.iter().for_each(|state| self.set_from(state.key, state.spec(), BTreeSet::new()))
+            }
+        }
+        self.part_with_others();
+    }
+
+    fn go_on(&mut self, specs: Vec<SpecState>, left: Known) {
         self.reports.recall(left.said);
         let mut awaited = Vec::new();
         for file in left.files {
@@ -183,10 +208,8 @@ impl Engine {
             awaited.extend(file.awaited.map(|awaited| (path, awaited)));
         }
         let mut unknown = Vec::new();
-        for state in left.specs {
-            let excluded = left.excluded.get(state.excluded).cloned().unwrap_or_default();
-            let key = state.key;
-            unknown.extend(self.set_again(key, state.spec(excluded)));
+        for state in specs {
+            unknown.extend(self.set_again(state.key, state.spec()));
         }
         let same_rules = self.has_same_rules(left.git);
         self.own_lost();
@@ -213,14 +236,11 @@ impl Engine {
 
     /// Watches what the specification covers; gives the files that were not known.
     fn set_again(&mut self, key: WatchKey, spec: WatchSpec) -> Vec<(Owner, PathBuf)> {
-        let (rules, problems) = Rules::new(&spec);
-        for problem in problems {
-            self.reports.problem(Some(key), problem);
-        }
-        self.specs.keep(key, spec);
+        let rules = self.compile(key, &spec);
+        self.specs.insert(key, spec);
         self.set_polling(key, &rules);
         let bases = rules.bases.len();
-        self.rules.insert(key, Arc::new(rules));
+        self.rules.insert(key, rules);
         let mut unknown = Vec::new();
         for owner in (0..bases).map(|base| Owner { key, base }) {
             for path in self.find(owner, None) {
@@ -277,7 +297,7 @@ impl Engine {
 }
 
 impl SpecState {
-    fn new(key: WatchKey, spec: &WatchSpec, excluded: usize) -> Self {
+    fn new(key: WatchKey, spec: &WatchSpec) -> Self {
         Self {
             key,
             root: spec.root.as_path().into(),
@@ -289,19 +309,19 @@ impl SpecState {
                 Poll::Every(every) => Some(every),
             },
             settle: spec.settle,
-            excluded,
+            mark: spec.mark.as_deref().map(Into::into),
         }
     }
 
-    fn spec(self, excluded: Vec<PathText>) -> WatchSpec {
+    fn spec(&self) -> WatchSpec {
         WatchSpec {
-            root: self.root.into(),
-            paths: self.paths,
-            ignore: self.ignore,
+            root: self.root.clone().into(),
+            paths: self.paths.clone(),
+            ignore: self.ignore.clone(),
             gitignore: self.gitignore,
             poll: self.poll.map_or(Poll::Auto, Poll::Every),
             settle: self.settle,
-            excluded: excluded.into_iter().map(PathBuf::from).collect(),
+            mark: self.mark.clone().map(Into::into),
         }
     }
 }

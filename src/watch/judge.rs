@@ -113,8 +113,8 @@ impl Engine {
         }
     }
 
-    /// Compares the bytes of `path` with those last judged, and reports a change, except to `mute`.
-    pub(super) fn judge(&mut self, path: &Path, mute: Option<WatchKey>) {
+    /// Compares the bytes of `path` with those last judged, and reports a change.
+    pub(super) fn judge(&mut self, path: &Path) {
         self.timers.clear(path);
         let Some(entry) = self.files.get_mut(path) else {
             return;
@@ -122,12 +122,15 @@ impl Engine {
         let keys = entry.keys();
         let now = Instant::now();
         keys.iter().for_each(|key| self.reports.judging(*key, now));
-        let Some(seen) = entry.print.compare(path) else {
+        self.pulse.beat();
+        let compared = entry.print.compare(path);
+        self.polls.read(path, now, Instant::now());
+        let Some(seen) = compared else {
             self.on_file(path, What::Touched);
             return;
         };
         let is_lost = seen.is_absent() && !entry.print.is_absent();
-        if is_lost && !entry.is_away && mute.is_none() && !self.reports.at_once {
+        if is_lost && !entry.is_away && !self.reports.at_once {
             self.on_file(path, What::Gone);
             return;
         }
@@ -143,7 +146,7 @@ impl Engine {
         if seen.is_absent() {
             self.files.remove(path);
         }
-        for key in keys.into_iter().filter(|key| !is_same && Some(*key) != mute) {
+        for key in keys.into_iter().filter(|_| !is_same) {
             self.reports.changed(key, path);
         }
     }

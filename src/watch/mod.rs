@@ -4,12 +4,11 @@
 //! the files must be quiet and what is absorbed are the core's decisions. The design is described in
 //! `docs/design/watching.md`.
 
-use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender, SyncSender};
-use std::thread::{Builder, JoinHandle};
+use std::sync::mpsc::{Sender, SyncSender};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -17,16 +16,23 @@ use serde::{Deserialize, Serialize};
 use crate::config::model::Poll;
 use crate::types::Cid;
 
+use ground::Reach;
+use routes::Routes;
+
 mod dispatch;
 mod engine;
+mod excluded;
 mod gitignore;
+mod ground;
 mod handover;
 mod judge;
+mod moving;
 mod native;
 mod places;
 mod poll;
 mod print;
 mod report;
+mod routes;
 mod rules;
 mod scan;
 mod timers;
@@ -61,8 +67,8 @@ pub struct WatchSpec {
     pub poll: Poll,
     /// How long a file that is held open and written must be quiet before it is judged.
     pub settle: Duration,
-    /// Never watched, with all that is below: the state directory, all state and log files. Absolute.
-    pub excluded: Vec<PathBuf>,
+    /// The file by which who is watched says that it is ready, absolute: what it makes itself at each start is no change.
+    pub mark: Option<PathBuf>,
 }
 
 /// What the watcher says. Every report is made on the watcher's own thread, in order.
@@ -111,19 +117,32 @@ enum Message {
     Happened(Vec<native::Happening>),
     Lost,
     Set(WatchKey, Box<WatchSpec>),
+    Exclude(PathBuf, Vec<PathBuf>),
     Remove(WatchKey),
-    Rebase(WatchKey),
     Sift(WatchKey),
-    HandOver(SyncSender<WatchHandover>),
+    HandOver(SyncSender<handover::Part>),
+    /// A key comes from another engine.
+    Move(Box<moving::Moved>),
     End,
 }
 
-/// A running watcher. Its methods only leave a message for its thread, so they never block. It ends when it
+impl Message {
+    /// Whom it is about alone.
+    fn key(&self) -> Option<WatchKey> {
+        match self {
+            Self::Set(key, _) | Self::Remove(key) | Self::Sift(key) => Some(*key),
+            Self::Move(moved) => Some(moved.key()),
+            Self::Happened(_) | Self::Lost | Self::Exclude(..) | Self::HandOver(_) | Self::End => None,
+        }
+    }
+}
+
+/// A running watcher. Its methods only leave a message for its threads, so they never block. It ends when it
 /// is dropped.
-#[derive(Debug)]
 pub struct Watcher {
-    inbox: Sender<Message>,
-    thread: Option<JoinHandle<()>>,
+    routes: Arc<Routes>,
+    /// Whether its thread is waited for at the end.
+    is_awaited: bool,
 }
 
 impl Watcher {
@@ -132,59 +151,65 @@ impl Watcher {
     /// # Errors
     /// The thread can't be started.
     pub fn start(sink: Arc<dyn Fn(WatchReport) + Send + Sync>) -> io::Result<Self> {
-        Self::start_with(sink, native::Native::start, None)
+        Self::with(Routes::new(sink, native::Native::start))
     }
 
-    fn start_with(sink: Sink, native: StartNative, left: Option<WatchHandover>) -> io::Result<Self> {
-        let (inbox, messages) = mpsc::channel();
-        let backlog = Arc::new(native::Backlog::default());
-        let (native, trouble) = native(inbox.clone(), Arc::clone(&backlog));
-        let engine =
-            engine::Engine::new(sink, engine::Inbox::new(messages, VecDeque::new(), backlog), native);
-        let thread = Builder::new().name("watch".into()).spawn(move || engine.run(left, trouble))?;
-        Ok(Self { inbox, thread: Some(thread) })
+    fn with(routes: Routes) -> io::Result<Self> {
+        let routes = Arc::new(routes);
+        routes.start(Reach::new(), None)?;
+        Ok(Self { routes, is_awaited: true })
+    }
+
+    fn adopt_with(sink: Sink, native: StartNative, left: WatchHandover) -> io::Result<Self> {
+        let routes = Arc::new(Routes::new(sink, native));
+        routes.adopt(left)?;
+        Ok(Self { routes, is_awaited: true })
     }
 
     /// Watches `spec` for `key`, in place of what was watched for it. Files that were watched before keep
     /// their baseline, so what changed meanwhile is still reported; added ones are no change.
     pub fn set(&self, key: WatchKey, spec: WatchSpec) {
-        self.tell(Message::Set(key, Box::new(spec)));
+        self.routes.tell(key, Message::Set(key, Box::new(spec)));
+    }
+
+    /// Never watches `paths` for a component, nor what is below them, in place of those named before: the state
+    /// directory, all state and log files. They are absolute; `root` is the project's folder.
+    pub fn exclude(&self, root: PathBuf, paths: Vec<PathBuf>) {
+        self.routes.exclude(root, paths);
     }
 
     /// Watches nothing for `key` any more.
     pub fn remove(&self, key: WatchKey) {
-        self.tell(Message::Remove(key));
-    }
-
-    /// Takes the bytes as they are now for the baseline of `key`; what changed until now is not reported to
-    /// it. Other keys that watch the same files lose nothing.
-    pub fn rebase(&self, key: WatchKey) {
-        self.tell(Message::Rebase(key));
+        self.routes.tell(key, Message::Remove(key));
     }
 
     /// Asks for all that has happened before this call to be judged and reported, which
     /// [`WatchReport::Sifted`] then follows. What is written a moment later is not waited for.
     pub fn sift(&self, key: WatchKey) {
-        self.tell(Message::Sift(key));
+        self.routes.tell(key, Message::Sift(key));
     }
 
-    /// Ends it without waiting for its thread, which may be looking through many files, or at a dead disk.
+    /// Where a file system is mounted that does not answer, so that what was asked for `key` can't be done yet. It is
+    /// when the file system answers.
+    #[must_use]
+    pub fn silent(&self, key: WatchKey) -> Option<PathBuf> {
+        self.routes.silent(key)
+    }
+
+    /// Ends it without waiting for its thread, which may be looking through many files.
     pub fn let_go(mut self) {
-        self.thread = None;
-    }
-
-    /// A thread that has ended needs to be told nothing.
-    fn tell(&self, message: Message) {
-        let _ = self.inbox.send(message);
+        self.is_awaited = false;
     }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.tell(Message::End);
-        let thread = self.thread.take().filter(|thread| thread.thread().id() != std::thread::current().id());
-        if let Some(thread) = thread {
-            let _ = thread.join();
-        }
+        self.routes.end(self.is_awaited);
+    }
+}
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watcher").finish_non_exhaustive()
     }
 }

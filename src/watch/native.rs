@@ -1,7 +1,5 @@
 //! The one place that knows `notify`: folders to watch go in, happenings come out.
 
-use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,7 +11,7 @@ use notify::{Config, ErrorKind, Event, EventKind, EventKindMask, PathOp, Recomme
 use super::Message;
 
 /// More waiting happenings than this are dropped, and the files looked through instead.
-const BACKLOG_LIMIT: usize = 1 << 16;
+pub(super) const BACKLOG_LIMIT: usize = 1 << 16;
 
 /// What can happen to a name in a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +53,8 @@ impl Backlog {
         self.lost.load(Ordering::Relaxed) && self.lost.swap(false, Ordering::Relaxed)
     }
 
-    fn admit(&self) -> bool {
+    /// Whether there is room for one more; it is counted.
+    pub(super) fn admit(&self) -> bool {
         if self.waiting.load(Ordering::Relaxed) >= BACKLOG_LIMIT {
             self.lost.store(true, Ordering::Relaxed);
             return false;
@@ -79,8 +78,6 @@ pub(super) enum Refusal {
 /// The system's events, if it gives any.
 pub(super) struct Native {
     watcher: Option<RecommendedWatcher>,
-    /// The devices seen, each with the name of its file system if that gives no events.
-    devices: BTreeMap<u64, Option<&'static str>>,
     #[cfg(test)]
     fake: Fake,
 }
@@ -135,20 +132,19 @@ impl Native {
     fn of(watcher: Option<RecommendedWatcher>) -> Self {
         Self {
             watcher,
-            devices: BTreeMap::new(),
             #[cfg(test)]
             fake: Fake::default(),
         }
     }
 
     /// The name of the file system of `folder`, if it is one that gives no events of all changes.
-    pub(super) fn silent(&mut self, folder: &Path) -> Option<&'static str> {
+    /// Asked each time: the number of a device that is gone is given to another one.
+    pub(super) fn silent(&self, folder: &Path) -> Option<&'static str> {
         #[cfg(test)]
         if self.fake.is_silent(folder) {
             return Some("FUSE");
         }
-        let device = std::fs::metadata(folder).ok()?.dev();
-        *self.devices.entry(device).or_insert_with(|| silent_file_system(folder))
+        silent_file_system(folder)
     }
 
     pub(super) fn is_available(&self) -> bool {

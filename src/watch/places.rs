@@ -215,6 +215,22 @@ impl Places {
         folder.views.iter().chain(folder.links.values().flatten()).cloned().collect()
     }
 
+    /// Whose marks are in the folder `real`.
+    pub(super) fn keys_in(&self, real: &Path) -> BTreeSet<WatchKey> {
+        self.folders.get(real).into_iter().flat_map(Folder::owners).map(|owner| owner.key).collect()
+    }
+
+    /// Whose marks are in the folder `real` or below.
+    pub(super) fn keys_below(&self, real: &Path) -> BTreeSet<WatchKey> {
+        let below = self.folders.range(real.to_owned()..).take_while(|(path, _)| path.starts_with(real));
+        below.flat_map(|(_, folder)| folder.owners()).map(|owner| owner.key).collect()
+    }
+
+    /// Whether anybody looks into the folder `real`.
+    pub(super) fn has_marks_in(&self, real: &Path) -> bool {
+        self.folders.contains_key(real)
+    }
+
     /// Drops the folders that nobody has a mark in; returns those that the system still watches.
     pub(super) fn sweep(&mut self) -> Vec<PathBuf> {
         let mut left = Vec::new();

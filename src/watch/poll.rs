@@ -26,13 +26,20 @@ struct Polling {
     /// Nobody has set how often: it takes no more time than it may.
     modest: bool,
     next: Instant,
-    /// How long the last look took.
+    /// How long the last look took, and the reading that it led to.
     cost: Duration,
 }
 
 /// The trees that are polled, by the paths that the user knows them by; none is below another one of its owner.
 #[derive(Debug, Default)]
-pub(super) struct Polls(BTreeMap<(Owner, PathBuf), Polling>);
+pub(super) struct Polls {
+    trees: BTreeMap<Tree, Polling>,
+    /// Files that are yet to be read because a look at a tree has found that they may differ.
+    reads: BTreeMap<PathBuf, Tree>,
+}
+
+/// A path of an owner, with all that is below.
+type Tree = (Owner, PathBuf);
 
 impl Polls {
     /// Polls a tree from now on; false if it is polled already, with one above it.
@@ -40,43 +47,69 @@ impl Polls {
         if self.covers(owner, path) {
             return false;
         }
-        self.0.retain(|(who, below), _| *who != owner || !below.starts_with(path));
+        self.trees.retain(|(who, below), _| *who != owner || !below.starts_with(path));
         let polling = Polling { every, modest, next: Instant::now() + every, cost: Duration::ZERO };
-        self.0.insert((owner, path.to_owned()), polling);
+        self.trees.insert((owner, path.to_owned()), polling);
         true
     }
 
     pub(super) fn remove(&mut self, key: WatchKey) {
-        self.0.retain(|(owner, _), _| owner.key != key);
+        self.trees.retain(|(owner, _), _| owner.key != key);
     }
 
     /// Whether `path` of `owner` is in a tree that is polled.
     pub(super) fn covers(&self, owner: Owner, path: &Path) -> bool {
-        !self.0.is_empty() && path.ancestors().any(|above| self.0.contains_key(&(owner, above.to_owned())))
+        !self.trees.is_empty()
+            && path.ancestors().any(|above| self.trees.contains_key(&(owner, above.to_owned())))
     }
 
     /// What is polled for a key.
-    pub(super) fn of(&self, key: WatchKey) -> Vec<(Owner, PathBuf)> {
-        self.0.keys().filter(|(owner, _)| owner.key == key).cloned().collect()
+    pub(super) fn of(&self, key: WatchKey) -> Vec<Tree> {
+        self.trees.keys().filter(|(owner, _)| owner.key == key).cloned().collect()
     }
 
     /// When to look again.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.0.values().map(|polling| polling.next).min()
+        self.trees.values().map(|polling| polling.next).min()
     }
 
-    fn due(&self, now: Instant) -> Vec<(Owner, PathBuf)> {
-        self.0.iter().filter(|(_, polling)| polling.next <= now).map(|(tree, _)| tree.clone()).collect()
+    fn due(&self, now: Instant) -> Vec<Tree> {
+        self.trees.iter().filter(|(_, polling)| polling.next <= now).map(|(tree, _)| tree.clone()).collect()
     }
 
     /// A tree was looked at, from `begun` to `now`.
-    fn looked(&mut self, tree: &(Owner, PathBuf), begun: Instant, now: Instant) {
-        if let Some(polling) = self.0.get_mut(tree) {
+    fn looked(&mut self, tree: &Tree, begun: Instant, now: Instant) {
+        if let Some(polling) = self.trees.get_mut(tree) {
             polling.cost = now.duration_since(begun);
         }
-        let modest = self.0.values().filter(|polling| polling.modest);
+        self.plan(tree, now);
+    }
+
+    /// A look at `path` of `owner` leads to a reading of it.
+    pub(super) fn leads_to(&mut self, owner: Owner, path: &Path) {
+        if self.trees.is_empty() {
+            return;
+        }
+        let tree = path.ancestors().map(|above| (owner, above.to_owned()));
+        if let Some(tree) = tree.into_iter().find(|tree| self.trees.contains_key(tree)) {
+            self.reads.insert(path.to_owned(), tree);
+        }
+    }
+
+    /// The file `path` was read, from `begun` to `now`; if a look at a tree has led to that, it is a part of it.
+    pub(super) fn read(&mut self, path: &Path, begun: Instant, now: Instant) {
+        let Some(tree) = self.reads.remove(path) else { return };
+        if let Some(polling) = self.trees.get_mut(&tree) {
+            polling.cost += now.duration_since(begun);
+        }
+        self.plan(&tree, now);
+    }
+
+    /// Sets when a tree is looked at next, from now on.
+    fn plan(&mut self, tree: &Tree, now: Instant) {
+        let modest = self.trees.values().filter(|polling| polling.modest);
         let least = modest.map(|polling| polling.cost).sum::<Duration>() * SHARE;
-        if let Some(polling) = self.0.get_mut(tree) {
+        if let Some(polling) = self.trees.get_mut(tree) {
             polling.next = now + if polling.modest { polling.every.max(least) } else { polling.every };
         }
     }
@@ -99,12 +132,20 @@ impl Engine {
 
     /// Looks at what is due.
     pub(super) fn poll(&mut self) {
-        for tree in self.polls.due(Instant::now()) {
-            let begun = Instant::now();
-            self.rescan(tree.0, &tree.1);
-            self.look_again();
-            self.polls.looked(&tree, begun, Instant::now());
+        self.polls.due(Instant::now()).iter().for_each(|tree| self.look_at_tree(tree));
+    }
+
+    /// Looks at a tree that is polled, and at git's rules for it.
+    pub(super) fn look_at_tree(&mut self, tree: &Tree) {
+        let begun = Instant::now();
+        let (owner, path) = tree;
+        self.polls.reads.retain(|_, of| of != tree);
+        if self.rules.get(&owner.key).is_some_and(|rules| rules.gitignore) && self.git.is_stale(path) {
+            self.reload_git();
         }
+        self.rescan(*owner, path);
+        self.look_again();
+        self.polls.looked(tree, begun, Instant::now());
     }
 
     /// Has the system watch the folders that are marked and not watched yet.
@@ -140,6 +181,7 @@ impl Engine {
     /// Polls `path`, too, where changes made elsewhere cause no event: if `real`, the folder that it is or is in,
     /// is on such a file system.
     pub(super) fn check_device(&mut self, owner: Owner, path: &Path, real: &Path) {
+        self.pulse.beat();
         let is_auto = self.rules.get(&owner.key).is_some_and(|rules| rules.poll == Poll::Auto);
         if !is_auto || self.polls.covers(owner, path) {
             return;
@@ -189,13 +231,31 @@ mod tests {
             polls.add(*owner, path, POLL, true);
         }
         polls.looked(&trees[0], now, now + Duration::from_millis(1));
-        assert_eq!(polls.0[&trees[0]].next, now + Duration::from_millis(1) + POLL, "little costs little");
+        assert_eq!(polls.trees[&trees[0]].next, now + Duration::from_millis(1) + POLL, "little costs little");
         let end = now + Duration::from_secs(2);
         polls.looked(&trees[1], now, end);
-        assert!(polls.0[&trees[1]].next >= end + Duration::from_secs(2) * SHARE);
+        assert!(polls.trees[&trees[1]].next >= end + Duration::from_secs(2) * SHARE);
         // Together they take no more than one alone.
         polls.looked(&trees[0], end, end + Duration::from_millis(1));
-        assert!(polls.0[&trees[0]].next >= end + Duration::from_secs(2) * SHARE);
+        assert!(polls.trees[&trees[0]].next >= end + Duration::from_secs(2) * SHARE);
+    }
+
+    #[test]
+    fn what_a_look_leads_to_is_a_part_of_it() {
+        let mut polls = Polls::default();
+        let (now, tree) = (Instant::now(), (A, PathBuf::from("/a")));
+        polls.add(A, &tree.1, POLL, true);
+        polls.looked(&tree, now, now + Duration::from_millis(1));
+        let read = |polls: &mut Polls, name: &str| {
+            polls.read(Path::new(name), now, now + Duration::from_secs(1));
+            polls.trees[&tree].next
+        };
+        assert!(read(&mut polls, "/a/b") < now + Duration::from_secs(1), "an event has led to it");
+        polls.leads_to(A, Path::new("/a/b"));
+        polls.leads_to(B, Path::new("/a/c"));
+        let next = read(&mut polls, "/a/b");
+        assert!(next >= now + Duration::from_secs(1) * SHARE);
+        assert_eq!((read(&mut polls, "/a/b"), read(&mut polls, "/a/c")), (next, next), "each counts once");
     }
 
     #[test]

@@ -83,6 +83,13 @@ impl Stamp {
         }
     }
 
+    /// Whether its time of writing has not come yet.
+    fn is_of_the_future(&self) -> bool {
+        let (seconds, nanoseconds) = self.modified;
+        let written = Duration::new(seconds.try_into().unwrap_or(0), nanoseconds.try_into().unwrap_or(0));
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|now| written > now)
+    }
+
     /// What every write changes.
     fn written(&self) -> (u64, (i64, i64)) {
         (self.size, self.modified)
@@ -110,7 +117,8 @@ impl Print {
     /// being written just now, and its size tells nothing.
     pub(super) fn compare(&self, path: &Path) -> Option<Self> {
         let known = self.stamp().map(|stamp| stamp.size);
-        let (seen, is_torn) = Self::look(path, |size| size <= QUICK || known == Some(size));
+        let (mut seen, is_torn) = Self::look(path, |size| size <= QUICK || known == Some(size));
+        seen.settle(self);
         let is_telling = seen.stamp().map(|stamp| stamp.size) != known;
         (is_telling || !is_torn).then_some(seen)
     }
@@ -132,6 +140,18 @@ impl Print {
             return (Self::Present { stamp, digest: None, fresh }, false);
         };
         (Self::Present { stamp, digest, fresh }, digest.is_none())
+    }
+
+    /// A time in the future never grows old. Such a stamp is young only until it is seen again: what was written
+    /// just after the first look was read by the second one.
+    fn settle(&mut self, earlier: &Self) {
+        if let (Self::Present { stamp, fresh, .. }, Self::Present { stamp: known, fresh: true, .. }) =
+            (self, earlier)
+            && stamp == known
+            && *fresh
+        {
+            *fresh = !stamp.is_of_the_future();
+        }
     }
 
     pub(super) fn is_absent(&self) -> bool {

@@ -1,15 +1,16 @@
 //! A specification, compiled: which paths it covers.
 
-use std::collections::HashSet;
-use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use globset::{GlobBuilder, GlobMatcher};
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 use super::WatchSpec;
+use super::excluded::Excluded;
 use super::gitignore::GitRules;
+use super::ground::Ground;
 use crate::config::model::Poll;
 
 /// The compiled form of a [`WatchSpec`].
@@ -21,7 +22,9 @@ pub(super) struct Rules {
     pub(super) poll: Poll,
     pub(super) settle: Duration,
     ignore: Gitignore,
-    excluded: HashSet<PathBuf>,
+    /// What is never watched, for anybody.
+    pub(super) excluded: Arc<Excluded>,
+    mark: Option<PathBuf>,
 }
 
 /// One of the `paths`.
@@ -43,11 +46,11 @@ struct Pattern {
 
 impl Rules {
     /// Compiles `spec`; what can't be understood is passed over and named.
-    pub(super) fn new(spec: &WatchSpec) -> (Self, Vec<String>) {
+    pub(super) fn new(spec: &WatchSpec, excluded: &Arc<Excluded>, ground: &Ground) -> (Self, Vec<String>) {
         let mut problems = Vec::new();
         let mut bases = Vec::new();
         for text in &spec.paths {
-            match Base::new(&spec.root, text) {
+            match Base::new(&spec.root, text, ground) {
                 Ok(base) => bases.push(base),
                 Err(error) => problems.push(format!("can't watch `{text}`: {error}; mend the glob")),
             }
@@ -60,7 +63,8 @@ impl Rules {
             poll: spec.poll,
             settle: spec.settle,
             ignore,
-            excluded: excluded(spec),
+            excluded: Arc::clone(excluded),
+            mark: spec.mark.as_deref().map(normal),
         };
         (rules, problems)
     }
@@ -71,7 +75,10 @@ impl Rules {
         let (Some(base), Some(name)) = (self.bases.get(at), path.file_name()) else {
             return false;
         };
-        if self.is_excluded(path) || self.is_ignored(base, path, is_dir) {
+        if self.excluded.has(path)
+            || self.mark.as_deref() == Some(path)
+            || self.is_ignored(base, path, is_dir)
+        {
             return false;
         }
         if path == base.path {
@@ -102,17 +109,6 @@ impl Rules {
         parts.into_iter().any(|part| git.ignores(part, true, &self.root))
     }
 
-    /// Whether `path` is the state directory, a state file, a log file, a rotated one or the times beside it, or
-    /// below one of them.
-    pub(super) fn is_excluded(&self, path: &Path) -> bool {
-        let excluded = |path: &Path| {
-            path.ancestors().any(|part| self.excluded.contains(part))
-                || unrotated(path).is_some_and(|log| self.excluded.contains(&log))
-        };
-        let is_times = path.extension().is_some_and(|extension| extension == "times");
-        excluded(path) || (is_times && excluded(&path.with_extension("")))
-    }
-
     fn is_ignored(&self, base: &Base, path: &Path, is_dir: bool) -> bool {
         let below = path.strip_prefix(&self.root).or_else(|_| path.strip_prefix(&base.path));
         below.is_ok_and(|below| {
@@ -126,7 +122,7 @@ impl Rules {
 }
 
 impl Base {
-    fn new(root: &Path, text: &str) -> Result<Self, globset::Error> {
+    fn new(root: &Path, text: &str, ground: &Ground) -> Result<Self, globset::Error> {
         let (root, whole) = (normal(root), normal(&root.join(text)));
         let special =
             |part: &Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[', '{', '\\']);
@@ -137,7 +133,7 @@ impl Base {
         let Some(at) = glob.map(|at| fixed + at) else {
             return Ok(Self { path: whole, glob: None });
         };
-        if fs::symlink_metadata(&whole).is_ok() {
+        if ground.has(&whole) {
             return Ok(Self { path: whole, glob: None });
         }
         let path: PathBuf = whole.components().take(at).collect();
@@ -182,7 +178,7 @@ fn ignored(root: &Path, lines: &[String], problems: &mut Vec<String>) -> Gitigno
 }
 
 /// The path without `.` and, as far as the text tells, without `..`.
-fn normal(path: &Path) -> PathBuf {
+pub(super) fn normal(path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();
     for part in path.components() {
         match part {
@@ -211,27 +207,18 @@ fn is_temporary(name: &str) -> bool {
     name == "4913" || swap || known || begun || emacs || name.contains(".tmp.")
 }
 
-/// The excluded paths, as they are given and as they really are if a link leads to the project's folder.
-fn excluded(spec: &WatchSpec) -> HashSet<PathBuf> {
-    let real = fs::canonicalize(&spec.root).ok().filter(|real| *real != spec.root);
-    let twin = |path: &PathBuf| Some(real.as_ref()?.join(path.strip_prefix(&spec.root).ok()?));
-    spec.excluded.iter().flat_map(|path| [Some(normal(path)), twin(path)]).flatten().collect()
-}
-
-/// The log file of which `path` is a rotated one: `.1`, `.2`, …
-fn unrotated(path: &Path) -> Option<PathBuf> {
-    let (log, number) = path.file_name()?.to_str()?.rsplit_once('.')?;
-    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| path.with_file_name(log))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Rules, WatchSpec, is_temporary};
+    use super::{Arc, Excluded, Rules, WatchSpec, is_temporary};
     use crate::config::model::Poll;
     use crate::watch::gitignore::GitRules;
+    use crate::watch::ground::{Ground, Reach};
     use std::path::{Path, PathBuf};
     use std::time::Duration;
+
+    fn ground() -> Ground {
+        Ground::new(Reach::new())
+    }
 
     fn rules(paths: &[&str], ignore: &[&str]) -> Rules {
         let spec = WatchSpec {
@@ -241,9 +228,11 @@ mod tests {
             gitignore: false,
             poll: Poll::Auto,
             settle: Duration::ZERO,
-            excluded: vec!["/no/project/.orch".into(), "/no/project/logs/a.log".into()],
+            mark: None,
         };
-        let (rules, problems) = Rules::new(&spec);
+        let excluded = ["/no/project/.orch".into(), "/no/project/logs/a.log".into()];
+        let excluded = Arc::new(Excluded::new(&spec.root, &excluded, &ground()));
+        let (rules, problems) = Rules::new(&spec, &excluded, &ground());
         assert_eq!(problems, Vec::<String>::new());
         rules
     }
@@ -267,7 +256,7 @@ mod tests {
     #[test]
     fn the_projects_folder_is_no_glob() {
         let root = PathBuf::from("/no/{a,b}[1]");
-        let base = |text: &str| super::Base::new(&root, text).unwrap();
+        let base = |text: &str| super::Base::new(&root, text, &ground()).unwrap();
         for plain in ["later", "/no/{a,b}[1]/later"] {
             assert!(base(plain).glob.is_none() && base(plain).path == root.join("later"), "{plain}");
         }
@@ -327,11 +316,11 @@ mod tests {
             gitignore: true,
             poll: Poll::Auto,
             settle: Duration::ZERO,
-            excluded: vec![],
+            mark: None,
         };
-        let (rules, problems) = Rules::new(&spec);
+        let (rules, problems) = Rules::new(&spec, &Arc::default(), &ground());
         assert_eq!((rules.bases.len(), problems.len()), (1, 1));
         spec.paths.remove(0);
-        assert!(Rules::new(&spec).1.is_empty());
+        assert!(Rules::new(&spec, &Arc::default(), &ground()).1.is_empty());
     }
 }

@@ -42,31 +42,58 @@ impl Covered {
 
 impl Engine {
     pub(super) fn set(&mut self, key: WatchKey, spec: WatchSpec) {
-        self.look_again();
         self.reports.forget(key);
-        let (rules, problems) = Rules::new(&spec);
-        self.specs.keep(key, spec);
+        self.set_from(key, spec, BTreeSet::new());
+        self.answer(key);
+    }
+
+    /// The same, without an answer. `known` is what was watched for it elsewhere until now.
+    pub(super) fn set_from(&mut self, key: WatchKey, spec: WatchSpec, known: BTreeSet<PathBuf>) {
+        self.look_again();
+        let rules = self.compile(key, &spec);
+        self.specs.insert(key, spec);
+        let old =
+            self.rules.get(&key).cloned().map(|rules| Covered { rules, git: std::mem::take(&mut self.git) });
+        self.install(key, rules, old, known);
+    }
+
+    /// The rules of a specification; what is wrong with it is said.
+    pub(super) fn compile(&mut self, key: WatchKey, spec: &WatchSpec) -> Arc<Rules> {
+        let excluded = if key.leaves_out() { Arc::clone(&self.excluded) } else { Arc::default() };
+        let (rules, problems) = Rules::new(spec, &excluded, &self.ground);
         for problem in problems {
             self.reports.problem(Some(key), problem);
         }
-        let old =
-            self.rules.get(&key).cloned().map(|rules| Covered { rules, git: std::mem::take(&mut self.git) });
-        self.install(key, Arc::new(rules), old);
-        self.reports.ready(key);
+        Arc::new(rules)
+    }
+
+    /// Looks at all of `key` anew, whose rules were `old`. Files that are covered only now are no change.
+    pub(super) fn install_again(&mut self, key: WatchKey, old: Arc<Rules>) {
+        let Some(rules) = self.rules.get(&key).cloned() else { return };
+        let old = Covered { rules: old, git: self.git.clone() };
+        self.install(key, rules, Some(old), BTreeSet::new());
     }
 
     pub(super) fn remove(&mut self, key: WatchKey) {
         self.disown(key);
         self.rules.remove(&key);
-        self.specs.remove(key);
+        self.specs.remove(&key);
         self.polls.remove(key);
+        self.beyond.remove(&key);
         self.reports.forget(key);
         self.files.retain(|_, entry| !entry.owners.is_empty());
     }
 
     /// Puts `rules` in place for `key`. What `old` covered already is new if it was not known.
-    fn install(&mut self, key: WatchKey, rules: Arc<Rules>, mut old: Option<Covered>) {
-        let before = self.disown(key);
+    fn install(
+        &mut self,
+        key: WatchKey,
+        rules: Arc<Rules>,
+        mut old: Option<Covered>,
+        known: BTreeSet<PathBuf>,
+    ) {
+        let mut before = self.disown(key);
+        before.extend(known);
         self.set_polling(key, &rules);
         self.rules.insert(key, Arc::clone(&rules));
         for base in 0..rules.bases.len() {
@@ -115,6 +142,7 @@ impl Engine {
             entry.owners.insert(owner);
             return;
         }
+        self.pulse.beat();
         let print = if is_new { Print::Absent } else { Print::glance(path) };
         if print.is_unread() {
             self.unread.push_back(path.to_owned());
@@ -132,13 +160,14 @@ impl Engine {
         let concerned = self.rules.iter().filter(|(_, rules)| rules.gitignore);
         for (key, rules) in concerned.map(|(key, rules)| (*key, Arc::clone(rules))).collect::<Vec<_>>() {
             let old = Covered { rules: Arc::clone(&rules), git: old.clone() };
-            self.install(key, rules, Some(old));
+            self.install(key, rules, Some(old), BTreeSet::new());
         }
     }
 
     /// Events were lost: looks at all there is, for one report.
     pub(super) fn look_everywhere(&mut self) {
         self.reports.at_once = true;
+        self.is_git_stale |= self.git.is_stale(Path::new("/"));
         self.places.lose(Path::new("/"));
         for key in self.rules.keys().copied().collect::<Vec<_>>() {
             self.look_at(key);
@@ -195,14 +224,17 @@ impl Engine {
             .map(|(known, _)| known.clone())
             .collect();
         for path in &known {
+            self.pulse.beat();
             let is_awaited = self.timers.of(path).is_some() && !self.reports.at_once;
             if !found.contains(path) {
                 self.missing(owner, &rules, path, is_awaited);
             } else if !is_awaited && self.files.get(path).is_some_and(|entry| entry.print.may_differ(path)) {
+                self.polls.leads_to(owner, path);
                 self.on_file(path, changed);
             }
         }
         for path in found.difference(&known) {
+            self.polls.leads_to(owner, path);
             self.begin(owner, path, true);
         }
     }
@@ -231,15 +263,22 @@ impl Engine {
         let Some(base) = rules.bases.get(owner.base) else {
             return BTreeSet::new();
         };
-        let root = fs::canonicalize(&rules.root).unwrap_or_else(|_| rules.root.clone());
+        let root = match self.ground.real(&rules.root) {
+            Ok(real) => real.unwrap_or_else(|| rules.root.clone()),
+            Err(mount) => return self.leads_beyond(owner.key, mount),
+        };
         let (next, linked, found) = (Vec::new(), Vec::new(), BTreeSet::new());
         let mut walk = Walk { owner, rules: Arc::clone(&rules), root, next, linked, found };
         let path = path.unwrap_or(&base.path);
+        self.pulse.beat();
         self.places.forget(owner, path);
         if path == base.path {
             self.begin_base(&mut walk, path);
         } else if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
             let real = self.places.real(owner, parent).map(|real| real.join(name));
+            if let Some(mount) = real.as_ref().and_then(|real| self.ground.beyond(real)) {
+                return self.leads_beyond(owner.key, mount);
+            }
             let kind = real.as_ref().and_then(|real| fs::symlink_metadata(real).ok());
             if let (Some(real), Some(kind)) = (real, kind) {
                 self.entry(&mut walk, path, &real, kind.file_type());
@@ -251,14 +290,14 @@ impl Engine {
 
     /// Follows the path of a base until where it leads and what is watched agree.
     fn begin_base(&mut self, walk: &mut Walk, path: &Path) {
-        let mut now = trace(path, &walk.rules.root);
+        let mut now = trace(path, &walk.rules.root, &self.ground);
         for _ in 0..3 {
             for (folder, name) in now.links.iter().cloned() {
                 self.check_device(walk.owner, path, &folder);
                 self.places.add_link(walk.owner, path, folder, name);
             }
             self.arm();
-            let again = trace(path, &walk.rules.root);
+            let again = trace(path, &walk.rules.root, &self.ground);
             if again == now {
                 break;
             }
@@ -269,8 +308,15 @@ impl Engine {
             End::File if walk.rules.admits(&mut self.git, walk.owner.base, path, false) => {
                 walk.found.insert(path.to_owned());
             }
+            End::Beyond(mount) => drop(self.leads_beyond(walk.owner.key, mount)),
             _ => {}
         }
+    }
+
+    /// Not all of `key` may be looked at here: somebody else is to.
+    fn leads_beyond(&mut self, key: WatchKey, mount: PathBuf) -> BTreeSet<PathBuf> {
+        self.beyond.entry(key).or_default().insert(mount);
+        BTreeSet::new()
     }
 
     fn begin_folder(&mut self, walk: &mut Walk, path: &Path, real: PathBuf) {
@@ -282,7 +328,7 @@ impl Engine {
             let advice = "nothing in it is watched; name the files themselves, or set `gitignore: false`";
             let message = format!("git ignores {}: {advice}", path.display());
             self.reports.problem(Some(walk.owner.key), message);
-        } else if walk.rules.admits(&mut self.git, base, path, true) && !walk.rules.is_excluded(&real) {
+        } else if walk.rules.admits(&mut self.git, base, path, true) && !walk.rules.excluded.has(&real) {
             walk.next.push((path.to_owned(), real));
         }
     }
@@ -330,8 +376,11 @@ impl Engine {
         let base = walk.owner.base;
         let mut admits = |is_dir| walk.rules.admits(&mut self.git, base, path, is_dir);
         if kind.is_dir() {
-            if admits(true) && !walk.rules.is_excluded(real) {
-                walk.next.push((path.to_owned(), real.to_owned()));
+            if admits(true) && !walk.rules.excluded.has(real) {
+                match self.ground.beyond(real) {
+                    Some(mount) => drop(self.leads_beyond(walk.owner.key, mount)),
+                    None => walk.next.push((path.to_owned(), real.to_owned())),
+                }
             }
         } else if kind.is_file() {
             if admits(false) {
@@ -347,7 +396,7 @@ impl Engine {
             return;
         };
         let base = walk.owner.base;
-        let traced = trace_entry(folder, Path::new(name), &walk.root);
+        let traced = trace_entry(folder, Path::new(name), &walk.root, &self.ground);
         for (folder, name) in traced.links {
             self.places.add_link(walk.owner, path, folder, name);
         }
@@ -355,7 +404,7 @@ impl Engine {
             // A link to a folder that the project is in would lead through everything.
             End::Folder(real)
                 if !walk.root.starts_with(&real)
-                    && !walk.rules.is_excluded(&real)
+                    && !walk.rules.excluded.has(&real)
                     && walk.rules.admits(&mut self.git, base, path, true) =>
             {
                 walk.linked.push((path.to_owned(), real));
@@ -363,6 +412,7 @@ impl Engine {
             End::File if walk.rules.admits(&mut self.git, base, path, false) => {
                 walk.found.insert(path.to_owned());
             }
+            End::Beyond(mount) => drop(self.leads_beyond(walk.owner.key, mount)),
             _ => {}
         }
     }

@@ -12,12 +12,16 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::native::Native;
+use super::routes::Routes;
 use super::{Sink, StartNative, WatchKey, WatchReport, WatchSpec, Watcher};
 use crate::config::model::Poll;
 use crate::types::Cid;
 
+mod excluded;
 mod handover;
+mod lost;
 mod polling;
+mod silent;
 
 /// Longer than anything here takes on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,6 +43,11 @@ impl Bench {
     }
 
     fn start(native: StartNative) -> Self {
+        Self::start_on(tempfile::tempdir().unwrap(), native, None)
+    }
+
+    /// With the folders `mounts` being mounts that may not answer.
+    fn start_on(folder: TempDir, native: StartNative, mounts: Option<BTreeSet<PathBuf>>) -> Self {
         let (sink, reports) = channel();
         let sink = std::sync::Mutex::new(sink);
         let thread = Arc::new(OnceLock::new());
@@ -47,9 +56,10 @@ impl Bench {
             seen.get_or_init(|| rustix::thread::gettid().as_raw_nonzero().get());
             let _ = sink.lock().unwrap().send(report);
         });
-        let watcher = Watcher::start_with(Arc::clone(&sink), native, None).unwrap();
-        let bench = Self { folder: tempfile::tempdir().unwrap(), watcher, sink, reports, thread };
+        let watcher = Watcher::with(Routes::on(Arc::clone(&sink), native, mounts)).unwrap();
+        let bench = Self { folder, watcher, sink, reports, thread };
         bench.write("sentinels/0", "0");
+        bench.watcher.exclude(bench.folder.path().to_owned(), vec![bench.path(".orch")]);
         bench
     }
 
@@ -78,7 +88,7 @@ impl Bench {
             gitignore: true,
             poll: Poll::Auto,
             settle: Duration::from_millis(5),
-            excluded: vec![self.path(".orch")],
+            mark: None,
         }
     }
 
@@ -429,7 +439,7 @@ fn git_is_obeyed_except_for_files_that_are_named() {
 }
 
 #[test]
-fn two_keys_share_a_file_and_a_rebase_concerns_one() {
+fn two_keys_that_share_a_file_are_both_told() {
     let bench = Bench::with(&["a"], &["a"]);
     bench.set(B, bench.spec(&["a"]));
     bench.write("a", "1");
@@ -439,18 +449,6 @@ fn two_keys_share_a_file_and_a_rebase_concerns_one() {
             told.insert(key);
         }
     }
-    // Held open, so that nothing is judged before the rebase.
-    let mut spec = bench.spec(&["a"]);
-    spec.settle = Duration::from_secs(3600);
-    bench.set(A, spec.clone());
-    bench.set(B, spec);
-    let mut file = File::options().append(true).open(bench.path("a")).unwrap();
-    file.write_all(b"more").unwrap();
-    bench.watcher.rebase(A);
-    assert!(bench.wait_for(B, &["a"]).contains("a"));
-    drop(file);
-    bench.write("sentinels/0", "1");
-    assert_eq!(bench.wait_for(A, &["sentinels/0"]), BTreeSet::from(["sentinels/0".into()]));
 }
 
 #[test]
@@ -579,7 +577,7 @@ fn a_burst_is_reported_early_and_whole() {
 #[test]
 fn lost_events_cost_one_report() {
     let bench = Bench::with(&["src/a", "src/b", "src/c"], &["src"]);
-    bench.watcher.tell(super::Message::Lost);
+    bench.watcher.routes.tell_first(super::Message::Lost);
     bench.write("src/a", "new");
     bench.wait_for(A, &["src/a"]);
     bench.expect_nothing();
@@ -595,7 +593,7 @@ fn lost_events_cost_one_report() {
         })
         .collect();
     fs::remove_file(bench.path("src/a")).unwrap();
-    bench.watcher.tell(super::Message::Lost);
+    bench.watcher.routes.tell_first(super::Message::Lost);
     let paths = loop {
         if let WatchReport::Changed { paths, .. } = bench.next() {
             break paths;

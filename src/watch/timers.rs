@@ -43,10 +43,6 @@ impl Timers {
         Some(path)
     }
 
-    pub(super) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
-        self.moments.keys()
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.moments.is_empty()
     }

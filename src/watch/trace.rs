@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use super::ground::Ground;
+
 /// As many symbolic links as the kernel itself follows.
 const HOPS: usize = 40;
 
@@ -17,6 +19,8 @@ pub(super) enum End {
     Folder(PathBuf),
     /// A regular file.
     File,
+    /// A file system that may not answer, mounted there, and not to be touched.
+    Beyond(PathBuf),
 }
 
 /// A path, followed.
@@ -38,20 +42,21 @@ struct Step {
 
 /// Follows the absolute `path`. Folders outside of the real folder `root` count as lasting, except the last
 /// two of the path; otherwise an absolute path would take watches up to the file system's root.
-pub(super) fn trace(path: &Path, root: &Path) -> Trace {
-    let (from, rest) = match fs::canonicalize(root) {
-        Ok(real) if path.starts_with(root) => (real, path.strip_prefix(root).unwrap_or(path)),
+pub(super) fn trace(path: &Path, root: &Path, ground: &Ground) -> Trace {
+    let (from, rest) = match ground.real(root) {
+        Ok(Some(real)) if path.starts_with(root) => (real, path.strip_prefix(root).unwrap_or(path)),
         _ => (PathBuf::from("/"), path),
     };
-    follow(from.clone(), rest, &from)
+    follow(from.clone(), rest, &from, ground)
 }
 
 /// Follows the entry `name` of the real folder `folder`.
-pub(super) fn trace_entry(folder: &Path, name: &Path, root: &Path) -> Trace {
-    follow(folder.to_owned(), name, root)
+pub(super) fn trace_entry(folder: &Path, name: &Path, root: &Path, ground: &Ground) -> Trace {
+    follow(folder.to_owned(), name, root, ground)
 }
 
-fn follow(mut real: PathBuf, path: &Path, root: &Path) -> Trace {
+/// Follows `path` from the real folder `real` on.
+pub(super) fn follow(mut real: PathBuf, path: &Path, root: &Path, ground: &Ground) -> Trace {
     let mut rest: VecDeque<OsString> = names(path).collect();
     let mut steps = Vec::new();
     let mut hops = 0;
@@ -62,6 +67,10 @@ fn follow(mut real: PathBuf, path: &Path, root: &Path) -> Trace {
             continue;
         }
         let here = real.join(&name);
+        if let Some(mount) = ground.beyond(&here) {
+            end = End::Beyond(mount);
+            break;
+        }
         let found = fs::symlink_metadata(&here).ok();
         let is_link = found.as_ref().is_some_and(|meta| meta.file_type().is_symlink());
         let kept = is_link || found.is_none() || (root != Path::new("/") && real.starts_with(root));
@@ -117,6 +126,7 @@ fn chosen(steps: Vec<Step>) -> Vec<(PathBuf, OsString)> {
 #[cfg(test)]
 mod tests {
     use super::{End, trace};
+    use crate::watch::ground::{Ground, Reach};
     use std::fs;
     use std::os::unix::fs::symlink;
 
@@ -129,12 +139,13 @@ mod tests {
         symlink("one", root.join("data/current")).unwrap();
         symlink("data/current/file", root.join("file")).unwrap();
 
-        let found = trace(&root.join("file"), &root);
+        let ground = Ground::new(Reach::new());
+        let found = trace(&root.join("file"), &root, &ground);
         assert_eq!(found.end, End::File);
         let names: Vec<_> = found.links.iter().map(|(_, name)| name.to_str().unwrap()).collect();
         assert_eq!(names, ["file", "data", "current", "one", "file"]);
 
-        let missing = trace(&root.join("data/two/deep/file"), &root);
+        let missing = trace(&root.join("data/two/deep/file"), &root, &ground);
         assert_eq!(missing.end, End::Nothing);
         assert_eq!(missing.links.last().unwrap(), &(root.join("data"), "two".into()));
     }
@@ -144,6 +155,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         symlink("b", folder.path().join("a")).unwrap();
         symlink("a", folder.path().join("b")).unwrap();
-        assert_eq!(trace(&folder.path().join("a"), folder.path()).end, End::Nothing);
+        assert_eq!(
+            trace(&folder.path().join("a"), folder.path(), &Ground::new(Reach::new())).end,
+            End::Nothing
+        );
     }
 }

@@ -28,6 +28,7 @@ mod pty;
 mod ready;
 mod reexec;
 mod reload;
+mod silent;
 mod socket;
 mod sockets;
 mod state;

@@ -204,3 +204,28 @@ components:
     orch.signal(Signal::TERM);
     orch.expect_exit(0);
 }
+
+/// What was drawn over is shown as it ended, wherever it is shown; the log has every byte.
+#[test]
+fn a_log_that_was_drawn_is_shown_as_up_shows_it() {
+    let project = Project::new(
+        "
+components:
+  a:
+    process: { shell: 'printf \"10%%\\r\\033[K20%%\\r\\033[Kdone\\n\"; exec ./faulty' }
+    logs: { terminal: pty }
+    ready: { log: done }
+  b: { process: './faulty say hello', ready: { log: hello } }
+",
+    );
+    let mut orch = project.up();
+    project.wait_ready("a", 1);
+    project.wait_ready("b", 1);
+    let shown = |args: &[&str]| String::from_utf8(project.run(args).stdout).unwrap();
+    wait_until("orch up shows it", || project.read("stdout").contains("a | done\n"));
+    let both = shown(&["logs"]);
+    assert!(both.contains("a | done\n") && both.contains("b | hello\n") && !both.contains('\r'), "{both:?}");
+    assert_eq!(shown(&["logs", "a"]), "10%\r\u{1b}[K20%\r\u{1b}[Kdone\n", "the bytes of one, exactly");
+    orch.stop();
+    assert_eq!(shown(&["logs"]), both, "as it was recorded");
+}

@@ -79,7 +79,9 @@ fn completed(world: &World, life: &Life) -> bool {
     let specs = [Some(&life.spec), world.declared.get(&life.name)];
     let once = specs.into_iter().flatten().any(|spec| spec.restart.policy != RestartPolicy::Always);
     let ready = life.told_ready || life.spec.ready.is_none();
-    life.told_gone && !life.asked && ready && life.told_exit == Some(Exit::Code(0)) && once
+    // One that said itself that it stops has ended by itself, also if it was signalled when it took too long.
+    let own = !life.asked || life.pulse.leaving;
+    life.told_gone && own && ready && life.told_exit == Some(Exit::Code(0)) && once
 }
 
 /// What `watch.action` sends reaches only what runs, and has not been told to stop.
@@ -238,7 +240,8 @@ pub(crate) fn after_step(world: &World) {
         assert!(deadline > world.now, "a deadline that has come was left: a busy loop");
     }
     world.nobody_is_left_unwell();
-    if world.shutting == 0 {
+    // Also one that `on_failure` has begun.
+    if !world.core.is_ending() {
         world.nothing_else_is_built();
         world.no_old_build_has_failed();
     }
@@ -274,7 +277,7 @@ pub(crate) fn settled(world: &World) {
             .iter()
             .any(|spec| spec.name == view.name && spec.restart.policy == RestartPolicy::Always);
         assert!(rests || stuck || (ticking && always), "{} is still {word}: {}", view.name, view.reason);
-        if world.shutting == 0 && !stuck && matches!(word, "ready" | "completed") {
+        if !world.core.is_ending() && !stuck && matches!(word, "ready" | "completed") {
             as_declared(world, &view.name);
         }
         if word == "waiting" && !stuck {

@@ -575,6 +575,8 @@ impl World {
             return self.answer(3, run, RunEvent::SpawnFailed { error: "ENOENT".to_owned() });
         }
         self.handed.remove(&run.component);
+        // Why the run before was asked to stop says nothing of this one.
+        self.last_stop_reason.remove(&spec.name);
         let mut temper = self.temper();
         if matches!(spec.kind, Kind::Thread { .. }) {
             (temper.thread, temper.lingers, temper.dies_after, temper.output_held) = (true, false, None, 0);

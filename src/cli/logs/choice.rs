@@ -57,7 +57,7 @@ fn found(state_dir: &Path) -> BTreeMap<String, Log> {
         let name = file.file_name().into_string().ok()?;
         let name = Name::new(name.strip_suffix(".log")?).ok()?;
         let component = name.as_str().to_owned();
-        Some((component.clone(), Log { component, path: file.path() }))
+        Some((component.clone(), Log { component, path: file.path(), drawn: false }))
     };
     entries.filter_map(log).collect()
 }

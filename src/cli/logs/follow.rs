@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use super::{LogsArgs, Printer, note_about, pour, unwritten};
+use super::{LogsArgs, Printer, note_about, pour, timed, unwritten};
 use crate::api::{LogEntry, LogLine, LogMark};
 use crate::cli::exit::Exit;
 use crate::cli::target::{Target, unanswered};
@@ -70,6 +70,7 @@ struct Follower {
 struct Known {
     number: usize,
     path: PathBuf,
+    drawn: bool,
     /// Up to where it was shown; `None`: it had no file.
     place: Option<Place>,
 }
@@ -161,13 +162,14 @@ impl Follower {
         for mark in marks {
             let path = PathBuf::from(&mark.path);
             let end: Option<Place> = mark.at.as_deref().and_then(|place| place.parse().ok());
-            let number = self.printer.add(&mark.component);
-            let known = Known { number, path: path.clone(), place: end };
+            let number = self.printer.add(&mark.component, mark.drawn);
+            let known = Known { number, path: path.clone(), drawn: mark.drawn, place: end };
             let old = self.known.insert(mark.component.clone(), known);
             let from = old.filter(|old| old.path == path).and_then(|old| old.place);
             // Without a file at its beginning there is nothing before it.
             if end.is_some() {
-                logs.push((Log { component: mark.component.clone(), path }, Span { from, end }));
+                let log = Log { component: mark.component.clone(), path, drawn: mark.drawn };
+                logs.push((log, Span { from, end }));
             }
         }
         self.read(&logs)
@@ -176,7 +178,8 @@ impl Follower {
     /// Shows what is in the files, when nobody tells any more.
     fn read_rest(&mut self) -> io::Result<()> {
         let log = |(component, known): (&String, &Known)| {
-            let log = Log { component: component.clone(), path: known.path.clone() };
+            let (component, path) = (component.clone(), known.path.clone());
+            let log = Log { component, path, drawn: known.drawn };
             (log, Span { from: known.place, end: None })
         };
         let logs: Vec<(Log, Span)> = self.known.iter().map(log).collect();
@@ -190,8 +193,9 @@ impl Follower {
             // Of a log that is new here, what was there before is not asked for.
             Query { last: None, since: Some(self.began), ..self.query.clone() }
         };
-        let numbers: Vec<usize> = logs.iter().map(|(log, _)| self.printer.add(&log.component)).collect();
-        if pour(&mut Reader::of(logs, query), &numbers, &mut self.printer)? == Exit::Failed {
+        let numbers: Vec<usize> =
+            logs.iter().map(|(log, _)| self.printer.add(&log.component, log.drawn)).collect();
+        if pour(&mut Reader::of(logs, timed(query, logs)), &numbers, &mut self.printer)? == Exit::Failed {
             self.exit = Exit::Failed;
         }
         Ok(())

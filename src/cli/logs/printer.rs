@@ -1,4 +1,5 @@
-//! Lines of logs as they are shown: on a terminal as `orch up` shows them, elsewhere byte for byte, or as JSON.
+//! Lines of logs as they are shown: on a terminal as `orch up` shows them, elsewhere byte for byte, or as JSON. What
+//! was drawn on a pseudo-terminal is shown as lines, but where one component is asked for its bytes.
 
 use std::io::{self, BufWriter, Stdout, Write};
 
@@ -6,7 +7,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::api::LogLine;
-use crate::paint::{Labels, WIDTH_MAX, escape_line, without_returns};
+use crate::paint::{Drawing, Labels, Shown, WIDTH_MAX, escape_line, without_returns};
+use crate::types::Time;
 
 /// Written at once. Bytes.
 const BUFFER: usize = 64 << 10;
@@ -39,6 +41,8 @@ pub(super) struct Printer<W: Write = Stdout> {
     labels: Labels,
     width: usize,
     prefixes: Vec<Vec<u8>>,
+    /// What each component draws, if it does.
+    drawings: Vec<Option<Drawing>>,
     /// The last piece was of this component, and its line has not ended.
     unended: Option<usize>,
     line: Vec<u8>,
@@ -60,16 +64,22 @@ impl<W: Write> Printer<W> {
             labels: Labels::default(),
             width: 0,
             prefixes: Vec::new(),
+            drawings: Vec::new(),
             unended: None,
             line: Vec::new(),
         }
     }
 
-    /// One more component, and its number; the same for one that is known.
-    pub(super) fn add(&mut self, name: &str) -> usize {
+    /// One more component, and its number; the same for one that is known. `drawn`: it writes as to a terminal.
+    pub(super) fn add(&mut self, name: &str, drawn: bool) -> usize {
+        let drawn = drawn && !matches!(self.format, Format::Json | Format::Exact { prefix: false });
         if let Some(number) = self.names.iter().position(|known| known == name) {
+            if drawn && self.drawings[number].is_none() {
+                self.drawings[number] = Some(Drawing::default());
+            }
             return number;
         }
+        self.drawings.push(drawn.then(Drawing::default));
         self.labels.add(name);
         self.names.push(name.to_owned());
         self.width = self.width.max(name.len().min(WIDTH_MAX));
@@ -92,6 +102,22 @@ impl<W: Write> Printer<W> {
         bytes: &[u8],
         ends: bool,
     ) -> io::Result<()> {
+        let Some(drawing) = &mut self.drawings[number] else { return self.put(number, time, bytes, ends) };
+        let now = time.and_then(|time| u64::try_from(time.as_nanosecond()).ok()).map_or(Time(0), Time);
+        let mut shown = Vec::new();
+        let mut show = |it: Shown<'_>| shown.push(owned(it));
+        if drawing.due().is_some_and(|due| due <= now) {
+            drawing.glimpse(now, &mut show);
+        }
+        drawing.bytes(bytes, now, &mut show);
+        if ends {
+            drawing.bytes(b"\n", now, &mut show);
+        }
+        shown.into_iter().try_for_each(|(text, ends)| self.put(number, time, &text, ends))
+    }
+
+    /// Shows it as it is.
+    fn put(&mut self, number: usize, time: Option<Timestamp>, bytes: &[u8], ends: bool) -> io::Result<()> {
         if self.format == Format::Json {
             let time = time.map(|time| time.to_string());
             let line = LogLine::of(&self.names[number], time, bytes, ends, false);
@@ -129,6 +155,13 @@ impl<W: Write> Printer<W> {
 
     /// Nothing more comes.
     pub(super) fn end(&mut self) -> io::Result<()> {
+        for number in 0..self.drawings.len() {
+            let mut shown = Vec::new();
+            if let Some(drawing) = &mut self.drawings[number] {
+                drawing.end(&mut |it| shown.push(owned(it)));
+            }
+            shown.into_iter().try_for_each(|(text, ends)| self.put(number, None, &text, ends))?;
+        }
         self.leave(false)?;
         self.flush()
     }
@@ -164,6 +197,14 @@ impl<W: Write> Printer<W> {
     }
 }
 
+/// What is to be shown, and whether the line ends there.
+fn owned(shown: Shown<'_>) -> (Vec<u8>, bool) {
+    match shown {
+        Shown::Line(text) => (text.to_vec(), true),
+        Shown::Piece(text) => (text.to_vec(), false),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use jiff::tz::TimeZone;
@@ -174,10 +215,10 @@ mod tests {
     fn shown(format: Format, pieces: &[(&str, &[u8], bool)]) -> String {
         let mut printer = Printer::to(Vec::new(), format, None);
         for (name, ..) in pieces {
-            printer.add(name);
+            printer.add(name, false);
         }
         for (name, bytes, ends) in pieces {
-            let number = printer.add(name);
+            let number = printer.add(name, false);
             printer.line(number, None, bytes, *ends).unwrap();
         }
         printer.end().unwrap();
@@ -222,6 +263,36 @@ mod tests {
     }
 
     #[test]
+    fn what_was_drawn_is_shown_as_lines() {
+        let drawn = |format: Format| {
+            let mut printer = Printer::to(Vec::new(), format, None);
+            let number = printer.add("a", true);
+            let mut line = |second: i64, bytes: &[u8], ends| {
+                let time = jiff::Timestamp::from_second(1_000 + second).unwrap();
+                printer.line(number, Some(time), bytes, ends).unwrap();
+            };
+            line(0, b"1%\r50%\r", false);
+            line(0, b"\x1b[32mdone\x1b[0m\x1b[K\r", true);
+            line(1, b"one: 1", true);
+            line(1, b"two: 1", true);
+            // Back up, and over both of them.
+            line(2, b"\x1b[2A\rone: 2", true);
+            line(2, b"\rtwo: 2", true);
+            line(9, b"title \x1b]0;x\x07", true);
+            printer.end().unwrap();
+            String::from_utf8(printer.out.into_inner().unwrap()).unwrap()
+        };
+        let lines = "done\none: 1\ntwo: 1\none: 2\ntwo: 2\ntitle \\x1b]0;x\\x07\n";
+        let prefixed: String = lines.lines().map(|line| format!("a | {line}\n")).collect();
+        assert_eq!(drawn(PLAIN), prefixed);
+        let colored = drawn(Format::Terminal { color: true });
+        assert!(colored.contains("\x1b[32mdone\x1b[0m") && !colored.contains("\x1b[K"), "{colored:?}");
+        assert!(drawn(PREFIXED).contains("a | two: 2\n") && !drawn(PREFIXED).contains('\r'));
+        assert!(drawn(EXACT).contains("\x1b[2A\rone: 2\n"), "the bytes of one, exactly");
+        assert!(drawn(Format::Json).contains("\\r50%"));
+    }
+
+    #[test]
     fn json_says_what_is_not_text_or_does_not_end() {
         let pieces: [(&str, &[u8], bool); 2] = [("a", b"\xff\"", true), ("a", b"on", false)];
         let expected = "{\"component\":\"a\",\"time\":null,\"line\":\"\u{fffd}\\\"\"}\n\
@@ -233,7 +304,7 @@ mod tests {
     fn times_are_as_wide_as_none() {
         let zone = TimeZone::fixed(jiff::tz::offset(2));
         let mut printer = Printer::to(Vec::new(), EXACT, Some(zone));
-        let number = printer.add("a");
+        let number = printer.add("a", false);
         printer.line(number, Some("2026-01-20T10:00:00.1239Z".parse().unwrap()), b"x", true).unwrap();
         printer.line(number, None, b"x", true).unwrap();
         printer.end().unwrap();

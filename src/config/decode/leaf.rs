@@ -1,5 +1,6 @@
 //! Values without parts: texts, numbers, durations, sizes, signals, patterns.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
@@ -266,16 +267,60 @@ pub(crate) struct Pattern(pub(crate) String);
 
 impl Value for Pattern {
     fn decode(decoder: &mut Decoder<'_>, node: NodeId) -> Option<Self> {
-        let check = |text: &str| match regex::RegexBuilder::new(text).size_limit(1 << 20).build() {
-            Ok(_) => Ok(Self(text.into())),
-            Err(regex::Error::CompiledTooBig(_)) => Err("it is too large".into()),
-            Err(error) => Err(last_line(&error.to_string())),
-        };
-        decoder.parsed(node, "a regular expression", code::PATTERN, check)
+        let mut patterns = std::mem::take(&mut decoder.patterns);
+        let check = |text: &str| patterns.check(text).map(|()| Self(text.into()));
+        let pattern = decoder.parsed(node, "a regular expression", code::PATTERN, check);
+        decoder.patterns = patterns;
+        pattern
     }
     fn schema() -> Json {
         json!({ "type": "string" })
     }
+}
+
+/// The patterns that were looked at, each once: to compile a large one takes tens of milliseconds, and a small text
+/// may be a large one.
+#[derive(Debug, Default)]
+pub(crate) struct Patterns {
+    known: BTreeMap<String, Result<(), String>>,
+    /// How many of them were large.
+    large: usize,
+}
+
+/// A pattern that compiles to less is not large. Bytes.
+const SMALL_PATTERN: usize = 1 << 16;
+/// And to more than that it may not. Bytes.
+const LARGEST_PATTERN: usize = 1 << 20;
+/// So many large ones a file may have.
+const LARGE_PATTERNS: usize = 64;
+
+impl Patterns {
+    fn check(&mut self, text: &str) -> Result<(), String> {
+        if let Some(known) = self.known.get(text) {
+            return known.clone();
+        }
+        let verdict = match compiled(text, SMALL_PATTERN) {
+            Err(regex::Error::CompiledTooBig(_)) if self.large == LARGE_PATTERNS => {
+                Err(format!("it is large, as are {LARGE_PATTERNS} others of the file"))
+            }
+            Err(regex::Error::CompiledTooBig(_)) => {
+                self.large += 1;
+                compiled(text, LARGEST_PATTERN)
+                    .map_err(|error| if_too_big(&error).unwrap_or_else(|| last_line(&error.to_string())))
+            }
+            small => small.map_err(|error| last_line(&error.to_string())),
+        };
+        self.known.insert(text.to_owned(), verdict.clone());
+        verdict
+    }
+}
+
+fn compiled(text: &str, limit: usize) -> Result<(), regex::Error> {
+    regex::RegexBuilder::new(text).size_limit(limit).build().map(drop)
+}
+
+fn if_too_big(error: &regex::Error) -> Option<String> {
+    matches!(error, regex::Error::CompiledTooBig(_)).then(|| "it is too large".into())
 }
 
 /// The regex crate draws a picture; its last line says what is wrong.

@@ -19,7 +19,7 @@ pub(crate) use command::{Build, CommandForm, Run, Word, command_schema, one_of, 
 pub(crate) use dependency::{Dependencies, Depends};
 pub(crate) use environment::{EnvFile, EnvFiles, EnvMap};
 pub(crate) use leaf::{
-    Anything, Components, Int, List, PathText, Pattern, Real, Size, Span, Text, True, Version,
+    Anything, Components, Int, List, PathText, Pattern, Patterns, Real, Size, Span, Text, True, Version,
 };
 pub(crate) use network::{SocketText, Sockets};
 pub(crate) use section::{Section, Short, section};
@@ -76,6 +76,7 @@ pub(crate) struct Decoder<'t> {
     pub(crate) variables: &'t Variables,
     pub(crate) report: Report,
     pub(crate) suggester: Suggester,
+    patterns: Patterns,
     path: Vec<Step<'t>>,
     growth_left: usize,
     copies_left: usize,
@@ -109,6 +110,7 @@ impl<'t> Decoder<'t> {
             variables,
             report,
             suggester: Suggester::default(),
+            patterns: Patterns::default(),
             path: Vec::new(),
             growth_left: FREE_GROWTH + tree.source().text().len(),
             copies_left: FREE_COPIES + COPIES * (tree.len() + weight(tree.source().text())),

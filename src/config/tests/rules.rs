@@ -121,6 +121,21 @@ fn a_long_cycle_is_shown_whole() {
 }
 
 #[test]
+fn many_large_patterns_are_not_all_compiled() {
+    let of = |count: usize, pattern: &dyn Fn(usize) -> String| {
+        let lines =
+            (0..count).map(|n| format!("  a{n}: {{ process: sh, ready: {{ log: '{}' }} }}\n", pattern(n)));
+        load_of(&format!("version: 1\ncomponents:\n{}", lines.collect::<String>()))
+    };
+    let loaded = of(200, &|n| format!("(\\pL{{50}}){{20}}{n}"));
+    let said = |text: &str| loaded.diagnostics.iter().filter(|one| one.message.contains(text)).count();
+    assert_eq!((said("it is too large"), said("it is large, as are 64 others")), (64, 136));
+    // The same one is one, and what is a good one stays so.
+    assert!(codes(&of(1_000, &|_| "\\pL{6}".to_owned())).is_empty());
+    assert!(codes(&of(5_000, &|n| format!("listening on port {n}"))).is_empty());
+}
+
+#[test]
 fn a_delay_that_is_never_over_is_a_mistake() {
     let ready =
         |ready: &str| load_of(&format!("version: 1\ncomponents:\n  a: {{ process: sh, ready: {ready} }}\n"));

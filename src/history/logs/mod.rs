@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::config::model::Component;
+use crate::config::model::{Component, Kind, Terminal};
 
 pub use chain::Place;
 pub use cursor::PIECE_MAX;
@@ -42,6 +42,8 @@ pub struct Log {
     pub component: String,
     /// The file that is written.
     pub path: PathBuf,
+    /// It was written as to a terminal: its writer may go back and draw over what it wrote.
+    pub drawn: bool,
 }
 
 impl Log {
@@ -50,7 +52,14 @@ impl Log {
     pub fn of(component: &Component, state_dir: &Path) -> Self {
         let named = component.logs.file.clone();
         let path = named.unwrap_or_else(|| Self::usual(component.name.as_str(), state_dir));
-        Self { component: component.name.to_string(), path }
+        let drawn = component.logs.terminal == Terminal::Pty && matches!(component.kind, Kind::Process(_));
+        Self { component: component.name.to_string(), path, drawn }
+    }
+
+    /// Whether it is the same log, however it is written by now.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.component, &self.path) == (&other.component, &other.path)
     }
 
     /// Where the log of a component is whose `logs.file` says nothing else.

@@ -60,7 +60,7 @@ impl Writer {
     }
 
     fn log(&self) -> Log {
-        Log { component: "a".to_owned(), path: self.path.clone() }
+        Log { component: "a".to_owned(), path: self.path.clone(), drawn: false }
     }
 }
 
@@ -398,7 +398,8 @@ fn a_log_that_can_not_be_read_hinders_no_other() {
     std::os::unix::fs::symlink(&good.path, &link.path).unwrap();
     let logs = [bad.log(), good.log(), link.log()];
     assert_eq!(texts(&read(&logs, Query::default())), ["good"], "neither a folder nor a link is a log");
-    let long = Log { component: "x".to_owned(), path: PathBuf::from("/").join("x".repeat(300)) };
+    let long =
+        Log { component: "x".to_owned(), path: PathBuf::from("/").join("x".repeat(300)), drawn: false };
     let mut reader = whole(&[long, good.log()], Query::default());
     let (got, notes) = drain_all(&mut reader);
     assert_eq!(texts(&got), ["good"]);

@@ -106,7 +106,7 @@ impl Driver {
     }
 
     pub(in crate::runtime) fn shown(&self) -> Vec<View> {
-        self.parts.core.views().collect()
+        self.parts.core.views().map(|view| self.with_hold(view)).collect()
     }
 
     pub(in crate::runtime) fn subscribed(&mut self, after: u64, subscriber: Subscriber) {
@@ -139,6 +139,7 @@ impl Driver {
         for awaited in &mut explanation.awaited {
             self.count_tries(&mut awaited.of);
         }
+        self.explain_hold(explanation);
         let Course::Starting(Some(probing)) = &mut explanation.course else { return };
         let component = self.parts.core.find(explanation.name.as_str());
         let run = component.map(|component| RunId { component, incarnation: explanation.incarnation });

@@ -131,6 +131,7 @@ impl Stream {
     fn mark(&mut self, from: usize) {
         let places = self.reader.places();
         let mark = |(log, place): (&Log, &Option<_>)| LogMark {
+            drawn: log.drawn,
             component: log.component.clone(),
             path: log.path.display().to_string(),
             at: place.as_ref().map(ToString::to_string),
@@ -147,7 +148,7 @@ impl Stream {
         let from = self.logs.len();
         let begin = if self.exact { Begin::End } else { Begin::Since(more.began) };
         for log in declared.iter() {
-            if !self.logs.contains(log) {
+            if !self.logs.iter().any(|known| known.is_same(log)) {
                 self.reader.add(log, begin);
                 self.logs.push(log.clone());
             }

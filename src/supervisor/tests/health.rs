@@ -207,3 +207,15 @@ fn what_was_asked_before_an_edit_says_nothing_of_what_is_asked_now() {
     unwell(&mut play, 1);
     assert_eq!(play.state("api"), "stopping", "two in a row, and what was good was not asked");
 }
+
+#[test]
+fn who_slept_through_the_time_to_be_ready_listens_first() {
+    let mut play = Play::of("api?");
+    play.now = play.now + ms(10_500);
+    play.tell(Event::Deadline);
+    assert_eq!(play.state("api"), "starting", "its word may be on its way");
+    play.after(249);
+    assert_eq!(play.state("api"), "starting");
+    play.after(1);
+    assert_eq!(play.state("api"), "stopping");
+}

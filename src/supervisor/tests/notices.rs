@@ -207,3 +207,12 @@ fn a_first_process_that_has_ended_is_known_to_a_new_image() {
     says(&mut play, "api", Notice::Ready);
     assert_eq!((play.state("api"), play.took().as_str()), ("stopping", "sweep api"));
 }
+
+#[test]
+fn one_that_is_to_end_after_others_is_not_ended_before_them_for_being_broken() {
+    let mut play = Play::of("api?; web: api started");
+    play.stop("api");
+    play.took();
+    says(&mut play, "api", Notice::Broken);
+    assert_eq!((play.states().as_str(), play.took().as_str()), ("api=starting web=stopping", ""));
+}

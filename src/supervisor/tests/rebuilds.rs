@@ -309,3 +309,47 @@ fn a_plan_says_what_becomes_of_the_build() {
     assert_eq!(reason(first(), rerun), "its process changed, effective at its next start: it is being built");
     assert_eq!(reason(good(), mended), "effective when next used");
 }
+
+#[test]
+fn what_it_is_built_in_mends_a_build_that_failed_before_the_next_start() {
+    let mut play = failed(ready);
+    assert_eq!(do_edit(&mut play, moved), "restart");
+    play.ends("api", 0);
+    assert_eq!((play.state("api"), play.took().as_str()), ("building", "stop api, sweep api, build api"));
+    play.build_fails("api");
+    assert_eq!(play.state("api"), "ready", "the edit comes true");
+}
+
+#[test]
+fn a_build_that_was_ended_for_good_is_not_under_way() {
+    let mut play = first();
+    do_edit(&mut play, without);
+    play.took();
+    do_edit(&mut play, added);
+    play.task("api", TaskKind::Build, TaskEnd::Ended);
+    play.after(100);
+    assert_eq!((play.state("api"), play.took().as_str()), ("ready", ""), "it is for the next start");
+}
+
+#[test]
+fn an_edit_counts_for_one_start() {
+    let mut play = completed();
+    do_edit(&mut play, rerun);
+    play.build_fails("api");
+    assert_eq!(play.state("api"), "ready");
+    play.ends("api", 0);
+    play.change("api");
+    play.after(5);
+    play.build_fails("api");
+    assert_eq!(play.state("api"), "completed");
+}
+
+#[test]
+fn what_crashes_while_it_is_built_well_is_started_although_it_would_have_failed() {
+    let mut play = ready();
+    play.exits("api", 3);
+    assert_eq!(play.state("api"), "stopping");
+    play.built("api");
+    play.gone("api");
+    assert_eq!(play.state("api"), "ready");
+}

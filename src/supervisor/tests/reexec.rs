@@ -39,6 +39,23 @@ fn the_other_threads_stop_first_then_comes_the_image_and_processes_notice_nothin
 }
 
 #[test]
+fn the_last_run_is_told_from_one_that_another_run_follows() {
+    let last = |play: &Play, of: &str| play.core.is_last(play.run(of));
+    let mut play = Play::of("one@; other@; third@");
+    assert!(!last(&play, "one"), "it is not asked to stop");
+    play.restart("one");
+    play.stop("other");
+    assert!(!last(&play, "one") && last(&play, "other"));
+    play.start("other");
+    assert!(!last(&play, "other"), "it was wanted again meanwhile");
+    play.down();
+    assert!(last(&play, "third"));
+
+    let play = hung("loop@; clock@");
+    assert!(!last(&play, "clock") && play.core.is_replacing(), "it goes on in another image");
+}
+
+#[test]
 fn one_that_does_not_stop_in_half_of_join_timeout_goes_with_the_old_image() {
     let mut play = hung("loop@; clock@");
     play.took();

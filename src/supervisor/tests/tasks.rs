@@ -240,3 +240,12 @@ fn each_beginning_of_a_build_has_one_record_of_its_end() {
     let last = ends(&mut play, Event::Deadline);
     assert!(last.starts_with(ended), "{last}");
 }
+
+#[test]
+fn a_build_that_nobody_waits_for_at_the_end_has_its_record_too() {
+    let mut play = Play::of("api+");
+    play.down();
+    play.down();
+    let last = play.causes(Event::Command(Command::Shutdown));
+    assert!(last.contains("api.task_ended<command") && last.contains("down<command"), "{last}");
+}

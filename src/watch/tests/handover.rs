@@ -10,7 +10,7 @@ use crate::watch::{Message, WatchHandover};
 
 impl Bench {
     /// The bench with another watcher that goes on, `between` being done while there is none.
-    fn pass_on(self, between: impl FnOnce(&Path)) -> Self {
+    pub(super) fn pass_on(self, between: impl FnOnce(&Path)) -> Self {
         self.pass_on_to(Native::start, between)
     }
 
@@ -21,7 +21,7 @@ impl Bench {
         drop(left);
         between(folder.path());
         let left: WatchHandover = serde_json::from_slice(&text).unwrap();
-        let watcher = Watcher::start_with(Arc::clone(&sink), native, Some(left)).unwrap();
+        let watcher = Watcher::adopt_with(Arc::clone(&sink), native, left).unwrap();
         Self { folder, watcher, sink, reports, thread }
     }
 
@@ -229,11 +229,11 @@ fn a_hand_over_that_nobody_waits_for_changes_nothing() {
     let bench = Bench::with(&["src/a"], &["src"]);
     let (to, answer) = std::sync::mpsc::sync_channel(0);
     drop(answer);
-    bench.watcher.tell(Message::HandOver(to));
+    bench.watcher.routes.tell_first(Message::HandOver(to));
     bench.write("src/a", "new");
     bench.expect(&["src/a"]);
     // Nor does one that can't be answered.
-    bench.watcher.tell(Message::End);
+    bench.watcher.routes.tell_first(Message::End);
     let refused = bench.watcher.hand_over(PATIENCE).unwrap_err();
     assert!(refused.to_string().contains("goes on as before"), "{refused}");
 }

@@ -98,3 +98,74 @@ fn on_a_file_system_with_a_coarse_clock_a_stamp_is_young_for_longer() {
     assert!(is_fresh(Duration::ZERO), "another write would leave the same time");
     assert!(!is_fresh(Duration::from_secs(10)));
 }
+
+#[test]
+fn a_time_in_the_future_does_not_have_a_file_read_for_ever() {
+    let bench = Bench::new();
+    bench.write("a", "old");
+    let path = bench.path("a");
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_modified(std::time::SystemTime::now() + Duration::from_secs(3600)).unwrap();
+    let mut known = Print::glance(&path);
+    assert!(known.may_differ(&path), "it may be written once more, just now");
+    let seen = known.compare(&path).unwrap();
+    known.confirm(seen);
+    assert!(!known.may_differ(&path));
+    bench.write("a", "new");
+    assert!(known.may_differ(&path) && !known.compare(&path).unwrap().same_bytes(&known));
+}
+
+/// A key of which nothing is seen but by polling, every so often.
+fn polled(bench: &Bench, paths: &[&str], every: Duration) {
+    let mut spec = bench.spec(paths);
+    spec.poll = Poll::Every(every);
+    bench.watcher.set(A, spec);
+    while bench.next() != (WatchReport::Ready { key: A }) {}
+}
+
+#[test]
+fn where_it_is_polled_an_edit_of_gits_rules_counts() {
+    let bench = Bench::new();
+    ["src/a", "src/gen/b", ".git/HEAD"].iter().for_each(|name| bench.write(name, "old"));
+    bench.write(".gitignore", "/src/gen/\n");
+    polled(&bench, &["src"], Duration::from_millis(20));
+    bench.write("src/gen/b", "hidden");
+    bench.write("src/a", "new");
+    assert_eq!(bench.wait_for(A, &["src/a"]), BTreeSet::from(["src/a".into()]));
+    bench.write(".gitignore", "/src/other/\n");
+    let begun = Instant::now();
+    for round in 0.. {
+        assert!(begun.elapsed() < PATIENCE, "the file is still hidden");
+        bench.write("src/gen/b", &format!("shown {round}"));
+        match bench.reports.recv_timeout(Duration::from_millis(200)) {
+            Ok(WatchReport::Changed { paths, .. }) if paths == [bench.path("src/gen/b")] => break,
+            Ok(WatchReport::Busy { .. }) | Err(_) => {}
+            Ok(other) => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn who_asks_what_has_happened_has_it_looked_at() {
+    let bench = Bench::new();
+    bench.write("src/a", "old");
+    polled(&bench, &["src"], Duration::from_secs(3600));
+    bench.write("src/a", "new");
+    let mut seen = BTreeSet::new();
+    let ask = |seen: &mut BTreeSet<String>| {
+        bench.watcher.sift(A);
+        let mut said = 0;
+        loop {
+            match bench.next() {
+                WatchReport::Sifted { key: A } => return said,
+                report => bench.collect(A, report, seen),
+            }
+            said += 1;
+        }
+    };
+    assert!(ask(&mut seen) > 0, "it is told before the answer, or is said to be under way");
+    while seen.is_empty() {
+        ask(&mut seen);
+    }
+    assert_eq!(seen, BTreeSet::from(["src/a".into()]));
+}

@@ -70,9 +70,13 @@ pub(super) fn away(way: &Way, why: &Away) -> Own {
 
 /// The request was sent, and is not answered.
 pub(super) fn unanswered(way: &Way, error: &hyper::Error, why_not: &str) -> Own {
-    let who = who(way);
+    let look = match way.light.seen() {
+        Some(Seen { name, .. }) => format!("see `orch logs {name}`"),
+        None => "see what its log says".to_owned(),
+    };
     let text = format!(
-        "{who} was sent this request and did not answer it ({}); {why_not}; see `orch logs` for what {who} said",
+        "{} was sent this request and did not answer it ({}); {why_not}; {look}",
+        who(way),
         chain(error)
     );
     say(StatusCode::BAD_GATEWAY, &text)

@@ -24,7 +24,7 @@ use super::forward::{Outcome, forward};
 use super::head;
 use super::line::Line;
 use super::reach::Way;
-use super::site::{Phase, Shared};
+use super::site::{Busy, Phase, Shared};
 use super::talk::{Stage, Talk, Tap};
 use super::tcp;
 
@@ -65,8 +65,7 @@ enum Turn {
 }
 
 /// Serves a client until it goes away, or the proxy comes to rest and its request is answered.
-pub(super) async fn serve(client: Line, read: Vec<u8>, shared: &Shared) {
-    let mut busy = shared.busy();
+pub(super) async fn serve(mut busy: Busy, client: Line, read: Vec<u8>, shared: &Arc<Shared>) {
     let peer = client.peer().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let (mut post, mut ahead) = (shared.way.post(), Bytes::from(read));
     loop {

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
 use super::super::around::Around;
-use super::site::Plan;
+use super::site::{Busy, Plan};
 use super::with::Settings;
 
 /// So many clients are connected at once, or a quarter of the descriptors that orch may have: each takes two, and
@@ -76,7 +76,7 @@ fn refused(at: SocketAddr, error: &io::Error, around: &Around) -> String {
 pub(super) struct Accepting {
     listeners: Vec<TcpListener>,
     /// For this plan, if it does.
-    by: Option<Arc<Plan>>,
+    by: Option<(Arc<Plan>, Busy)>,
     /// How long to rest before the next try.
     pause: Duration,
     /// Nobody can connect for now.
@@ -94,14 +94,15 @@ impl Accepting {
     pub(super) fn listen(
         &mut self,
         plan: &Arc<Plan>,
-        at: impl FnOnce() -> io::Result<Vec<std::net::TcpListener>>,
+        at: impl FnOnce() -> (io::Result<Vec<std::net::TcpListener>>, Busy),
     ) {
-        if self.by.as_ref().is_some_and(|by| Arc::ptr_eq(by, plan)) {
+        if self.by.as_ref().is_some_and(|(by, _)| Arc::ptr_eq(by, plan)) {
             return;
         }
         self.close();
-        match at().and_then(|at| at.into_iter().map(TcpListener::from_std).collect()) {
-            Ok(listeners) => (self.listeners, self.by) = (listeners, Some(Arc::clone(plan))),
+        let (at, busy) = at();
+        match at.and_then(|at| at.into_iter().map(TcpListener::from_std).collect()) {
+            Ok(listeners) => (self.listeners, self.by) = (listeners, Some((Arc::clone(plan), busy))),
             Err(error) => self.failed = Some(error),
         }
     }

@@ -111,33 +111,34 @@ pub(super) struct Shared {
     parked: Mutex<BTreeMap<u64, Parked>>,
     /// The number of the next one among them.
     next: AtomicU64,
-    /// How many clients there are that are not laid aside.
+    /// How many there are that are not laid aside: clients, and who accepts them.
     busy: watch::Sender<usize>,
 }
 
-/// One client is not laid aside, until this is dropped.
-pub(super) struct Busy<'a>(&'a Shared);
+/// One is not laid aside, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<Shared>);
 
-impl Drop for Busy<'_> {
+impl Drop for Busy {
     fn drop(&mut self) {
         self.0.busy.send_modify(|busy| *busy -= 1);
     }
 }
 
 impl Shared {
-    /// To be held for a client, from its beginning to its end.
-    pub(super) fn busy(&self) -> Busy<'_> {
+    /// To be held for a client, from its beginning to its end; and for who accepts.
+    fn busy(self: &Arc<Self>) -> Busy {
         self.busy.send_modify(|busy| *busy += 1);
-        Busy(self)
+        Busy(Arc::clone(self))
     }
 
     /// Lays a client aside, until this image of orch goes on after all.
-    pub(super) async fn park<'a>(
-        &'a self,
-        busy: Busy<'a>,
+    pub(super) async fn park(
+        self: &Arc<Self>,
+        busy: Busy,
         (client, read): (&Line, &[u8]),
         onward: Option<(&Line, &[u8])>,
-    ) -> Busy<'a> {
+    ) -> Busy {
         let copy = |line: &Line| line.as_fd().try_clone_to_owned();
         let both = |(line, back): (&Line, &[u8])| Ok::<_, io::Error>((copy(line)?, back.to_vec()));
         let onward = onward.map(both).transpose();
@@ -192,6 +193,8 @@ impl Site {
             next: AtomicU64::new(0),
             busy: watch::Sender::new(0),
         });
+        // From here on they count, whenever the thread begins.
+        let aside = aside.into_iter().map(|parked| (shared.busy(), parked)).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Builder::new().name(name.to_string()).spawn({
             let shared = Arc::clone(&shared);
@@ -296,18 +299,20 @@ impl Site {
 }
 
 /// The life of a site.
-async fn attend(shared: &Arc<Shared>, protocol: Protocol, aside: Vec<Parked>) {
+async fn attend(shared: &Arc<Shared>, protocol: Protocol, aside: Vec<(Busy, Parked)>) {
     let mut clients = JoinSet::new();
-    for parked in aside {
-        clients.spawn(go_on(Arc::clone(shared), protocol, parked));
+    for (busy, parked) in aside {
+        clients.spawn(go_on(Arc::clone(shared), busy, protocol, parked));
     }
     let (mut accepting, mut post, most) = (Accepting::default(), shared.way.post(), listen::most_clients());
     let until = loop {
         let Post { phase, plan } = post.borrow_and_update().clone();
         match phase {
             Phase::Closing(until) => break until,
-            Phase::Open => accepting
-                .listen(&plan, || lock(&shared.listeners).iter().map(TcpListener::try_clone).collect()),
+            Phase::Open => accepting.listen(&plan, || {
+                let copies = lock(&shared.listeners).iter().map(TcpListener::try_clone).collect();
+                (copies, shared.busy())
+            }),
             Phase::Paused | Phase::Leaving | Phase::Left => accepting.close(),
         }
         tokio::select! {
@@ -315,8 +320,10 @@ async fn attend(shared: &Arc<Shared>, protocol: Protocol, aside: Vec<Parked>) {
             Some(_) = clients.join_next(), if !clients.is_empty() => {}
             client = accepting.next(&plan), if clients.len() < most => {
                 if let Some(client) = client {
-                    let shared = Arc::clone(shared);
-                    clients.spawn(async move { begin(&shared, protocol, client.into(), Vec::new()).await });
+                    let (shared, busy) = (Arc::clone(shared), shared.busy());
+                    clients.spawn(async move {
+                        begin(&shared, busy, protocol, (client.into(), Vec::new())).await;
+                    });
                 }
             }
         }
@@ -326,21 +333,21 @@ async fn attend(shared: &Arc<Shared>, protocol: Protocol, aside: Vec<Parked>) {
     let _ = timeout_at(until, async { while clients.join_next().await.is_some() {} }).await;
 }
 
-async fn begin(shared: &Shared, protocol: Protocol, client: Line, read: Vec<u8>) {
+async fn begin(shared: &Arc<Shared>, busy: Busy, protocol: Protocol, (client, read): (Line, Vec<u8>)) {
     match protocol {
-        Protocol::Http => http::serve(client, read, shared).await,
-        Protocol::Tcp => tcp::serve(client, read, shared).await,
+        Protocol::Http => http::serve(busy, client, read, shared).await,
+        Protocol::Tcp => tcp::serve(busy, client, read, shared).await,
     }
 }
 
 /// Goes on with a client of another image.
-async fn go_on(shared: Arc<Shared>, protocol: Protocol, parked: Parked) {
+async fn go_on(shared: Arc<Shared>, busy: Busy, protocol: Protocol, parked: Parked) {
     let Parked { client, read, onward } = parked;
     // One that can't be gone on with is closed.
     let Ok(client) = Line::adopt(client) else { return };
     match onward.map(|(fd, back)| Ok::<_, io::Error>((Line::adopt(fd)?, back))).transpose() {
-        Ok(Some(onward)) => tcp::pass(shared.busy(), (client, read), onward, &shared).await,
-        Ok(None) => begin(&shared, protocol, client, read).await,
+        Ok(Some(onward)) => tcp::pass(busy, (client, read), onward, &shared).await,
+        Ok(None) => begin(&shared, busy, protocol, (client, read)).await,
         Err(_) => {}
     }
 }

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::time::Instant;
@@ -15,8 +16,8 @@ const CHUNK: usize = 16 << 10;
 
 /// Connects a client with who is behind, and copies until both directions have ended. What can't be reached by the end of
 /// `hold` is closed.
-pub(super) async fn serve(client: Line, read: Vec<u8>, shared: &Shared) {
-    let (mut busy, way, begun) = (shared.busy(), &shared.way, Instant::now());
+pub(super) async fn serve(mut busy: Busy, client: Line, read: Vec<u8>, shared: &Arc<Shared>) {
+    let (way, begun) = (&shared.way, Instant::now());
     let server = loop {
         tokio::select! {
             reached = way.reach(begun, |_, _| None, |line| std::future::ready(Ok(line))) => {
@@ -35,10 +36,10 @@ pub(super) async fn serve(client: Line, read: Vec<u8>, shared: &Shared) {
 /// Copies until both directions have ended; one that ends is closed on the other side, and the other one goes on. What
 /// was read already is passed first.
 pub(super) async fn pass(
-    mut busy: Busy<'_>,
+    mut busy: Busy,
     (client, ahead): (Line, Vec<u8>),
     (server, back): (Line, Vec<u8>),
-    shared: &Shared,
+    shared: &Arc<Shared>,
 ) {
     let (mut there, mut back) = (Direction::new(ahead), Direction::new(back));
     loop {

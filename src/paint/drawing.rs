@@ -2,19 +2,21 @@
 //! again and again (a progress bar) is shown now and then as it is just then, and when it ends. Does no I/O.
 //!
 //! The last lines are remembered, as programs also go up and renew several of them. Nothing of what is left out
-//! here is lost: the log has every byte.
+//! here is lost: the log has every byte. Whoever shows such output shows it by this: `orch up` as it comes, `orch logs`
+//! as it was recorded, so its clock is the caller's.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use memchr::memchr2;
 use serde::{Deserialize, Serialize};
 
-use super::paint::PIECE_MAX;
-use crate::paint::{
-    Sequence, column, condensed, is_redrawn, parameter, redrawn, sequence, whole_characters, without_returns,
-};
-use crate::types::escaped;
+use super::escape::{whole_characters, without_returns};
+use super::redraw::{Sequence, column, condensed, is_redrawn, parameter, redrawn, sequence};
+use crate::types::{Time, escaped};
+
+/// A longer line is shown in pieces of at most so many bytes, so that one without an end costs no memory.
+pub const PIECE_MAX: usize = 16 << 10;
 
 /// So many lines can be gone back to.
 const ROWS: usize = 64;
@@ -25,14 +27,16 @@ const GLIMPSE_MAX: Duration = Duration::from_secs(4);
 
 /// What is to be shown: a line, or a piece of one that goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shown<'a> {
+pub enum Shown<'a> {
+    /// A line.
     Line(&'a [u8]),
+    /// The beginning of one, or what follows it.
     Piece(&'a [u8]),
 }
 
 /// The end of what was written to a terminal.
 #[derive(Debug, Default)]
-pub(super) struct Drawing {
+pub struct Drawing {
     /// The last one is the bottom; there is one at least, once something was written.
     rows: VecDeque<Row>,
     /// The row that is written to.
@@ -40,14 +44,14 @@ pub(super) struct Drawing {
     /// The beginning of a control sequence.
     held: Vec<u8>,
     /// When what was drawn over is to be shown.
-    due: Option<Instant>,
+    due: Option<Time>,
     /// When something was last shown that was not finished, and for how long it has to do.
-    glimpsed: Option<(Instant, Duration)>,
+    glimpsed: Option<(Time, Duration)>,
 }
 
 /// A drawing, handed over, and one of its rows.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct DrawingState {
+pub struct DrawingState {
     rows: VecDeque<Row>,
     at: usize,
     #[serde(with = "escaped")]
@@ -70,7 +74,7 @@ struct Row {
 
 impl Drawing {
     /// Goes on where another drawing was left.
-    pub(super) fn adopt(state: DrawingState, now: Instant) -> Self {
+    pub fn adopt(state: DrawingState, now: Time) -> Self {
         let DrawingState { mut rows, at, held } = state;
         rows.truncate(ROWS);
         rows.iter_mut().for_each(|row| row.raw.truncate(PIECE_MAX));
@@ -80,17 +84,17 @@ impl Drawing {
     }
 
     /// Leaves it to another one.
-    pub(super) fn leave(self) -> DrawingState {
+    pub fn leave(self) -> DrawingState {
         DrawingState { rows: self.rows, at: self.at, held: self.held }
     }
 
     /// When [`Drawing::glimpse`] is due.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub fn due(&self) -> Option<Time> {
         self.due
     }
 
     /// Goes on with what was written; `show` gets what is to be shown of it.
-    pub(super) fn bytes(&mut self, bytes: &[u8], now: Instant, show: &mut impl FnMut(Shown<'_>)) {
+    pub fn bytes(&mut self, bytes: &[u8], now: Time, show: &mut impl FnMut(Shown<'_>)) {
         let joined;
         let mut rest = bytes;
         if !self.held.is_empty() {
@@ -132,7 +136,7 @@ impl Drawing {
     }
 
     /// Shows what was drawn over, as it is now.
-    pub(super) fn glimpse(&mut self, now: Instant, show: &mut impl FnMut(Shown<'_>)) {
+    pub fn glimpse(&mut self, now: Time, show: &mut impl FnMut(Shown<'_>)) {
         let last = self.glimpsed.map_or(Duration::ZERO, |(_, pause)| pause);
         self.glimpsed = Some((now, (last * 2).clamp(GLIMPSE_FIRST, GLIMPSE_MAX)));
         self.due = None;
@@ -140,7 +144,7 @@ impl Drawing {
     }
 
     /// Nothing more will be written: shows what was not.
-    pub(super) fn end(&mut self, show: &mut impl FnMut(Shown<'_>)) {
+    pub fn end(&mut self, show: &mut impl FnMut(Shown<'_>)) {
         let held = std::mem::take(&mut self.held);
         self.write(&held, show);
         (0..self.rows.len()).for_each(|at| self.show_stale(at, show));
@@ -151,7 +155,7 @@ impl Drawing {
     }
 
     /// Shows the beginning of the line that is not finished, as something of orch's own is to follow.
-    pub(super) fn interrupt(&mut self, show: &mut impl FnMut(Shown<'_>)) {
+    pub fn interrupt(&mut self, show: &mut impl FnMut(Shown<'_>)) {
         if let Some(row) = self.rows.back_mut().filter(|row| !row.raw.is_empty() && !row.drawn) {
             show(Shown::Piece(&row.raw));
             row.raw.clear();
@@ -236,11 +240,11 @@ impl Drawing {
     }
 
     /// Notes when to show what was drawn over.
-    fn plan(&mut self, now: Instant) {
+    fn plan(&mut self, now: Time) {
         if !self.rows.iter().any(|row| row.stale) {
             self.due = None;
         } else if self.due.is_none() {
-            let pause = self.glimpsed.filter(|(at, _)| now.saturating_duration_since(*at) < 4 * GLIMPSE_MAX);
+            let pause = self.glimpsed.filter(|(at, _)| now.since(*at) < 4 * GLIMPSE_MAX);
             if pause.is_none() {
                 self.glimpsed = None;
             }

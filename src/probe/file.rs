@@ -103,14 +103,14 @@ impl Asked {
         path: &Path,
         look: impl FnOnce(&Path) -> io::Result<Mark> + Send + 'static,
     ) -> Answer {
-        let answer = match self.waiting().get_mut(path) {
-            Some(waiting) => Ok(join(waiting)),
-            None => Err(()),
+        let (answer, is_first) = {
+            let mut waiting = self.waiting();
+            let is_first = !waiting.contains_key(path);
+            (join(waiting.entry(path.to_path_buf()).or_default()), is_first)
         };
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(()) => self.begin(path, look).map_err(Arc::new)?,
-        };
+        if is_first {
+            self.begin(path, look).map_err(Arc::new)?;
+        }
         answer.await.unwrap_or_else(|_| Err(Arc::new(io::Error::other("it gave no answer"))))
     }
 
@@ -118,11 +118,8 @@ impl Asked {
         &'static self,
         path: &Path,
         look: impl FnOnce(&Path) -> io::Result<Mark> + Send + 'static,
-    ) -> io::Result<oneshot::Receiver<Answer>> {
+    ) -> io::Result<()> {
         let asked = path.to_path_buf();
-        let mut waiting = Vec::new();
-        let answer = join(&mut waiting);
-        self.waiting().insert(asked.clone(), waiting);
         let begun = Builder::new().name("orch-file".to_owned()).spawn(move || {
             let found = look(&asked).map_err(Arc::new);
             for waiting in self.waiting().remove(&asked).into_iter().flatten() {
@@ -133,7 +130,7 @@ impl Asked {
         if begun.is_err() {
             self.waiting().remove(path);
         }
-        begun.map(|_| answer)
+        begun.map(drop)
     }
 }
 

@@ -318,7 +318,7 @@ fn an_unrelated_process_is_ignored_with_all_that_it_sends() {
     }
     heard(&path);
     assert_eq!(project.state_of("web").0, "starting");
-    wait_until("nothing is left open", || open_files(orch.pid()) == open);
+    wait_until("nothing is left open", || open_files(orch.pid()) <= open);
     assert_eq!(stderr_lines(&project, "web: ignored on its notify socket"), 1);
     project.write("go", "");
     project.wait_told_ready("web", 1);
@@ -346,7 +346,7 @@ forever()"
     project.write("go", "");
     let cut = format!("{}…", "y".repeat(255));
     wait_status(&project, "web", &cut);
-    wait_until("nothing is left open", || open_files(orch.pid()) == open);
+    wait_until("nothing is left open", || open_files(orch.pid()) <= open);
     assert_eq!(project.state_of("web").0, "starting", "a message that is too long says nothing");
     project.write("ready", "");
     project.wait_told_ready("web", 1);
@@ -384,7 +384,7 @@ forever()"
     eprintln!("ps: {calm:?} before, at worst {worst:?} in the flood");
     assert!(worst < SLACK * Duration::from_secs(1), "{worst:?}, {calm:?} before");
     heard(&path);
-    assert_eq!(open_files(orch.pid()), open);
+    wait_until("nothing is left open", || open_files(orch.pid()) <= open);
     assert!(project.events().len() < 2000, "{} events", project.events().len());
     orch.stop();
 }

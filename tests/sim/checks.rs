@@ -302,7 +302,8 @@ fn as_declared(world: &World, name: &Name) {
     let spec = world.project.components.iter().find(|spec| spec.name == *name);
     let (Some(life), Some(spec)) = (run, spec) else { return };
     let same = life.spec.kind == spec.kind && life.spec.cwd == spec.cwd;
-    assert!(same, "{name} runs, or ran last, as it is not declared any more");
+    let waits = world.waits_for_a_good_build(&life.spec, spec);
+    assert!(same || waits, "{name} runs, or ran last, as it is not declared any more");
 }
 
 fn waits_for_a_reason(world: &World, name: &Name) {

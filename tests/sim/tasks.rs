@@ -263,6 +263,12 @@ impl World {
         }
     }
 
+    /// Whether an edit of what is built waits for a good build, and what ran before goes on.
+    pub(crate) fn waits_for_a_good_build(&self, ran: &Component, spec: &Component) -> bool {
+        let failed = self.core_find(&spec.name).is_some_and(|cid| self.chores.failed_as.contains_key(&cid));
+        spec.build.is_some() && failed && !builds_the_same(ran, spec)
+    }
+
     /// All of them are lost with the keeper.
     pub(crate) fn chores_lost(&mut self) {
         for id in self.chores.living.keys().copied().collect::<Vec<_>>() {

@@ -146,7 +146,10 @@ fn start_brings_what_it_needs_and_says_so() {
     for line in ["late: started, ready", "lazy: started, ready", "api: ready already"] {
         assert!(lines.contains(&line), "{line} in: {out}");
     }
-    assert_eq!((project.starts("late"), project.starts("lazy"), project.starts("api")), (1, 1, 1));
+    for name in ["late", "lazy", "api"] {
+        project.wait_trace(name, "start", 1);
+        assert_eq!(project.starts(name), 1);
+    }
     // Answered when it is done, not before.
     assert!(states(&project).contains(&state("lazy", "ready")));
     let (code, out, err) = ran(&project, &["start", "bad"]);

@@ -41,7 +41,7 @@ fn what_was_written_is_shown_while_it_runs_and_when_nothing_does() {
     let project = Project::new(
         "
 components:
-  a: { process: ./faulty say one say two pour nasty say three, logs: { file: logs/of-a.txt } }
+  a: { process: ./faulty say one say two pour nasty say three, ready: { log: three }, logs: { file: logs/of-a.txt } }
   worker: { process: ./faulty say other, depends_on: [a] }
 ",
     );

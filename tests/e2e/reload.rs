@@ -84,7 +84,7 @@ components:
     project.wait_ready("a", 2);
     assert_eq!((project.starts("base"), project.starts("over")), (1, 1));
     assert!(!project.trace().has("base", "got") && !project.trace().has("over", "got"));
-    assert_eq!(project.read(".orch/logs/a.log"), "one\ntwo\n");
+    wait_until("both are logged", || project.read(".orch/logs/a.log") == "one\ntwo\n");
     orch.stop();
 }
 

@@ -56,14 +56,6 @@ impl Lights {
     pub(crate) fn hand_over(&self) -> io::Result<(KeptHandover, Vec<OwnedFd>)> {
         self.kept.hand_over()
     }
-
-    /// Goes on with what another image has handed over.
-    ///
-    /// # Errors
-    /// Descriptors are missing.
-    pub(crate) fn adopt(&self, from: KeptHandover, fds: Vec<OwnedFd>) -> io::Result<()> {
-        self.kept.adopt(from, fds)
-    }
 }
 
 /// A proxy's lamp.
@@ -102,6 +94,19 @@ impl Lit {
 }
 
 impl Driver {
+    /// Goes on with the clients of proxies that another image has handed over, though no run of them has begun.
+    ///
+    /// # Errors
+    /// Descriptors are missing, or the system has no thread left.
+    pub(super) fn adopt_clients(&mut self, from: KeptHandover, fds: Vec<OwnedFd>) -> io::Result<()> {
+        let (project, kept) = (Arc::clone(self.parts.core.project()), self.lights.kept.clone());
+        kept.adopt(from, fds, |name| {
+            let spec = project.components.iter().find(|spec| spec.name == *name)?;
+            let Kind::Thread { runner, with, .. } = &spec.kind else { return None };
+            Some((runner.clone(), with.clone(), self.around(spec).light))
+        })
+    }
+
     /// What is around a thread component.
     pub(super) fn around(&mut self, spec: &Component) -> Around {
         let core = &self.parts.core;
@@ -204,6 +209,10 @@ impl Driver {
             return;
         }
         self.lights.of = Some(Arc::clone(project));
+        self.lights.kept.declare(project.components.iter().filter_map(|spec| match &spec.kind {
+            Kind::Thread { runner, listens, .. } => Some((&spec.name, runner.as_str(), listens.as_slice())),
+            Kind::Process(_) => None,
+        }));
         let find = |name: &Name| project.components.iter().find(|spec| spec.name == *name);
         self.lights.lamps.retain(|name, _| find(name).is_some());
         for (name, lit) in &mut self.lights.lamps {

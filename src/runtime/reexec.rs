@@ -260,8 +260,6 @@ pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> 
     if !same_image {
         let adopted = listening.adopt(handover.sockets, fds.sockets);
         adopted.map_err(|error| format!("can't go on with the sockets: {error}"))?;
-        let adopted = lights.adopt(handover.proxies, fds.proxies);
-        adopted.map_err(|error| format!("can't go on with the proxies' clients: {error}"))?;
         reloader.watched_already(handover.env_files);
         if handover.reload {
             reloader.begin_again();
@@ -298,6 +296,10 @@ pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> 
     driver.talks = handover.talks.into_iter().collect();
     driver.clients = clients;
     driver.lights = lights;
+    if !same_image {
+        let adopted = driver.adopt_clients(handover.proxies, fds.proxies);
+        adopted.map_err(|error| format!("can't go on with the proxies' clients: {error}"))?;
+    }
     driver.declare_logs();
     driver.images = handover.images - u64::from(same_image);
     driver.exclude_as_known();

@@ -1,6 +1,6 @@
 //! A proxy that restarts itself, alone or with orch's image: its clients notice a pause at most.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -141,6 +141,77 @@ fn edits_of_the_proxy_and_upgrades_of_orch_fail_no_request_and_cut_no_web_socket
     assert_eq!(failures, Vec::<String>::new());
     orch.stop();
     assert!(TcpStream::connect(&site.front).is_err());
+}
+
+/// A connection that ends, and is not refused, has reached somebody.
+fn answers(client: &mut TcpStream) -> bool {
+    exchange(client, GET).is_ok()
+}
+
+#[test]
+fn a_proxy_that_becomes_something_else_leaves_nobody_behind() {
+    let site = site("");
+    let mut orch = site.project.up();
+    site.ready();
+    let mut socket = site.web_socket();
+    let front = &site.front;
+    let declared = site.yaml.lines().find(|line| line.starts_with("  front:")).unwrap();
+    let server =
+        format!("  front: {{ process: python3 served.py {front} http, ready: {{ tcp: '{front}' }} }}");
+    site.project.yaml(&site.yaml.replace(declared, &server));
+    site.project.wait_told_ready("front", 2);
+    assert!(answers(&mut site.client()), "by the new server");
+    while socket.read(&mut [0]).is_ok_and(|read| read > 0) {}
+    site.project.yaml(&site.yaml);
+    site.project.wait_told_ready("front", 3);
+    assert!(answers(&mut site.client()), "by the proxy again");
+    orch.stop();
+}
+
+#[test]
+fn what_is_behind_can_take_the_address_that_the_proxy_had() {
+    let site = site("");
+    let yaml = site.yaml.replace("  front: {", "  front: { depends_on: [app],");
+    site.project.yaml(&yaml);
+    let mut orch = site.project.up();
+    site.ready();
+    let mut socket = site.web_socket();
+    // They change places.
+    let back = yaml.split("served.py ").nth(1).unwrap().split(' ').next().unwrap();
+    let swapped = yaml.replace(back, "BACK").replace(&site.front, back).replace("BACK", &site.front);
+    site.project.yaml(&swapped);
+    site.project.wait_told_ready("app", 2);
+    site.project.wait_told_ready("front", 2);
+    assert!(answers(&mut TcpStream::connect(back).unwrap()), "by the proxy");
+    assert!(answers(&mut site.client()), "by the server itself");
+    while socket.read(&mut [0]).is_ok_and(|read| read > 0) {}
+    orch.stop();
+}
+
+#[test]
+fn clients_go_on_in_a_new_image_while_the_proxy_waits_for_its_start() {
+    let worker = "  worker: { process: sh worker.sh, watch: [worker.sh], ready: { log: works } }\n";
+    let site = site(worker);
+    site.project.write("worker.sh", "echo works\nexec sleep 1000\n");
+    let yaml = site.yaml.replace("  front: {", "  front: { depends_on: [app, worker],");
+    site.project.yaml(&yaml);
+    let mut orch = site.project.up();
+    site.ready();
+    let (mut socket, mut kept) = (site.web_socket(), site.client());
+    assert!(answers(&mut kept));
+    site.project.write("worker.sh", "exec sleep 1000\n");
+    site.project.wait_event("it starts anew", |event| {
+        event["event"] == "component.starting" && event["component"] == "worker" && event["incarnation"] == 2
+    });
+    site.upgraded();
+    site.project.wait_state("front", "waiting");
+    echoes(&mut socket, "without a run");
+    kept.write_all(GET.as_bytes()).unwrap();
+    site.project.write("worker.sh", "echo works\nexec sleep 1000\n");
+    site.project.wait_told_ready("front", 2);
+    assert!(read_until(&mut kept, HEAD_END).unwrap().starts_with("HTTP/1.1 200 "), "it was held");
+    echoes(&mut socket, "with one");
+    orch.stop();
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -34,6 +34,17 @@ const BRIEF: Duration = Duration::from_millis(50);
 pub(in super::super) enum Protocol {
     Http,
     Tcp,
+}
+
+impl Protocol {
+    /// What is spoken by the built-in component `runner`; `None` where it is no proxy.
+    pub(in super::super) fn of(runner: &str) -> Option<Self> {
+        match runner {
+            "proxy" => Some(Self::Http),
+            "tcp-proxy" => Some(Self::Tcp),
+            _ => None,
+        }
+    }
 }
 
 /// What a run has said, until the next one.
@@ -91,18 +102,6 @@ pub(in super::super) struct Parked {
     pub(in super::super) onward: Option<(OwnedFd, Vec<u8>)>,
 }
 
-impl Parked {
-    /// The same once more.
-    ///
-    /// # Errors
-    /// Descriptors are used up.
-    pub(in super::super) fn try_clone(&self) -> io::Result<Self> {
-        let onward =
-            self.onward.as_ref().map(|(fd, back)| Ok::<_, io::Error>((fd.try_clone()?, back.clone())));
-        Ok(Self { client: self.client.try_clone()?, read: self.read.clone(), onward: onward.transpose()? })
-    }
-}
-
 /// Shared by all who serve.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -113,6 +112,8 @@ pub(super) struct Shared {
     next: AtomicU64,
     /// How many there are that are not laid aside: clients, and who accepts them.
     busy: watch::Sender<usize>,
+    /// Whether somebody accepts, or is about to.
+    accepts: watch::Sender<bool>,
 }
 
 /// One is not laid aside, until this is dropped.
@@ -192,6 +193,7 @@ impl Site {
             parked: Mutex::default(),
             next: AtomicU64::new(0),
             busy: watch::Sender::new(0),
+            accepts: watch::Sender::new(false),
         });
         // From here on they count, whenever the thread begins.
         let aside = aside.into_iter().map(|parked| (shared.busy(), parked)).collect();
@@ -206,6 +208,23 @@ impl Site {
             }
         })?;
         Ok(Self { protocol, shared, post, alive })
+    }
+
+    /// Goes on with what another image has handed over, where no run has begun yet: it listens where that did, and begins
+    /// nothing.
+    ///
+    /// # Errors
+    /// The system has no thread or descriptor left.
+    pub(in super::super) fn resume(
+        name: &Name,
+        protocol: Protocol,
+        settings: Settings,
+        light: Light,
+        (listeners, aside): (Vec<TcpListener>, Vec<Parked>),
+    ) -> io::Result<Self> {
+        let site = Self::start(name, protocol, Plan::new(settings, None), light, aside)?;
+        site.listen(listeners);
+        Ok(site)
     }
 
     /// How many clients wait for who is behind.
@@ -246,8 +265,21 @@ impl Site {
         *lock(&self.shared.listeners) = listeners;
     }
 
+    /// Lets go of what it listens at elsewhere. It does not accept meanwhile.
+    pub(in super::super) fn listen_only_at(&self, addresses: &[SocketAddr]) {
+        let at = |listener: &TcpListener| listener.local_addr().ok();
+        lock(&self.shared.listeners)
+            .retain(|listener| at(listener).is_some_and(|at| addresses.contains(&at)));
+    }
+
+    /// Completes when nobody accepts any more.
+    pub(super) async fn accepts_no_more(&self) {
+        let _ = self.shared.accepts.subscribe().wait_for(|accepts| !accepts).await;
+    }
+
     /// Everything may begin, by this plan.
     pub(super) fn open(&self, plan: Plan) {
+        self.shared.accepts.send_replace(true);
         self.post.send_modify(|post| *post = Post { phase: Phase::Open, plan: Arc::new(plan) });
     }
 
@@ -313,7 +345,12 @@ async fn attend(shared: &Arc<Shared>, protocol: Protocol, aside: Vec<(Busy, Park
                 let copies = lock(&shared.listeners).iter().map(TcpListener::try_clone).collect();
                 (copies, shared.busy())
             }),
-            Phase::Paused | Phase::Leaving | Phase::Left => accepting.close(),
+            Phase::Paused | Phase::Leaving | Phase::Left => {
+                accepting.close();
+                if post.has_changed().is_ok_and(|news| !news) {
+                    shared.accepts.send_replace(false);
+                }
+            }
         }
         tokio::select! {
             changed = post.changed() => if changed.is_err() { return },

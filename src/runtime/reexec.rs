@@ -119,7 +119,6 @@ pub(crate) async fn replace(
         Err(Failed::AsBefore(driver, error)) => (*driver, error),
         Err(Failed::Lost(error)) => return Err(error),
     };
-    driver.lights.stay();
     for number in diverted.map(|diverted| signals::noted(diverted.undo())).into_iter().flatten() {
         driver.signalled(&listening.meaning(number));
     }

@@ -188,6 +188,39 @@ fn what_is_behind_can_take_the_address_that_the_proxy_had() {
     orch.stop();
 }
 
+/// It says when it was run, and leaves the rest to the signal.
+const STOP: &str = "
+import os, time
+with open('told.new', 'w') as told:
+    told.write(str(time.monotonic_ns()))
+os.rename('told.new', 'told')
+raise SystemExit(1)
+";
+
+#[test]
+fn a_stop_command_is_run_when_nothing_is_under_way_or_that_was_waited_for() {
+    let site = site("");
+    let stop = "    stop: { command: [python3, stop.py], timeout: 1m }\n    watch:";
+    site.project.write("stop.py", STOP);
+    site.project.yaml(&site.yaml.replace("    watch:", stop));
+    let mut orch = site.project.up();
+    site.ready();
+    let mut client = site.client();
+    client.write_all(POST.replace("\r\n\r\nbody", "\r\nExpect: 100-continue\r\n\r\n").as_bytes()).unwrap();
+    assert!(read_until(&mut client, HEAD_END).unwrap().starts_with("HTTP/1.1 100 "), "it is under way");
+    std::thread::scope(|scope| {
+        let stopped = scope.spawn(|| site.project.run(&["stop", "app"]).status.code());
+        let told = wait_for("the command is run", || std::fs::read_to_string(site.project.path("told")).ok());
+        let stopping = site.project.wait_event("it stops", |event| event["event"] == "component.stopping");
+        let waited = told.parse::<u64>().unwrap() - stopping["mono_ns"].as_u64().unwrap();
+        assert!(waited >= 190_000_000, "{waited} ns");
+        client.write_all(b"body").unwrap();
+        assert!(read_until(&mut client, HEAD_END).unwrap().starts_with("HTTP/1.1 200 "));
+        assert_eq!(stopped.join().unwrap(), Some(0));
+    });
+    orch.stop();
+}
+
 #[test]
 fn clients_go_on_in_a_new_image_while_the_proxy_waits_for_its_start() {
     let worker = "  worker: { process: sh worker.sh, watch: [worker.sh], ready: { log: works } }\n";

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
 
 use super::light::Light;
 use super::lock;
@@ -197,11 +198,11 @@ impl Kept {
     /// Lays aside whatever can be handed over; what is under way may take so long to its end.
     pub async fn leave(&self, patience: Duration) {
         let sites: Vec<_> = lock(&self.0).sites.values().map(|stay| Arc::clone(&stay.site)).collect();
-        // All at once: the first one's time is everybody's.
-        let end = tokio::time::Instant::now() + patience;
+        let mut all = JoinSet::new();
         for site in sites {
-            site.leave(end.saturating_duration_since(tokio::time::Instant::now())).await;
+            all.spawn(async move { site.leave(patience).await });
         }
+        while all.join_next().await.is_some() {}
     }
 
     /// There is no other image after all.

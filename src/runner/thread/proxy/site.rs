@@ -299,12 +299,16 @@ impl Site {
     /// aside then is what there is to hand over.
     pub(in super::super) async fn leave(&self, patience: Duration) {
         let mut busy = self.shared.busy.subscribe();
-        for (phase, patience) in [(Phase::Leaving, patience), (Phase::Left, BRIEF)] {
-            if self.post.borrow().phase != Phase::Left {
-                self.enter(phase);
-                // Who is not done then is cut off.
-                let _ = timeout(patience, busy.wait_for(|busy| *busy == 0)).await;
-            }
+        if self.post.borrow().phase == Phase::Left {
+            return;
+        }
+        self.enter(Phase::Leaving);
+        let _ = timeout(patience, busy.wait_for(|busy| *busy == 0)).await;
+        // Unless there is no other image after all.
+        if self.post.borrow().phase == Phase::Leaving {
+            self.enter(Phase::Left);
+            // Who is not done then is cut off.
+            let _ = timeout(BRIEF, busy.wait_for(|busy| *busy == 0)).await;
         }
     }
 

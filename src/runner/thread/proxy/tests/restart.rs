@@ -241,6 +241,75 @@ fn in_another_image_hold_is_over_in_time_without_a_run_too() {
     bench.kept.release(&front());
 }
 
+/// A stream of events has no end, and can't be laid aside: nobody waits for it.
+#[test]
+fn what_has_no_end_does_not_hold_up_a_new_image() {
+    let mut bench = Bench::new("proxy", "60s", Lamp::new(seen(State::Ready, 1)));
+    let mut events = bench.client();
+    events.write_all(get("/events").as_bytes()).unwrap();
+    let mut server = bench.accept();
+    read_until(&mut server, HEAD_END);
+    server.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n").unwrap();
+    read_until(&mut events, "data: 1\n\n");
+    // Nor does who has got an answer of the proxy's own.
+    bench.lamp.show(seen(State::Failed, 1));
+    let mut refused = bench.client();
+    for request in ["GET / HTTP/1.1\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nno"] {
+        refused.write_all(request.as_bytes()).unwrap();
+        read_until(&mut refused, HEAD_END);
+    }
+    let began = Instant::now();
+    bench.becomes_another_image(LONG, ("proxy", "60s"));
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    bench.kept.release(&front());
+}
+
+#[test]
+fn without_time_what_waits_is_laid_aside_all_the_same() {
+    for thread in ["proxy", "tcp-proxy"] {
+        let mut bench = Bench::new(thread, "60s", Lamp::new(seen(State::Starting, 1)));
+        let held: Vec<_> = (0..8).map(|_| bench.ask(&get("/held"))).collect();
+        until_held(&bench, held.len());
+        bench.becomes_another_image(Duration::ZERO, (thread, "60s"));
+        bench.again(thread, "60s");
+        bench.lamp.show(seen(State::Ready, 1));
+        for _ in &held {
+            let mut server = bench.accept();
+            read_until(&mut server, HEAD_END);
+            server.write_all(OK).unwrap();
+        }
+        for answer in held {
+            let answer = answer.join().unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{thread}: {answer}");
+        }
+        bench.stop();
+    }
+}
+
+#[test]
+fn requests_that_came_together_go_over_to_another_image() {
+    let mut bench = Bench::new("proxy", "60s", Lamp::new(seen(State::Ready, 1)));
+    const COUNT: usize = 300;
+    let all = (0..COUNT).map(|at| format!("GET /{at} HTTP/1.1\r\nHost: {}\r\n\r\n", "a".repeat(80)));
+    let asked = bench.ask(&(all.collect::<String>() + &get("/last")));
+    // The first one is answered, so what is held is a later one of them.
+    let mut server = bench.accept();
+    read_until(&mut server, HEAD_END);
+    bench.lamp.show(seen(State::Starting, 2));
+    server.write_all(OK).unwrap();
+    drop(server);
+    until_held(&bench, 1);
+    bench.becomes_another_image(LONG, ("proxy", "60s"));
+    bench.again("proxy", "60s");
+    bench.lamp.show(seen(State::Failed, 2));
+    let answers = asked.join().unwrap();
+    // One that hyper had begun can't be laid aside, and closes the connection; but none is passed over.
+    let (good, refused) =
+        (answers.matches("HTTP/1.1 200 ").count(), answers.matches("HTTP/1.1 503 ").count());
+    assert_eq!((good, good + refused), (1, COUNT + 1), "{}", &answers[answers.len() - 300..]);
+    bench.stop();
+}
+
 #[test]
 fn what_is_declared_no_more_is_closed_when_no_run_has_it() {
     let mut bench = Bench::new("proxy", "60s", Lamp::new(seen(State::Ready, 1)));

@@ -238,9 +238,6 @@ impl Driver {
     /// Tells the proxies what has happened, before it has consequences.
     pub(super) fn shine(&mut self, record: &Record) {
         let (Some(name), What::State { state, reason }) = (&record.component, &record.what) else { return };
-        if state.rests() {
-            self.lights.kept.release(name);
-        }
         for lit in self.lights.lamps.values_mut().filter(|lit| lit.behind.contains(name)) {
             let incarnation = record.incarnation.unwrap_or_default();
             lit.show(Seen { name: name.clone(), state: *state, reason: reason.clone(), incarnation });

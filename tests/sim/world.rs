@@ -10,7 +10,7 @@ use orch::supervisor::{
     Action, Command, Effect, Event, Record, Recorded, Replay, Restored, RunEvent, Sealed, Setup, Source,
     Supervisor, What,
 };
-use orch::types::{Cid, Exit, Name, Notice, RunId, Scope, Signal, TaskKind, Time};
+use orch::types::{Cid, Exit, Name, Notice, RunId, Scope, Signal, Time};
 
 use super::checks;
 use super::dice::Dice;
@@ -547,9 +547,7 @@ impl World {
             Action::UseState { .. } | Action::Observe { .. } | Action::Forget { .. } => {}
             Action::CheckHealth { run, spec, asked } => self.check_health(run, &spec, asked),
             Action::RunTask { task, kind, spec, run, timeout, drain } => {
-                let most = if kind == TaskKind::Stop { spec.stop.timeout } else { Duration::ZERO };
-                assert!(drain <= most, "{}: {kind:?} is put off by {drain:?}", spec.name);
-                self.run_task(task, kind, &spec, run, timeout);
+                self.run_task(task, kind, &spec, run, (timeout, drain));
             }
             Action::EndTask { task } => self.end_chore(task),
             Action::Release { component } => self.may_release(component),

@@ -102,12 +102,32 @@ pub(in super::super) struct Parked {
     pub(in super::super) onward: Option<(OwnedFd, Vec<u8>)>,
 }
 
+/// The same, in this image of orch.
+#[derive(Debug)]
+struct Aside {
+    client: Line,
+    read: Vec<u8>,
+    onward: Option<(Line, Vec<u8>)>,
+}
+
+impl Aside {
+    /// With descriptors of its own, for another image.
+    ///
+    /// # Errors
+    /// Descriptors are used up.
+    fn park(self) -> io::Result<Parked> {
+        let copy = |line: &Line| line.as_fd().try_clone_to_owned();
+        let onward = self.onward.map(|(line, back)| Ok::<_, io::Error>((copy(&line)?, back)));
+        Ok(Parked { client: copy(&self.client)?, read: self.read, onward: onward.transpose()? })
+    }
+}
+
 /// Shared by all who serve.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) way: Arc<Way>,
     listeners: Mutex<Vec<TcpListener>>,
-    parked: Mutex<BTreeMap<u64, Parked>>,
+    aside: Mutex<BTreeMap<u64, Aside>>,
     /// The number of the next one among them.
     next: AtomicU64,
     /// How many there are that are not laid aside: clients, and who accepts them.
@@ -140,20 +160,13 @@ impl Shared {
         (client, read): (&Line, &[u8]),
         onward: Option<(&Line, &[u8])>,
     ) -> Busy {
-        let copy = |line: &Line| line.as_fd().try_clone_to_owned();
-        let both = |(line, back): (&Line, &[u8])| Ok::<_, io::Error>((copy(line)?, back.to_vec()));
-        let onward = onward.map(both).transpose();
-        let both = copy(client).and_then(|client| Ok((client, onward?)));
-        let Ok((copy, onward)) = both else {
-            // Descriptors are used up: it goes down with the image.
-            self.way.stays().await;
-            return busy;
-        };
+        let onward = onward.map(|(line, back)| (line.clone(), back.to_vec()));
+        let aside = Aside { client: client.clone(), read: read.to_vec(), onward };
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        lock(&self.parked).insert(number, Parked { client: copy, read: read.to_vec(), onward });
+        lock(&self.aside).insert(number, aside);
         drop(busy);
         self.way.stays().await;
-        lock(&self.parked).remove(&number);
+        lock(&self.aside).remove(&number);
         self.busy()
     }
 }
@@ -190,7 +203,7 @@ impl Site {
         let shared = Arc::new(Shared {
             way: Arc::new(Way::new(light, posted)),
             listeners: Mutex::default(),
-            parked: Mutex::default(),
+            aside: Mutex::default(),
             next: AtomicU64::new(0),
             busy: watch::Sender::new(0),
             accepts: watch::Sender::new(false),
@@ -330,17 +343,22 @@ impl Site {
     pub(in super::super) fn hand_over(&self) -> io::Result<(Vec<TcpListener>, Vec<Parked>)> {
         let listeners =
             lock(&self.shared.listeners).iter().map(TcpListener::try_clone).collect::<Result<_, _>>()?;
-        Ok((listeners, std::mem::take(&mut *lock(&self.shared.parked)).into_values().collect()))
+        let aside = std::mem::take(&mut *lock(&self.shared.aside)).into_values();
+        Ok((listeners, aside.map(Aside::park).collect::<Result<_, _>>()?))
     }
 }
 
 /// The life of a site.
 async fn attend(shared: &Arc<Shared>, protocol: Protocol, aside: Vec<(Busy, Parked)>) {
-    let mut clients = JoinSet::new();
+    let (mut clients, places) = (JoinSet::new(), listen::places());
     for (busy, parked) in aside {
-        clients.spawn(go_on(Arc::clone(shared), busy, protocol, parked));
+        let (shared, place) = (Arc::clone(shared), Arc::clone(&places).try_acquire_owned());
+        clients.spawn(async move {
+            go_on(shared, busy, protocol, parked).await;
+            drop(place);
+        });
     }
-    let (mut accepting, mut post, most) = (Accepting::default(), shared.way.post(), listen::most_clients());
+    let (mut accepting, mut post) = (Accepting::default(), shared.way.post());
     let until = loop {
         let Post { phase, plan } = post.borrow_and_update().clone();
         match phase {
@@ -359,11 +377,12 @@ async fn attend(shared: &Arc<Shared>, protocol: Protocol, aside: Vec<(Busy, Park
         tokio::select! {
             changed = post.changed() => if changed.is_err() { return },
             Some(_) = clients.join_next(), if !clients.is_empty() => {}
-            client = accepting.next(&plan), if clients.len() < most => {
-                if let Some(client) = client {
+            client = accepting.next(&plan, &places) => {
+                if let Some((client, place)) = client {
                     let (shared, busy) = (Arc::clone(shared), shared.busy());
                     clients.spawn(async move {
                         begin(&shared, busy, protocol, (client.into(), Vec::new())).await;
+                        drop(place);
                     });
                 }
             }

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use rustix::event::{Timespec, epoll};
@@ -43,7 +43,6 @@ pub(super) enum Command {
     Open(UnitId, StreamSpec, OwnedFd),
     Close(UnitId),
     Relog(UnitId, LogSpec),
-    Detach(UnitId, Sender<OwnedFd>),
     Ring(Bell),
     Resize(Winsize),
     HandOver(Request<Capture>),
@@ -181,7 +180,6 @@ impl Capture {
                 Command::Open(unit, spec, fd) => self.open(unit, spec, fd),
                 Command::Close(unit) => self.close(unit),
                 Command::Relog(unit, spec) => self.relog(unit, &spec),
-                Command::Detach(unit, reply) => self.detach(unit, &reply),
                 Command::Ring(bell) => self.bell = Some(bell),
                 Command::Resize(size) => self.resize(size),
                 Command::HandOver(request) => self.request = Some(request),
@@ -318,13 +316,6 @@ impl Capture {
         self.leave_log(unit, old.as_deref());
         self.offer_pending(unit);
         self.tell_log_problems(unit);
-    }
-
-    fn detach(&mut self, unit: UnitId, reply: &Sender<OwnedFd>) {
-        self.give_up(unit);
-        if let Some(stream) = self.remove(unit) {
-            let _ = reply.send(stream.fd);
-        }
     }
 
     fn resize(&self, size: Winsize) {

@@ -27,7 +27,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -143,8 +143,8 @@ pub enum OutputReport {
     },
 }
 
-/// The hand. Shared by reference; no call waits for a component, a disk or a terminal, but [`Output::flush`],
-/// [`Output::detach`] and [`Output::finish`], which say for how long.
+/// The hand. Shared by reference; no call waits for a component, a disk or a terminal, but [`Output::finish`], which
+/// says for how long.
 pub struct Output {
     commands: Sender<Command>,
     wake: Arc<OwnedFd>,
@@ -198,8 +198,7 @@ impl Output {
         self.tell(Command::Resize(self.room.size()));
     }
 
-    /// Takes over a descriptor to read a unit's output from: a pseudo-terminal's, or what another
-    /// [`Output::detach`] gave.
+    /// Takes over a descriptor to read a unit's output from.
     ///
     /// # Errors
     /// When it can't be made non-blocking.
@@ -221,14 +220,6 @@ impl Output {
         self.tell(Command::Relog(unit, log));
     }
 
-    /// Gives the read end away, unread bytes in it, without telling [`OutputReport::Ended`]. `None` if the
-    /// unit has no open stream, or the reader did not answer within `limit`.
-    pub fn detach(&self, unit: UnitId, limit: Duration) -> Option<OwnedFd> {
-        let (reply, answer) = mpsc::channel();
-        self.tell(Command::Detach(unit, reply));
-        answer.recv_timeout(limit).ok()
-    }
-
     /// Has `bell` called from now on whenever something was written to a log.
     pub fn ring(&self, bell: Bell) {
         self.tell(Command::Ring(bell));
@@ -239,11 +230,6 @@ impl Output {
     pub fn say(&self, text: &str) {
         let end = if text.ends_with('\n') { "" } else { "\n" };
         self.screen.bytes(Source::Orch, format!("{text}{end}").as_bytes());
-    }
-
-    /// Waits until all that was handed over so far is shown, for at most `limit`; whether it is.
-    pub fn flush(&self, limit: Duration) -> bool {
-        self.screen.flush(limit)
     }
 
     /// Closes every stream as [`Output::close`] does, shows what is left, for at most `limit`, and ends the

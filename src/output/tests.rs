@@ -361,22 +361,6 @@ fn a_closed_stream_ends_though_somebody_holds_and_fills_it() {
 }
 
 #[test]
-fn a_detached_stream_can_be_attached_again() {
-    let rig = Rig::new();
-    let mut pipe = rig.open(1, spec(Some(rig.log())));
-    writeln!(pipe, "one").unwrap();
-    let read_end = rig.output.detach(UnitId(1), LIMIT).unwrap();
-    writeln!(pipe, "two").unwrap();
-    rig.output.attach(UnitId(1), spec(Some(rig.log())), read_end).unwrap();
-    writeln!(pipe, "three").unwrap();
-    drop(pipe);
-    rig.wait_ended(1);
-    assert_eq!(fs::read_to_string(rig.log().path).unwrap(), "one\ntwo\nthree\n");
-    assert!(rig.output.detach(UnitId(1), LIMIT).is_none());
-    assert_eq!(rig.finish().0, "");
-}
-
-#[test]
 fn a_stream_that_can_not_be_read_is_closed_and_told() {
     let rig = Rig::new();
     let file = File::create(rig.folder.path().join("file")).unwrap();
@@ -564,7 +548,6 @@ fn finishing_waits_no_longer_for_a_stuck_terminal_than_told() {
     drop(pipe);
     rig.wait_ended(1);
     let begin = Instant::now();
-    assert!(!rig.output.flush(Duration::from_millis(50)));
     assert!(!rig.output.finish(Duration::from_millis(50)));
     assert!(begin.elapsed() < Duration::from_secs(10));
     drop(rig.stdout);

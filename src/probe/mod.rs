@@ -196,7 +196,7 @@ pub async fn check_once(check: &Check, limit: Duration, exec: &dyn ExecRunner) -
             Exit::Code(0) => Ok(()),
             other => Err(other.to_string()),
         }),
-        Check::File(path, before) => before.changed(path),
+        Check::File(path, before) => before.changed(path, limit).await,
     };
     answer.map_err(|why| format!("{}: {why}", shown(check)))
 }

@@ -321,31 +321,32 @@ async fn file_is_made_or_changed_since_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pid");
     let probe = Probe::File(path.clone());
-    let made = |write: fn(&Path)| {
-        let before = Baseline::take(&probe);
+    let made = async |write: fn(&Path)| {
+        let before = Baseline::take(&probe).await.unwrap();
         write(&path);
-        before.changed(&path)
+        before.changed(&path, TRY).await
     };
-    assert_eq!(made(|_| ()), Err("does not exist yet".to_owned()));
-    assert_eq!(made(|path| std::fs::write(path, "1").unwrap()), Ok(()));
-    assert_eq!(made(|_| ()), Err("not changed since the start".to_owned()));
+    assert_eq!(made(|_| ()).await, Err("does not exist yet".to_owned()));
+    assert_eq!(made(|path| std::fs::write(path, "1").unwrap()).await, Ok(()));
+    assert_eq!(made(|_| ()).await, Err("not changed since the start".to_owned()));
     assert_eq!(
-        made(|path| drop(std::fs::read(path).unwrap())),
+        made(|path| drop(std::fs::read(path).unwrap())).await,
         Err("not changed since the start".to_owned())
     );
-    assert_eq!(made(|path| std::fs::write(path, "22").unwrap()), Ok(()));
+    assert_eq!(made(|path| std::fs::write(path, "22").unwrap()).await, Ok(()));
     assert_eq!(
         made(|path| {
             let other = path.with_extension("new");
             std::fs::write(&other, "33").unwrap();
             std::fs::rename(other, path).unwrap();
-        }),
+        })
+        .await,
         Ok(())
     );
-    assert_eq!(made(|path| std::fs::remove_file(path).unwrap()), Err("does not exist yet".to_owned()));
-    assert_eq!(made(|path| std::fs::create_dir(path).unwrap()), Ok(()));
+    assert_eq!(made(|path| std::fs::remove_file(path).unwrap()).await, Err("does not exist yet".to_owned()));
+    assert_eq!(made(|path| std::fs::create_dir(path).unwrap()).await, Ok(()));
     let through = Probe::File(path.join("deeper"));
-    assert_eq!(Baseline::take(&through), Baseline::default());
+    assert_eq!(Baseline::take(&through).await.unwrap(), Baseline::default());
 }
 
 #[tokio::test]
@@ -354,7 +355,7 @@ async fn a_file_probe_waits_for_the_change_and_sees_one_made_before_it_began() {
     let path = folder.path().join("ready");
     std::fs::write(&path, "of the last run").unwrap();
     let probe = Probe::File(path.clone());
-    let before = Baseline::take(&probe);
+    let before = Baseline::take(&probe).await.unwrap();
     let (handle, mut reports) = begin(&probe, before);
     assert_eq!(failure(&mut reports).await, format!("file {}: not changed since the start", path.display()));
     std::fs::write(&path, "of this").unwrap();

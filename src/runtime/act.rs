@@ -196,11 +196,19 @@ impl Driver {
                 (Some(read), Some(write))
             }
         };
-        let mut life = Life::new(unit, false, spec);
+        let mut life = Life::new(unit, false, spec, self.baseline(run, spec));
         life.stdin = rest;
         let output = self.open_output(unit, spec, true)?;
         self.parts.keeper.spawn(unit, ProcessSpec { extra, ..process(invocation, stdin, output) });
         Ok(life)
+    }
+
+    /// How the file was that its probe asks for, as its preparation has found.
+    fn baseline(&mut self, run: RunId, spec: &Component) -> Baseline {
+        match self.before.remove(&run.component) {
+            Some((of, baseline)) if of == run => baseline,
+            _ => spec.ready.as_ref().map(|ready| Baseline::take_now(&ready.probe)).unwrap_or_default(),
+        }
     }
 
     pub(super) fn invocation(
@@ -230,7 +238,7 @@ impl Driver {
         (runner, with): (&str, &serde_yaml::Value),
         restored: Option<Source>,
     ) -> Result<Life, String> {
-        let life = Life::new(unit, true, spec);
+        let life = Life::new(unit, true, spec, self.baseline(run, spec));
         let output = self.open_output(unit, spec, true)?;
         let thread = ThreadSpec {
             name: spec.name.clone(),
@@ -391,8 +399,7 @@ impl Life {
         (self.probe, self.health) = (None, None);
     }
 
-    fn new(unit: UnitId, thread: bool, spec: &Arc<Component>) -> Self {
-        let baseline = spec.ready.as_ref().map(|ready| Baseline::take(&ready.probe)).unwrap_or_default();
+    fn new(unit: UnitId, thread: bool, spec: &Arc<Component>, baseline: Baseline) -> Self {
         let spec = Arc::clone(spec);
         let spawned = clock::now();
         let (matched, probing, stdin) = (false, false, None);

@@ -77,9 +77,13 @@ pub(crate) struct Driver {
     /// What each slot was observed as last.
     pub(crate) observed: BTreeMap<Cid, Arc<Component>>,
     pub(crate) baselines: Baselines,
+    /// How the probed files of runs were that are not started yet.
+    pub(crate) before: BTreeMap<Cid, (RunId, Baseline)>,
     /// Who was told of last as one that answers in a component's place.
     pub(crate) strangers: BTreeMap<Name, String>,
     pub(crate) spins: Spins,
+    /// How many processes were told of that belong to no component.
+    pub(crate) strays: u32,
     /// The units that have a notify socket.
     pub(crate) talks: Talks,
     /// What is never watched, as of the project that is declared.
@@ -138,8 +142,10 @@ impl Driver {
             next_unit: 1,
             observed: BTreeMap::new(),
             baselines: Baselines::default(),
+            before: BTreeMap::new(),
             strangers: BTreeMap::new(),
             spins: Spins::default(),
+            strays: 0,
             talks: Talks::new(),
             excluded: Vec::new(),
             excluded_for: None,
@@ -255,6 +261,7 @@ impl Driver {
             Message::Output(report) => self.output_reports(report),
             Message::Watch(report) => self.watcher_reports(report),
             Message::Replaced { name, incarnation } => self.replaced(&name, incarnation),
+            Message::Before { run, baseline } => drop(self.before.insert(run.component, (run, baseline))),
             Message::Drained { run } => self.drained(run),
             Message::Probe(report) => self.probe_reports(report),
             Message::Stranger { name, holder } => self.stranger(name, holder),
@@ -324,11 +331,7 @@ impl Driver {
             Report::Unkillable { unit } => self.tell(unit, RunEvent::Unkillable),
             Report::Ready { unit } => self.tell(unit, RunEvent::Ready),
             Report::Status { unit, text } => self.tell(unit, RunEvent::Status { text }),
-            Report::Stray { pid, command } => {
-                let text =
-                    format!("{command} (pid {pid}) belongs to no component; it is ended with the project");
-                self.say(Paint::Warn, &text);
-            }
+            Report::Stray { pid, command } => self.strayed(pid, &command),
             Report::KeeperLost => self.renew_keeper(),
             Report::Lost { unit } => self.lost(unit),
         }

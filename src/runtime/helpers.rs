@@ -69,7 +69,10 @@ impl Helpers {
             Err(_) => {
                 // The next try does not begin beside one that is being killed.
                 let _ = inbox.send(Message::EndHelp { ticket });
-                let _ = tokio::time::timeout(KILLED, end).await;
+                if let Ok(Ok(Err(NoExit::Because(why)))) = tokio::time::timeout(KILLED, end).await {
+                    // It had not been started yet.
+                    return because(&why);
+                }
                 because(&format!("no end within {} ms", timeout.as_millis()))
             }
         }

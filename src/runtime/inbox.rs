@@ -13,7 +13,7 @@ use crate::config::model::{Command, Project};
 use crate::notice::NoticeReport;
 use crate::output::OutputReport;
 use crate::plan::Plan;
-use crate::probe::ProbeReport;
+use crate::probe::{Baseline, ProbeReport};
 use crate::runner::RunnerReport;
 use crate::supervisor::{self, Event, Explanation, State};
 use crate::types::{Exit, Name, RunId};
@@ -36,6 +36,13 @@ pub(crate) enum Message {
         name: Name,
         /// In which run.
         incarnation: u64,
+    },
+    /// How the file that a run's probe asks for was before its start; its preparation is told next.
+    Before {
+        /// Of which run.
+        run: RunId,
+        /// How it was.
+        baseline: Baseline,
     },
     /// Nothing more is under way to a run that is to stop, or not for long enough: now it is asked to.
     Drained {

@@ -29,6 +29,8 @@ pub(crate) struct Talk {
     named: u32,
     /// It has said meanwhile that it is ready: that is for the process that it named.
     ready: bool,
+    /// It was said that a process that it named is none of its own.
+    complained: bool,
 }
 
 impl Talk {
@@ -204,15 +206,18 @@ impl Driver {
     /// The keeper says whether a process is a unit's main one now. If it is, the end of the one before is not the
     /// unit's.
     pub(super) fn main_named(&mut self, unit: UnitId, pid: u32, accepted: bool) {
+        let mut said_already = false;
         if let Some(talk) = self.talks.get_mut(&unit) {
             talk.named = talk.named.saturating_sub(1);
             if accepted {
                 talk.held.retain(|report| !matches!(report, RunnerReport::Exited { .. }));
+            } else {
+                said_already = std::mem::replace(&mut talk.complained, true);
             }
         }
         if accepted {
             self.noticed(unit, Notice::MainPid(pid));
-        } else if let Some(name) = self.name_of(unit) {
+        } else if let Some(name) = self.name_of(unit).filter(|_| !said_already) {
             let text = format!("{name}: MAINPID={pid} is ignored: that is no living process of it");
             self.say(Paint::Warn, &text);
         }

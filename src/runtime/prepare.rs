@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::inbox::{Inbox, Message};
 use super::listening::Binding;
 use super::strangers::Looks;
-use crate::config::model::{Component, Project, State};
+use crate::config::model::{Component, Probe, Project, State};
+use crate::probe::Baseline;
 use crate::state::{Ending, Handed, Restore, Seal, Source as Made, StateError, Store};
 use crate::supervisor::{End, Event, Restored, RunEvent, Sealed, Source};
 use crate::types::{Name, RunId};
@@ -116,7 +117,8 @@ pub(crate) fn prepare(
 ) {
     let answer = move |inbox: &Inbox, event| drop(inbox.send(Message::Core(Event::Run(run, event))));
     let looks = Looks::of(spec);
-    if spec.state.is_none() && looks.is_none() && matches!(sockets, Binding::Done(_)) {
+    let file = spec.ready.as_ref().map(|ready| ready.probe.clone()).filter(|it| matches!(it, Probe::File(_)));
+    if spec.state.is_none() && looks.is_none() && file.is_none() && matches!(sockets, Binding::Done(_)) {
         let nothing = RunEvent::Prepared { restored: None, rejected: Vec::new(), sealed: None };
         return answer(inbox, nothing);
     }
@@ -132,7 +134,19 @@ pub(crate) fn prepare(
             Ok(None) => {}
             Err(error) => return answer(&inbox, RunEvent::PrepareFailed { error }),
         }
+        let asked = match &file {
+            Some(probe) => match Baseline::take(probe).await {
+                Ok(baseline) => Some((probe, baseline)),
+                Err(error) => return answer(&inbox, RunEvent::PrepareFailed { error }),
+            },
+            None => None,
+        };
         let event = states.call(&name, move |store| restored(store, &spec, run, allow)).await;
+        if let Some((probe, asked)) = asked {
+            // Again, for what was put in place since is not what the component makes. One that answered does again.
+            let baseline = Baseline::take(probe).await.unwrap_or(asked);
+            drop(inbox.send(Message::Before { run, baseline }));
+        }
         answer(&inbox, event.unwrap_or_else(|error| RunEvent::PrepareFailed { error }));
     });
 }

@@ -382,7 +382,8 @@ fn heard(message: &Message) -> Option<Heard> {
         // Asked for again by the core, told again by the store, or for nobody who is there any more.
         Message::Core(_) | Message::Probe(_) | Message::Help { .. } | Message::EndHelp { .. } => None,
         Message::Replaced { .. } | Message::Reloaded(_) | Message::Drained { .. } => None,
-        Message::Stranger { .. } => None,
+        // Looked at again before the start.
+        Message::Before { .. } | Message::Stranger { .. } => None,
         Message::Views { .. } | Message::Usage { .. } | Message::Subscribe { .. } => None,
         Message::Wait { .. } | Message::Why { .. } | Message::Declared { .. } => None,
         // Whoever wanted to know is gone with the image; the file is read anew.

@@ -230,8 +230,6 @@ fn begin(
     let runs = chosen(&project, &options.profiles, &options.only).map_err(UpError::Unknown)?;
 
     let detached = background.is_some();
-    // Before the sweep, which looks there for what an earlier orch has left.
-    sees_processes().map_err(|error| UpError::Failed(error.to_string()))?;
     let home = enter(&project, background)?;
     let (inbox, messages) = mpsc::unbounded_channel();
     let keeper = keeper(&home, options, &inbox).map_err(UpError::Failed)?;
@@ -256,10 +254,7 @@ fn begin(
         first_seq: journal.next_seq(),
         seed: u64::from(keeper.instance()),
     };
-    if let Some(mut recorder) = Recorder::wanted() {
-        recorder.setup(&setup);
-    }
-    let core = Supervisor::new(setup);
+    let core = supervisor(setup);
     let control = listens(home.dir(), detached)?;
     let parts = Parts {
         core,
@@ -285,8 +280,17 @@ fn begin(
     Ok(Assembled { driver, messages, before: None, warnings: if warned { report } else { String::new() } })
 }
 
+fn supervisor(setup: Setup) -> Supervisor {
+    if let Some(mut recorder) = Recorder::wanted() {
+        recorder.setup(&setup);
+    }
+    Supervisor::new(setup)
+}
+
 /// Makes the project ours; what runs in the background has a log from then on.
 fn enter(project: &Project, background: Option<&mut Background>) -> Result<Home, UpError> {
+    // Before the sweep, which looks there for what an earlier orch has left.
+    sees_processes().map_err(|error| UpError::Failed(error.to_string()))?;
     let home = Home::enter(&project.state_dir, &project.file).map_err(|error| match error {
         HomeError::Taken { .. } => UpError::Taken(error.to_string()),
         HomeError::Io { .. } => UpError::Failed(error.to_string()),

@@ -79,17 +79,8 @@ impl Supervisor {
         }
         let Some(slot) = self.slot_mut(cid) else { return };
         match &slot.phase {
-            Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) if builds => {
-                self.build_for(cid, why, cause);
-            }
-            // It goes on until what is being built is there, or is not to be had.
-            Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) if edit && slot.is_being_built() => {
-                slot.build.then = Some(Wish { why, cause: Some(cause) });
-                slot.build.sure = true;
-            }
             Phase::Spawning(_) | Phase::Starting(_) | Phase::Ready(_) => {
-                self.wish(cid, why, Some(cause));
-                self.take_dependents_along(cid, true, Some(cause));
+                self.restart_run(cid, why, cause, builds);
             }
             Phase::Ending(_) | Phase::Sealing(_) => {
                 slot.meanwhile = Some(cause);
@@ -129,6 +120,21 @@ impl Supervisor {
             }
             Phase::Settling { .. } | Phase::Held { .. } => {}
             Phase::Waiting | Phase::Blocked | Phase::Stopped => {}
+        }
+    }
+
+    /// What runs stops now; with something to build, when that is good; and with something that is being built just now,
+    /// when that is over.
+    fn restart_run(&mut self, cid: Cid, why: Why, cause: u64, builds: bool) {
+        let Some(slot) = self.slot_mut(cid) else { return };
+        if builds {
+            self.build_for(cid, why, cause);
+        } else if matches!(why, Why::Edit(_)) && slot.is_being_built() {
+            slot.build.then = Some(Wish { why, cause: Some(cause) });
+            slot.build.sure = true;
+        } else {
+            self.wish(cid, why, Some(cause));
+            self.take_dependents_along(cid, true, Some(cause));
         }
     }
 

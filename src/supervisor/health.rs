@@ -186,7 +186,7 @@ impl Supervisor {
         self.rearm(cid);
     }
 
-    /// `WATCHDOG_USEC=`: it says itself how long it may be silent from now on; zero: for ever.
+    /// `WATCHDOG_USEC=`: it says itself how long it may be silent from now on; zero is no value (`notice::message`).
     pub(super) fn heard_every(&mut self, cid: Cid, every: Duration) {
         self.with_run(cid, |run| run.vitals.every = (!every.is_zero()).then_some(every));
         self.heard_of(cid);

@@ -58,7 +58,8 @@ fn what_is_not_shown_is_not_taken_for_gone() {
 
 #[test]
 fn where_no_process_is_shown_orch_does_not_start() {
-    let project = Project::new("components:\n  a: { process: { shell: 'echo > started; exec sleep 4321' } }\n");
+    let project =
+        Project::new("components:\n  a: { process: { shell: 'echo > started; exec sleep 4321' } }\n");
     let mut inner = Command::new("sh");
     inner.args(["-c", "mount -t tmpfs none /proc && exec \"$@\"", "sh"]);
     let up = project.command(&["up"]);

@@ -238,9 +238,11 @@ fn only_a_process_of_its_own_is_a_main_process() {
     );
     let mut orch = project.up();
     project.wait_told_ready("web", 1);
-    let refused = || stderr_lines(&project, "is ignored: that is no living process of it") == 3;
-    wait_until("each is refused, but for what can't be a process of anybody's", refused);
+    let refused = || stderr_lines(&project, "is ignored: that is no living process of it");
+    wait_until("that is said", || refused() > 0);
     orch.stop();
+    // What is ignored is said once for each unit, however much it is.
+    assert_eq!(refused(), 1);
 }
 
 // ── Who is believed ────────────────────────────────────────────────────────────────────────────────────────
@@ -316,7 +318,7 @@ fn an_unrelated_process_is_ignored_with_all_that_it_sends() {
     }
     heard(&path);
     assert_eq!(project.state_of("web").0, "starting");
-    wait_until("nothing is left open", || open_files(orch.pid()) == open);
+    wait_until("nothing is left open", || open_files(orch.pid()) <= open);
     assert_eq!(stderr_lines(&project, "web: ignored on its notify socket"), 1);
     project.write("go", "");
     project.wait_told_ready("web", 1);
@@ -344,7 +346,7 @@ forever()"
     project.write("go", "");
     let cut = format!("{}…", "y".repeat(255));
     wait_status(&project, "web", &cut);
-    wait_until("nothing is left open", || open_files(orch.pid()) == open);
+    wait_until("nothing is left open", || open_files(orch.pid()) <= open);
     assert_eq!(project.state_of("web").0, "starting", "a message that is too long says nothing");
     project.write("ready", "");
     project.wait_told_ready("web", 1);
@@ -382,7 +384,7 @@ forever()"
     eprintln!("ps: {calm:?} before, at worst {worst:?} in the flood");
     assert!(worst < SLACK * Duration::from_secs(1), "{worst:?}, {calm:?} before");
     heard(&path);
-    assert_eq!(open_files(orch.pid()), open);
+    wait_until("nothing is left open", || open_files(orch.pid()) <= open);
     assert!(project.events().len() < 2000, "{} events", project.events().len());
     orch.stop();
 }

@@ -5,10 +5,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use orch::runner::keeper::{Cgroups, Keeper, ProcessSpec};
-use orch::runner::{Runner as _, RunnerReport as Report, Scope};
+use orch::runner::{ReportSink, Runner as _, RunnerReport as Report, Scope};
 use orch::types::{Signal, UnitId};
 use rustix::process::{Pid, Resource, Rlimit};
 
@@ -103,19 +103,27 @@ fn nobody_waits_for_a_keeper_that_takes_nothing() {
 /// What is asked of it is known to this image alone, so it is not let go of.
 #[test]
 fn a_keeper_that_takes_nothing_is_not_handed_over() {
+    const MANY: u32 = 2000;
     let (sender, reports) = channel();
-    let keeper =
-        Keeper::launch(&[], Cgroups::Never, Arc::new(move |report| drop(sender.send(report)))).unwrap();
+    let sink: ReportSink = Arc::new(move |report| drop(sender.send(report)));
+    let mut keeper = Keeper::launch(&[], Cgroups::Never, Arc::clone(&sink)).unwrap();
     let frozen = Frozen::new(keeper.pid());
-    for number in 0..2000 {
-        let _ = keeper.main(UnitId(number), 1);
-    }
-    let refused = keeper.hand_over();
+    let (mut asked, begun) = (0, Instant::now());
+    // Who asks lets it go on: now and then it takes all, before it is stopped again.
+    let (keeper, error) = loop {
+        for unit in (asked..asked + MANY).map(UnitId) {
+            assert!(keeper.main(unit, 1));
+        }
+        asked += MANY;
+        match keeper.hand_over() {
+            Err(refused) => break *refused,
+            Ok((handover, socket)) => keeper = Keeper::adopt(handover, socket, Arc::clone(&sink)).unwrap(),
+        }
+        assert!(begun.elapsed() < PATIENCE, "it is always handed over");
+    };
     drop(frozen);
-    let Err(refused) = refused else { panic!("it was handed over") };
-    let (keeper, error) = *refused;
     assert!(error.to_string().contains("does not answer"), "{error}");
-    for _ in 0..2000 {
+    for _ in 0..asked {
         assert!(matches!(reports.recv_timeout(PATIENCE), Ok(Report::Main { .. })));
     }
     assert!(keeper.shutdown(PATIENCE).complete);

@@ -10,6 +10,7 @@ use crate::types::UnitId;
 
 use super::super::RunnerReport;
 use super::client::ShutDown;
+use super::proc;
 use super::protocol::{Event, Leftover};
 
 /// How orch and the keeper stand.
@@ -46,8 +47,25 @@ struct Book {
     units: BTreeMap<UnitId, Standing>,
     /// Strays, with their start time.
     strays: Vec<(u32, u64)>,
+    /// With so many it is looked who of them has ended.
+    look_at: usize,
     killed: Vec<Leftover>,
     drained: bool,
+}
+
+/// So many strays are remembered before it is looked who of them is still there.
+const STRAYS: usize = 64;
+
+impl Book {
+    /// Remembers a stray; who has ended is forgotten, so there are as many as the system has processes at the most.
+    fn note_stray(&mut self, pid: u32, start: u64) {
+        self.strays.push((pid, start));
+        // Where nothing is shown, nobody is known to have ended.
+        if self.strays.len() >= self.look_at && proc::check().is_ok() {
+            self.strays.retain(|(pid, start)| proc::stat(*pid).is_some_and(|stat| stat.start == *start));
+            self.look_at = STRAYS.max(2 * self.strays.len());
+        }
+    }
 }
 
 /// What was true when the keeper ended.
@@ -69,7 +87,8 @@ pub(super) struct Ledger {
 impl Ledger {
     pub(super) fn new(units: Vec<(UnitId, Standing)>, strays: Vec<(u32, u64)>) -> Self {
         let units = units.into_iter().collect();
-        let book = Book { phase: Phase::Live, units, strays, killed: Vec::new(), drained: false };
+        let book =
+            Book { phase: Phase::Live, units, strays, look_at: STRAYS, killed: Vec::new(), drained: false };
         Self { book: Mutex::new(book), ended: Condvar::new() }
     }
 
@@ -141,7 +160,7 @@ impl Ledger {
         match event {
             Event::Report(report) => Some(report),
             Event::Stray { pid, start, command } => {
-                book.strays.push((pid, start));
+                book.note_stray(pid, start);
                 Some(RunnerReport::Stray { pid, command })
             }
             Event::Drained(killed) => {
@@ -186,5 +205,25 @@ impl Ledger {
         let waited = self.ended.wait_timeout_while(self.book(), limit, open);
         let (mut book, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         ShutDown { killed: std::mem::take(&mut book.killed), complete: !timeout.timed_out() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strays_that_have_ended_are_forgotten() {
+        let ledger = Ledger::new(Vec::new(), Vec::new());
+        let me = proc::stat(std::process::id()).unwrap();
+        let stray = |pid, start| Event::Stray { pid, start, command: String::new() };
+        assert!(ledger.note(stray(me.pid, me.start)).is_some());
+        for start in 0..10_000 {
+            // An id that lives, of a process that does not.
+            assert!(ledger.note(stray(1, u64::MAX - start)).is_some());
+        }
+        let strays = ledger.strays();
+        assert!(strays.len() <= STRAYS, "{}", strays.len());
+        assert_eq!(strays[0], (me.pid, me.start));
     }
 }

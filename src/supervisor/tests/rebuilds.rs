@@ -311,13 +311,14 @@ fn a_plan_says_what_becomes_of_the_build() {
 }
 
 #[test]
-fn what_it_is_built_in_mends_a_build_that_failed_before_the_next_start() {
+fn what_it_is_built_in_builds_again_what_failed_before_anything_stops() {
     let mut play = failed(ready);
     assert_eq!(do_edit(&mut play, moved), "restart");
+    assert_eq!((play.state("api"), play.took().as_str()), ("ready", "build api"));
+    play.built("api");
+    assert_eq!(play.took(), "stop api");
     play.ends("api", 0);
-    assert_eq!((play.state("api"), play.took().as_str()), ("building", "stop api, sweep api, build api"));
-    play.build_fails("api");
-    assert_eq!(play.state("api"), "ready", "the edit comes true");
+    assert_eq!(play.state("api"), "ready");
 }
 
 #[test]
@@ -352,4 +353,21 @@ fn what_crashes_while_it_is_built_well_is_started_although_it_would_have_failed(
     play.built("api");
     play.gone("api");
     assert_eq!(play.state("api"), "ready");
+}
+
+/// Somebody else may have it now, who waits for the end of the run that has it.
+#[test]
+fn what_gives_up_a_file_waits_for_no_good_build() {
+    fn gives_up(spec: &mut Component) {
+        moved(spec);
+        spec.logs =
+            Arc::new(crate::config::model::Logs { file: Some("/p/api.log".into()), ..(*spec.logs).clone() });
+    }
+    let mut play = good();
+    assert_eq!(do_edit(&mut play, gives_up), "restart");
+    assert_eq!((play.state("api"), play.took().as_str()), ("stopping", "stop api"));
+    play.ends("api", 0);
+    assert_eq!(play.state("api"), "building");
+    play.build_fails("api");
+    assert_eq!(play.state("api"), "ready", "what was built last is started");
 }

@@ -8,6 +8,7 @@ use super::clock;
 use super::driver::{Driver, Life, Purpose};
 use super::helpers::Helpers;
 use super::inbox::Message;
+use super::lights::Asking;
 use super::prepare;
 use super::spawn::{self, Facts, Invocation};
 use crate::config::model::{Command, Component, Kind, Probe, Project, Stdin, Terminal};
@@ -17,7 +18,7 @@ use crate::runner::keeper::ProcessSpec;
 use crate::runner::thread::{ThreadSpec, ThreadState};
 use crate::runner::{Runner, Scope};
 use crate::supervisor::{Action, Event, RunEvent, Source};
-use crate::types::{Cid, Name, RunId, Signal, UnitId};
+use crate::types::{Cid, Name, RunId, Signal, TaskKind, UnitId};
 use crate::watch::{WatchKey, WatchSpec};
 
 impl Driver {
@@ -30,7 +31,9 @@ impl Driver {
             }
             Action::Spawn { run, spec, restored } => self.spawn(run, spec, restored),
             Action::Probe { run, spec } => self.probe(run, &spec),
-            Action::Stop { run, signal, scope, drain } => self.stop_drained(run, (signal, scope), drain),
+            Action::Stop { run, signal, scope, drain } => {
+                self.stop_drained(run, Asking::Signal(signal, scope), drain);
+            }
             Action::Signal { run, signal, scope } => self.signal(run, signal, scope),
             Action::Kill { run } => {
                 if let Some(life) = self.lives.get(&run) {
@@ -38,7 +41,10 @@ impl Driver {
                 }
             }
             Action::CheckHealth { run, spec, asked } => self.check_health(run, &spec, asked),
-            Action::RunTask { task, kind, spec, run, timeout } => {
+            Action::RunTask { task, kind: TaskKind::Stop, spec, run: Some(run), timeout, drain } => {
+                self.stop_drained(run, Asking::Command { task, spec, timeout }, drain);
+            }
+            Action::RunTask { task, kind, spec, run, timeout, .. } => {
                 self.run_task(task, kind, &spec, run, timeout);
             }
             Action::EndTask { task } => self.end_task(task),

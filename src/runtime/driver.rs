@@ -235,6 +235,7 @@ impl Driver {
         self.exclude();
         self.settle_sockets();
         self.relight();
+        self.stay();
         for action in actions {
             self.act(action);
         }

@@ -20,10 +20,21 @@ use crate::probe;
 use crate::runner::Scope;
 use crate::runner::thread::{Around, Kept, KeptHandover, Lamp, Parting, Seen, Target, target};
 use crate::supervisor::{Record, Supervisor, What};
-use crate::types::{Cid, Name, RunId, Signal};
+use crate::types::{Cid, Name, RunId, Signal, TaskId, TaskKind};
 
 /// So long the loop waits for proxies that could not be asked before.
 const LEAVE: Duration = Duration::from_millis(200);
+
+/// How a run is asked to stop.
+pub(super) enum Asking {
+    Signal(Signal, Scope),
+    /// By its `stop.command`.
+    Command {
+        task: TaskId,
+        spec: Arc<Component>,
+        timeout: Duration,
+    },
+}
 
 /// The lamps of the proxies, and what outlives their runs.
 #[derive(Default)]
@@ -33,20 +44,18 @@ pub(crate) struct Lights {
     /// For which project that is.
     of: Option<Arc<Project>>,
     /// What is asked to stop when nothing is under way to it any more, and how.
-    draining: BTreeMap<RunId, (Signal, Scope)>,
+    draining: BTreeMap<RunId, Asking>,
     kept: Kept,
+    /// A run of a proxy was told that another image follows.
+    leaving: bool,
 }
 
 impl Lights {
     /// Lays aside the clients of all proxies, for another image. What this would still finish has mostly had its time:
     /// the runs of the proxies have ended.
-    pub(crate) async fn leave(&self) {
+    pub(crate) async fn leave(&mut self) {
+        self.leaving = true;
         self.kept.leave(LEAVE).await;
-    }
-
-    /// There is no other image after all.
-    pub(crate) fn stay(&self) {
-        self.kept.stay();
     }
 
     /// What another image needs to go on with the clients of proxies. They stay here, too.
@@ -55,14 +64,6 @@ impl Lights {
     /// Descriptors are used up.
     pub(crate) fn hand_over(&self) -> io::Result<(KeptHandover, Vec<OwnedFd>)> {
         self.kept.hand_over()
-    }
-
-    /// Goes on with what another image has handed over.
-    ///
-    /// # Errors
-    /// Descriptors are missing.
-    pub(crate) fn adopt(&self, from: KeptHandover, fds: Vec<OwnedFd>) -> io::Result<()> {
-        self.kept.adopt(from, fds)
     }
 }
 
@@ -73,35 +74,65 @@ struct Lit {
     behind: Vec<Name>,
     /// Whom it shows.
     shown: Option<Name>,
+    /// Whom it showed while what may still be under way began.
+    before: Vec<Name>,
 }
 
 impl Lit {
     fn new(core: &Supervisor, behind: Vec<Name>) -> Self {
         let seen = look(core, &behind);
         let shown = seen.as_ref().map(|seen| seen.name.clone());
-        Self { lamp: Lamp::new(seen), behind, shown }
+        Self { lamp: Lamp::new(seen), behind, shown, before: Vec::new() }
     }
 
     /// Others may be behind.
     fn turn_to(&mut self, core: &Supervisor, behind: Vec<Name>) {
         if behind != self.behind {
-            let seen = look(core, &behind);
-            self.shown = seen.as_ref().map(|seen| seen.name.clone());
-            self.lamp.show(seen);
+            self.turn(look(core, &behind));
             self.behind = behind;
         }
+    }
+
+    fn turn(&mut self, seen: Option<Seen>) {
+        let shown = seen.as_ref().map(|seen| seen.name.clone());
+        if self.shown != shown {
+            self.before.extend(std::mem::replace(&mut self.shown, shown));
+        }
+        self.lamp.show(seen);
+    }
+
+    /// Completes when nothing is under way to `name`; `None`: nothing is. (Or to whoever came after it, which costs the
+    /// one that is stopped no more than its time.)
+    fn idle(&mut self, name: &Name) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let idle = self.lamp.idle();
+        if idle.is_none() {
+            self.before.clear();
+        }
+        idle.filter(|_| self.shown.as_ref() == Some(name) || self.before.contains(name))
     }
 
     /// Shows it of one that may be behind, unless it rests and another one is shown.
     fn show(&mut self, seen: Seen) {
         if !seen.state.rests() || self.shown.as_ref().is_none_or(|shown| *shown == seen.name) {
-            self.shown = Some(seen.name.clone());
-            self.lamp.show(Some(seen));
+            self.turn(Some(seen));
         }
     }
 }
 
 impl Driver {
+    /// Goes on with the clients of proxies that another image has handed over, though no run of them has begun.
+    ///
+    /// # Errors
+    /// Descriptors are missing, or the system has no thread left.
+    pub(super) fn adopt_clients(&mut self, from: KeptHandover, fds: Vec<OwnedFd>) -> io::Result<()> {
+        let (project, kept) = (Arc::clone(self.parts.core.project()), self.lights.kept.clone());
+        kept.adopt(from, fds, |name| {
+            let spec = project.components.iter().find(|spec| spec.name == *name)?;
+            let Kind::Thread { runner, with, .. } = &spec.kind else { return None };
+            Some((runner.clone(), with.clone(), self.around(spec).light))
+        })
+    }
+
     /// What is around a thread component.
     pub(super) fn around(&mut self, spec: &Component) -> Around {
         let core = &self.parts.core;
@@ -125,7 +156,7 @@ impl Driver {
     }
 
     /// Tells a proxy that is to stop what comes after.
-    pub(super) fn part(&self, run: RunId) {
+    pub(super) fn part(&mut self, run: RunId) {
         let (Some(life), Some(spec)) = (self.lives.get(&run), self.observed.get(&run.component)) else {
             return;
         };
@@ -135,22 +166,23 @@ impl Driver {
             (false, true) => Parting::Image,
             (false, false) => Parting::Again,
         };
+        self.lights.leaving |= parting == Parting::Image;
         self.lights.kept.part(&life.spec.name, parting, spec.stop.timeout);
     }
 
     /// Asks a run to stop, when nothing is under way to it by a proxy, or after `drain`.
-    pub(super) fn stop_drained(&mut self, run: RunId, (signal, scope): (Signal, Scope), drain: Duration) {
-        let name = self.lives.get(&run).map(|life| &life.spec.name);
-        let of = |lit: &Lit| lit.lamp.idle().filter(|_| lit.shown.as_ref() == name);
-        let lamps = self.lights.lamps.values();
-        let busy: Vec<_> = lamps.filter(|_| name.is_some() && !drain.is_zero()).filter_map(of).collect();
+    pub(super) fn stop_drained(&mut self, run: RunId, asking: Asking, drain: Duration) {
+        let name = self.lives.get(&run).map(|life| &life.spec.name).filter(|_| !drain.is_zero());
+        let lamps = self.lights.lamps.values_mut();
+        let busy: Vec<_> =
+            name.map(|name| lamps.filter_map(|lit| lit.idle(name)).collect()).unwrap_or_default();
         if busy.is_empty() {
-            return self.stop(run, signal, scope);
+            return self.ask_to_stop(run, asking);
         }
         if let Some(life) = self.lives.get_mut(&run) {
             life.asked_to_stop();
         }
-        self.lights.draining.insert(run, (signal, scope));
+        self.lights.draining.insert(run, asking);
         let inbox = self.parts.inbox.clone();
         tokio::spawn(async move {
             let all = async {
@@ -165,34 +197,57 @@ impl Driver {
 
     /// That time is over.
     pub(super) fn drained(&mut self, run: RunId) {
-        if let Some((signal, scope)) = self.lights.draining.remove(&run) {
-            self.stop(run, signal, scope);
+        if let Some(asking) = self.lights.draining.remove(&run) {
+            self.ask_to_stop(run, asking);
         }
     }
 
     /// It is over for all, for this image of orch ends.
     pub(super) fn drained_all(&mut self) {
-        while let Some((run, (signal, scope))) = self.lights.draining.pop_first() {
-            self.stop(run, signal, scope);
+        while let Some((run, asking)) = self.lights.draining.pop_first() {
+            self.ask_to_stop(run, asking);
+        }
+    }
+
+    /// A stop command is not wanted any more; whether it had not begun.
+    pub(super) fn put_off_no_more(&mut self, id: TaskId) -> bool {
+        let before = self.lights.draining.len();
+        let is_it = |asking: &Asking| matches!(asking, Asking::Command { task, .. } if *task == id);
+        self.lights.draining.retain(|_, asking| !is_it(asking));
+        self.lights.draining.len() < before
+    }
+
+    fn ask_to_stop(&mut self, run: RunId, asking: Asking) {
+        match asking {
+            Asking::Signal(signal, scope) => self.stop(run, signal, scope),
+            Asking::Command { task, spec, timeout } => {
+                self.run_task(task, TaskKind::Stop, &spec, Some(run), timeout);
+            }
         }
     }
 
     /// What a component has left open for its next run is closed: there is none.
     pub(super) fn darken(&mut self, component: Cid) {
-        if let Some(spec) = self.observed.get(&component) {
-            self.lights.kept.release(&spec.name);
+        let Some(spec) = self.observed.get(&component) else { return };
+        self.lights.kept.release(&spec.name);
+        if self.parts.core.find(spec.name.as_str()).is_none() {
+            self.lights.lamps.remove(&spec.name);
         }
     }
 
     /// Tells the proxies what has happened, before it has consequences.
     pub(super) fn shine(&mut self, record: &Record) {
         let (Some(name), What::State { state, reason }) = (&record.component, &record.what) else { return };
-        if state.rests() {
-            self.lights.kept.release(name);
-        }
         for lit in self.lights.lamps.values_mut().filter(|lit| lit.behind.contains(name)) {
             let incarnation = record.incarnation.unwrap_or_default();
             lit.show(Seen { name: name.clone(), state: *state, reason: reason.clone(), incarnation });
+        }
+    }
+
+    /// There is no other image after all, whatever has hindered it: clients that were laid aside for it go on.
+    pub(super) fn stay(&mut self) {
+        if !self.parts.core.is_replacing() && std::mem::take(&mut self.lights.leaving) {
+            self.lights.kept.stay();
         }
     }
 
@@ -204,10 +259,16 @@ impl Driver {
             return;
         }
         self.lights.of = Some(Arc::clone(project));
+        self.lights.kept.declare(project.components.iter().filter_map(|spec| match &spec.kind {
+            Kind::Thread { runner, listens, .. } => Some((&spec.name, runner.as_str(), listens.as_slice())),
+            Kind::Process(_) => None,
+        }));
         let find = |name: &Name| project.components.iter().find(|spec| spec.name == *name);
-        self.lights.lamps.retain(|name, _| find(name).is_some());
         for (name, lit) in &mut self.lights.lamps {
-            lit.turn_to(core, find(name).map(|spec| behind(project, spec)).unwrap_or_default());
+            // The lamp of one that is declared no more stays as it is until that is at rest.
+            if let Some(spec) = find(name) {
+                lit.turn_to(core, behind(project, spec));
+            }
         }
     }
 }
@@ -307,7 +368,7 @@ mod tests {
     #[test]
     fn of_those_that_may_be_behind_the_one_that_runs_is_shown() {
         let names = ["api", "debug"].map(|name| Name::new(name).unwrap());
-        let mut lit = Lit { lamp: Lamp::new(None), behind: names.to_vec(), shown: None };
+        let mut lit = Lit { lamp: Lamp::new(None), behind: names.to_vec(), shown: None, before: Vec::new() };
         let [api, debug] = names;
         let moments = [
             (&api, State::Stopped, "api"),
@@ -321,6 +382,23 @@ mod tests {
             let seen = lit.lamp.light().seen().map(|seen| seen.name.to_string());
             assert_eq!(seen.as_deref(), Some(shown), "{name} is {state}");
         }
+    }
+
+    #[test]
+    fn what_is_under_way_to_one_that_is_shown_no_more_is_waited_for() {
+        let [old, new] = ["api", "api2"].map(|name| Name::new(name).unwrap());
+        let seen = |name: &Name| {
+            Some(Seen { name: name.clone(), state: State::Ready, reason: String::new(), incarnation: 1 })
+        };
+        let shown = Some(old.clone());
+        let mut lit = Lit { lamp: Lamp::new(seen(&old)), behind: Vec::new(), shown, before: Vec::new() };
+        let under_way = lit.lamp.light().under_way();
+        lit.turn(seen(&new));
+        assert!(lit.idle(&old).is_some() && lit.idle(&new).is_some());
+        drop(under_way);
+        assert!(lit.idle(&old).is_none());
+        let _under_way = lit.lamp.light().under_way();
+        assert!(lit.idle(&old).is_none() && lit.idle(&new).is_some(), "what began later is the new one's");
     }
 
     #[test]

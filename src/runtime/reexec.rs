@@ -119,7 +119,6 @@ pub(crate) async fn replace(
         Err(Failed::AsBefore(driver, error)) => (*driver, error),
         Err(Failed::Lost(error)) => return Err(error),
     };
-    driver.lights.stay();
     for number in diverted.map(|diverted| signals::noted(diverted.undo())).into_iter().flatten() {
         driver.signalled(&listening.meaning(number));
     }
@@ -260,8 +259,6 @@ pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> 
     if !same_image {
         let adopted = listening.adopt(handover.sockets, fds.sockets);
         adopted.map_err(|error| format!("can't go on with the sockets: {error}"))?;
-        let adopted = lights.adopt(handover.proxies, fds.proxies);
-        adopted.map_err(|error| format!("can't go on with the proxies' clients: {error}"))?;
         reloader.watched_already(handover.env_files);
         if handover.reload {
             reloader.begin_again();
@@ -298,6 +295,10 @@ pub(crate) fn put_together(handover: Handover, fds: Descriptors, rest: Rest) -> 
     driver.talks = handover.talks.into_iter().collect();
     driver.clients = clients;
     driver.lights = lights;
+    if !same_image {
+        let adopted = driver.adopt_clients(handover.proxies, fds.proxies);
+        adopted.map_err(|error| format!("can't go on with the proxies' clients: {error}"))?;
+    }
     driver.declare_logs();
     driver.images = handover.images - u64::from(same_image);
     driver.exclude_as_known();

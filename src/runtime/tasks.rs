@@ -183,6 +183,8 @@ impl Driver {
         if let Some(task) = self.tasks.stop_clock(id) {
             task.fate = Fate::Ended;
             self.parts.keeper.kill(task.unit);
+        } else if self.put_off_no_more(id) {
+            let _ = self.parts.inbox.send(Message::Core(Event::Task(id, TaskEnd::Ended)));
         }
     }
 

@@ -60,6 +60,8 @@ pub enum Action {
         run: Option<RunId>,
         /// It is killed with its descendants, and has failed, after so long.
         timeout: Duration,
+        /// One that is to stop a run begins so much later at the most, while a proxy has something under way to that.
+        drain: Duration,
     },
     /// Kill a task with its descendants. It still answers.
     EndTask {

@@ -219,8 +219,8 @@ impl Supervisor {
             slot.build_failure().map(|failure| failed_because("its build", failure)).unwrap_or_default();
         let Phase::Building(meanwhile) = slot.phase.clone() else { return };
         match meanwhile {
-            _ if slot.starts_anyway(&meanwhile) => self.try_start(cid),
             Meanwhile::Built => self.try_start(cid),
+            _ if slot.starts_anyway(&meanwhile) => self.try_start(cid),
             Meanwhile::Backoff { until, reason } if until > now => {
                 self.enter(cid, Phase::Backoff { until }, reason, None);
             }

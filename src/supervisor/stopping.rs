@@ -18,11 +18,16 @@ const STOP: Duration = Duration::from_hours(24);
 const DRAIN: Duration = Duration::from_millis(200);
 const DRAIN_PART: u32 = 4;
 
+/// So long a run with this `stop.timeout` is asked later at the most, by a signal or a command.
+pub(super) fn drain(timeout: Duration) -> Duration {
+    DRAIN.min(timeout / DRAIN_PART)
+}
+
 impl Supervisor {
     /// Asks the group of an ending run's leader by the signal, when nothing is under way to it by a proxy.
     pub(super) fn drain_and_stop(&mut self, cid: Cid) {
         let timeout = self.slot(cid).map_or(Duration::ZERO, |slot| slot.spec.stop.timeout);
-        self.signal_after(cid, DRAIN.min(timeout / DRAIN_PART));
+        self.signal_after(cid, drain(timeout));
     }
 
     /// Asks the group of an ending run's leader by the signal, if it was not; a thread by its own means. Its command has
@@ -41,7 +46,7 @@ impl Supervisor {
         }
     }
 
-    /// Has a command stop a run.
+    /// Has a command stop a run, when nothing is under way to it by a proxy.
     pub(super) fn stop_by_command(&mut self, cid: Cid, run: RunId) {
         let task = self.run_task(cid, TaskKind::Stop, Some(run), STOP);
         if let Some(slot) = self.slot_mut(cid) {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::phase::Phase;
 use super::record::What;
 use super::slot::Slot;
-use super::{Action, Supervisor};
+use super::{Action, Supervisor, stopping};
 use crate::config::model::{Component, WatchAction};
 use crate::types::{Cid, RunId, TaskFailure, TaskId, TaskKind, Time};
 
@@ -183,7 +183,11 @@ impl Supervisor {
         slot.task_number += 1;
         let task = TaskId { component: cid, number: slot.task_number };
         let spec = std::sync::Arc::clone(&slot.spec);
-        self.out.push(Action::RunTask { task, kind, spec, run, timeout });
+        let drain = match kind {
+            TaskKind::Stop => stopping::drain(spec.stop.timeout),
+            TaskKind::Build | TaskKind::OnChange => Duration::ZERO,
+        };
+        self.out.push(Action::RunTask { task, kind, spec, run, timeout, drain });
         Some(Task { id: task, since, end: ToEnd::No })
     }
 

@@ -1,6 +1,6 @@
 //! A proxy that restarts itself, alone or with orch's image: its clients notice a pause at most.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -141,6 +141,110 @@ fn edits_of_the_proxy_and_upgrades_of_orch_fail_no_request_and_cut_no_web_socket
     assert_eq!(failures, Vec::<String>::new());
     orch.stop();
     assert!(TcpStream::connect(&site.front).is_err());
+}
+
+/// A connection that ends, and is not refused, has reached somebody.
+fn answers(client: &mut TcpStream) -> bool {
+    exchange(client, GET).is_ok()
+}
+
+#[test]
+fn a_proxy_that_becomes_something_else_leaves_nobody_behind() {
+    let site = site("");
+    let mut orch = site.project.up();
+    site.ready();
+    let mut socket = site.web_socket();
+    let front = &site.front;
+    let declared = site.yaml.lines().find(|line| line.starts_with("  front:")).unwrap();
+    let server =
+        format!("  front: {{ process: python3 served.py {front} http, ready: {{ tcp: '{front}' }} }}");
+    site.project.yaml(&site.yaml.replace(declared, &server));
+    site.project.wait_told_ready("front", 2);
+    assert!(answers(&mut site.client()), "by the new server");
+    while socket.read(&mut [0]).is_ok_and(|read| read > 0) {}
+    site.project.yaml(&site.yaml);
+    site.project.wait_told_ready("front", 3);
+    assert!(answers(&mut site.client()), "by the proxy again");
+    orch.stop();
+}
+
+#[test]
+fn what_is_behind_can_take_the_address_that_the_proxy_had() {
+    let site = site("");
+    let yaml = site.yaml.replace("  front: {", "  front: { depends_on: [app],");
+    site.project.yaml(&yaml);
+    let mut orch = site.project.up();
+    site.ready();
+    let mut socket = site.web_socket();
+    // They change places.
+    let back = yaml.split("served.py ").nth(1).unwrap().split(' ').next().unwrap();
+    let swapped = yaml.replace(back, "BACK").replace(&site.front, back).replace("BACK", &site.front);
+    site.project.yaml(&swapped);
+    site.project.wait_told_ready("app", 2);
+    site.project.wait_told_ready("front", 2);
+    assert!(answers(&mut TcpStream::connect(back).unwrap()), "by the proxy");
+    assert!(answers(&mut site.client()), "by the server itself");
+    while socket.read(&mut [0]).is_ok_and(|read| read > 0) {}
+    orch.stop();
+}
+
+/// It says when it was run, and leaves the rest to the signal.
+const STOP: &str = "
+import os, time
+with open('told.new', 'w') as told:
+    told.write(str(time.monotonic_ns()))
+os.rename('told.new', 'told')
+raise SystemExit(1)
+";
+
+#[test]
+fn a_stop_command_is_run_when_nothing_is_under_way_or_that_was_waited_for() {
+    let site = site("");
+    let stop = "    stop: { command: [python3, stop.py], timeout: 1m }\n    watch:";
+    site.project.write("stop.py", STOP);
+    site.project.yaml(&site.yaml.replace("    watch:", stop));
+    let mut orch = site.project.up();
+    site.ready();
+    let mut client = site.client();
+    client.write_all(POST.replace("\r\n\r\nbody", "\r\nExpect: 100-continue\r\n\r\n").as_bytes()).unwrap();
+    assert!(read_until(&mut client, HEAD_END).unwrap().starts_with("HTTP/1.1 100 "), "it is under way");
+    std::thread::scope(|scope| {
+        let stopped = scope.spawn(|| site.project.run(&["stop", "app"]).status.code());
+        let told = wait_for("the command is run", || std::fs::read_to_string(site.project.path("told")).ok());
+        let stopping = site.project.wait_event("it stops", |event| event["event"] == "component.stopping");
+        let waited = told.parse::<u64>().unwrap() - stopping["mono_ns"].as_u64().unwrap();
+        assert!(waited >= 190_000_000, "{waited} ns");
+        client.write_all(b"body").unwrap();
+        assert!(read_until(&mut client, HEAD_END).unwrap().starts_with("HTTP/1.1 200 "));
+        assert_eq!(stopped.join().unwrap(), Some(0));
+    });
+    orch.stop();
+}
+
+#[test]
+fn clients_go_on_in_a_new_image_while_the_proxy_waits_for_its_start() {
+    let worker = "  worker: { process: sh worker.sh, watch: [worker.sh], ready: { log: works } }\n";
+    let site = site(worker);
+    site.project.write("worker.sh", "echo works\nexec sleep 1000\n");
+    let yaml = site.yaml.replace("  front: {", "  front: { depends_on: [app, worker],");
+    site.project.yaml(&yaml);
+    let mut orch = site.project.up();
+    site.ready();
+    let (mut socket, mut kept) = (site.web_socket(), site.client());
+    assert!(answers(&mut kept));
+    site.project.write("worker.sh", "exec sleep 1000\n");
+    site.project.wait_event("it starts anew", |event| {
+        event["event"] == "component.starting" && event["component"] == "worker" && event["incarnation"] == 2
+    });
+    site.upgraded();
+    site.project.wait_state("front", "waiting");
+    echoes(&mut socket, "without a run");
+    kept.write_all(GET.as_bytes()).unwrap();
+    site.project.write("worker.sh", "echo works\nexec sleep 1000\n");
+    site.project.wait_told_ready("front", 2);
+    assert!(read_until(&mut kept, HEAD_END).unwrap().starts_with("HTTP/1.1 200 "), "it was held");
+    echoes(&mut socket, "with one");
+    orch.stop();
 }
 
 #[test]

@@ -109,9 +109,11 @@ impl World {
         kind: TaskKind,
         spec: &Arc<Component>,
         run: Option<RunId>,
-        timeout: Duration,
+        (timeout, drain): (Duration, Duration),
     ) {
         let name = spec.name.clone();
+        let most = if kind == TaskKind::Stop { spec.stop.timeout } else { Duration::ZERO };
+        assert!(drain <= most, "{name}: {kind:?} is put off by {drain:?}");
         assert!(self.chores.seen.insert(id), "{name}: a task's number is given twice");
         let own = self.chores.living.iter().filter(|(other, _)| other.component == id.component);
         let twin = own.into_iter().find(|(_, chore)| chore.kind == kind && !self.given_up(chore));

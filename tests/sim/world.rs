@@ -546,8 +546,8 @@ impl World {
             }
             Action::UseState { .. } | Action::Observe { .. } | Action::Forget { .. } => {}
             Action::CheckHealth { run, spec, asked } => self.check_health(run, &spec, asked),
-            Action::RunTask { task, kind, spec, run, timeout } => {
-                self.run_task(task, kind, &spec, run, timeout);
+            Action::RunTask { task, kind, spec, run, timeout, drain } => {
+                self.run_task(task, kind, &spec, run, (timeout, drain));
             }
             Action::EndTask { task } => self.end_chore(task),
             Action::Release { component } => self.may_release(component),

@@ -229,7 +229,7 @@ fn time_outs_of_nothing_end_in_one_step() {
 fn drains(play: &mut Play, event: Event) -> Vec<u128> {
     let actions = play.core.step(play.now, event).into_iter();
     let of = |action| match action {
-        Action::Stop { drain, .. } => Some(drain.as_millis()),
+        Action::Stop { drain, .. } | Action::RunTask { drain, .. } => Some(drain.as_millis()),
         _ => None,
     };
     actions.filter_map(of).collect()
@@ -251,14 +251,14 @@ fn a_stop_waits_for_what_is_under_way_a_fifth_of_a_second_or_a_quarter_of_its_ti
 }
 
 #[test]
-fn what_a_command_was_to_stop_is_signalled_without_a_wait() {
+fn a_stop_command_waits_for_what_is_under_way_and_the_signal_after_it_does_not() {
     let mut play = Play::with("api", |project| {
         edit(project, "api", |it| {
             let words = crate::config::model::Command::Words(vec!["ctl".to_owned()]);
             Arc::make_mut(&mut it.stop).command = Some(words);
         });
     });
-    play.stop("api");
+    assert_eq!(drains(&mut play, Event::Command(Command::Stop(vec![name("api")]))), [200]);
     let component = play.core.find("api").unwrap();
     let task = crate::types::TaskId { component, number: 1 };
     assert_eq!(drains(&mut play, Event::Task(task, super::play::failed("no"))), [0]);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode, Version, ext};
 use hyper_util::rt::TokioIo;
@@ -69,7 +69,6 @@ pub(super) async fn forward(
     let (mut head, body) = request.into_parts();
     let interim = head.version == Version::HTTP_11;
     let (safe, asked) = (head::is_idempotent(&head.method), Arc::new(Notify::new()));
-    talk.begin(safe, body.is_end_stream());
     let expects = (interim && head::expects(&head.headers)).then(|| Arc::clone(&asked));
     head::request(&mut head, peer, &way.plan().settings.to);
     let body = Outgoing::new(body, Arc::clone(talk), expects);
@@ -91,7 +90,7 @@ impl Requested {
                 found
             };
             let Reached { by: mut sender, incarnation, plan, under_way } =
-                match way.reach(begun, kept, open).await {
+                match way.reach(begun, || self.talk.is_there(), kept, open).await {
                     Ok(reached) => reached,
                     Err(away) => return Outcome::Own(answer::away(way, &away)),
                 };
@@ -191,7 +190,7 @@ async fn next_is_worth_it(way: &Way, incarnation: u64) -> bool {
 /// Speaks HTTP on a new connection.
 async fn open(stream: Line) -> io::Result<Sender> {
     let mut client = http1::Builder::new();
-    client.preserve_header_case(true);
+    client.preserve_header_case(true).max_headers(head::MOST_LINES);
     let (sender, connection) = client.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     tokio::spawn(async move {
         // Who waits for an answer hears of the error, too.
@@ -205,7 +204,13 @@ impl Outcome {
     pub(super) fn answer(self, talk: &Arc<Talk>) -> Response<Answer> {
         let talk = Arc::clone(talk);
         match self {
-            Self::Own(answer) => answer.map(|body| Answer::own(body, talk)),
+            Self::Own(mut answer) => {
+                // A connection on which a body is unread carries nothing more.
+                if !talk.is_read() {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                answer.map(|body| Answer::own(body, talk))
+            }
             Self::Answered(answer, lease) => {
                 let (mut head, body) = answer.into_parts();
                 // A stream of events has no end that could be waited for.

@@ -14,6 +14,9 @@ use hyper::{Method, Uri, Version};
 
 use super::with::Target;
 
+/// A head of more lines is refused: a request with 431, an answer as no HTTP.
+pub(super) const MOST_LINES: usize = 1024;
+
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Parts};
@@ -111,7 +111,11 @@ async fn converse(client: &Line, peer: IpAddr, ahead: Bytes, shared: &Shared) ->
     let tap = Tap::new(client.clone(), ahead, Arc::clone(&talk));
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).preserve_header_case(true);
-    server.max_header_size(MOST_HEAD).max_buf_size(2 * MOST_HEAD).half_close(true);
+    server
+        .max_headers(head::MOST_LINES)
+        .max_header_size(MOST_HEAD)
+        .max_buf_size(2 * MOST_HEAD)
+        .half_close(true);
     let mut connection = server.serve_connection(TokioIo::new(tap), service);
     let (mut lost, mut post) = (pin!(lost(client, &talk)), shared.way.post());
     let turn = loop {
@@ -135,12 +139,17 @@ async fn converse(client: &Line, peer: IpAddr, ahead: Bytes, shared: &Shared) ->
         }
     };
     match (turn, lock(&tunnel).take()) {
-        (Turn::Served(Ok(())), Some(behind)) => Next::Changed(behind, connection.into_parts().read_buf),
+        (Turn::Served(Ok(())), Some(behind)) => Next::Changed(behind, unread(connection.into_parts())),
         // What a client does wrong is told to it by hyper, and is nobody else's business.
         (Turn::Served(_) | Turn::End, _) => Next::End,
-        (Turn::Answered, _) => Next::Request(connection.into_parts().read_buf),
+        (Turn::Answered, _) => Next::Request(unread(connection.into_parts())),
         (Turn::Aside(read), _) => Next::Request(read.into()),
     }
+}
+
+/// What was read of a connection, and is not hyper's any more.
+fn unread<S>(parts: http1::Parts<TokioIo<Tap>, S>) -> Bytes {
+    parts.io.into_inner().unread(parts.read_buf)
 }
 
 /// What becomes of a request that hyper waits for.
@@ -150,6 +159,8 @@ fn look(talk: &Talk, phase: Phase) -> Option<Turn> {
     }
     match phase {
         Phase::Open | Phase::Paused => None,
+        // What has no end, and can't be laid aside, is not waited for.
+        Phase::Leaving | Phase::Left if talk.stage() == Stage::Streaming => Some(Turn::End),
         Phase::Leaving => talk.lay_aside(false).map(Turn::Aside),
         Phase::Left => talk.lay_aside(true).map(Turn::Aside),
         Phase::Closing(_) => matches!(talk.stage(), Stage::Reading | Stage::Streaming).then_some(Turn::End),
@@ -180,6 +191,7 @@ async fn attend(
     talk: &Arc<Talk>,
     tunnel: &Tunnel,
 ) -> Response<Answer> {
+    talk.begin(head::is_idempotent(request.method()), request.body().is_end_stream());
     let own = |status, text: &str| Outcome::Own(say(status, text)).answer(talk);
     if request.method() == Method::CONNECT {
         return own(

@@ -3,19 +3,20 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
 use super::super::around::Around;
 use super::site::{Busy, Plan};
 use super::with::Settings;
 
-/// So many clients are connected at once, or a quarter of the descriptors that orch may have: each takes two, and
-/// components must get theirs. The next one waits in the backlog.
+/// So many clients of all proxies are connected at once, or an eighth of the descriptors that orch may have: each takes
+/// two, for a moment four while the image changes, and components must get theirs. The next one waits in the backlog.
 const MOST_CLIENTS: usize = 4096;
 /// So many clients wait to be accepted, or as many as the system allows.
 const BACKLOG: i32 = 4096;
@@ -113,18 +114,22 @@ impl Accepting {
         self.by = None;
     }
 
-    /// The next client, wherever it comes in; none after a rest, where something stands in the way. That is said once.
-    pub(super) async fn next(&mut self, plan: &Plan) -> Option<TcpStream> {
+    /// The next client, with a place for it, wherever it comes in; none after a rest, where something stands in the way. That is said once.
+    pub(super) async fn next(
+        &mut self,
+        plan: &Plan,
+        places: &Arc<Semaphore>,
+    ) -> Option<(TcpStream, OwnedSemaphorePermit)> {
         let failed = match self.failed.take() {
             Some(error) => Err(error),
-            None => self.accept().await,
+            None => self.accept(places).await,
         };
         match failed {
-            Ok((stream, _)) => {
+            Ok((stream, place)) => {
                 self.pause = PAUSE.0;
                 // What is small goes out at once. Without it everything works, too.
                 let _ = stream.set_nodelay(true);
-                Some(stream)
+                Some((stream, place))
             }
             Err(error) => {
                 if self.pause == PAUSE.0
@@ -140,8 +145,10 @@ impl Accepting {
         }
     }
 
-    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        poll_fn(|task| {
+    async fn accept(&self, places: &Arc<Semaphore>) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+        // First the place: who is accepted is served.
+        let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+        let (stream, _) = poll_fn(|task| {
             for listener in &self.listeners {
                 if let Poll::Ready(accepted) = listener.poll_accept(task) {
                     return Poll::Ready(accepted);
@@ -149,12 +156,20 @@ impl Accepting {
             }
             Poll::Pending
         })
-        .await
+        .await?;
+        Ok((stream, place))
     }
 }
 
-pub(super) fn most_clients() -> usize {
+/// The places of clients, one for all proxies of the process, as the limit of its descriptors is. One place is for each
+/// client; given back when that is dropped.
+pub(super) fn places() -> Arc<Semaphore> {
+    static PLACES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(most_clients())));
+    Arc::clone(&PLACES)
+}
+
+fn most_clients() -> usize {
     let open = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let quarter = usize::try_from(open.unwrap_or(u64::MAX) / 4).unwrap_or(usize::MAX);
-    quarter.clamp(1, MOST_CLIENTS)
+    let part = usize::try_from(open.unwrap_or(u64::MAX) / 8).unwrap_or(usize::MAX);
+    part.clamp(1, MOST_CLIENTS)
 }

@@ -31,6 +31,7 @@ mod tests;
 pub use with::{Target, target};
 
 pub(super) use site::{Parked, Protocol, Site};
+pub(super) use with::settings;
 
 use std::net::SocketAddr;
 

@@ -101,10 +101,12 @@ impl Way {
     }
 
     /// Connects, by `hold` after `begun`: waits while the component behind is not ready or refuses, and while there is
-    /// no run of the proxy. `kept` may give a connection that is there already.
+    /// no run of the proxy. `kept` may give a connection that is there already. What is `there` is waited with until it
+    /// is laid aside.
     pub(super) async fn reach<T, F: Future<Output = io::Result<T>>>(
         &self,
         begun: Instant,
+        there: impl Fn() -> bool,
         mut kept: impl FnMut(&Plan, u64) -> Option<T>,
         open: impl Fn(Line) -> F,
     ) -> Result<Reached<T>, Away> {
@@ -116,18 +118,23 @@ impl Way {
             let refused = match (phase, self.light.ready()) {
                 (Phase::Closing(_), _) => return Err(Away::Closing),
                 // It could not be laid aside.
-                (Phase::Left, _) => return Err(Away::Leaving),
+                (Phase::Left, _) if !there() => return Err(Away::Leaving),
                 (Phase::Open, Ok(incarnation)) => {
                     if let Some(by) = kept(&plan, incarnation) {
                         return Ok(Reached { by, incarnation, plan, under_way });
                     }
                     match self.open(&plan, deadline, &open).await? {
-                        Ok(by) => return Ok(Reached { by, incarnation, plan, under_way }),
+                        Ok(by) => match post.has_changed() {
+                            Ok(false) => return Ok(Reached { by, incarnation, plan, under_way }),
+                            // Meanwhile the run has ended, or there is another one: nothing begins by this plan.
+                            Ok(true) => continue,
+                            Err(_) => return Err(Away::Closing),
+                        },
                         Err(error) => Some(error.to_string()),
                     }
                 }
                 (Phase::Open, Err(seen)) if seen.state.rests() => return Err(Away::Down(seen)),
-                (Phase::Open | Phase::Paused | Phase::Leaving, _) => None,
+                (Phase::Open | Phase::Paused | Phase::Leaving | Phase::Left, _) => None,
             };
             drop(under_way);
             if seat.is_none() {

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::super::around::Around;
 use super::super::context::Context;
-use super::super::kept::{Kept, Left, Parting};
+use super::super::kept::{Having, Parting};
 use super::super::registry::BoxError;
 use super::listen;
 use super::site::{Plan, Protocol, Site};
@@ -25,8 +25,7 @@ const CUT: Duration = Duration::from_millis(100);
 pub(in super::super) struct Open {
     site: Arc<Site>,
     settings: Settings,
-    name: Name,
-    kept: Kept,
+    having: Having,
 }
 
 impl Open {
@@ -37,9 +36,7 @@ impl Open {
         name: &Name,
         around: Around,
     ) -> Result<Self, String> {
-        let (known, left) = around.kept.take(name);
-        let left = left.unwrap_or_else(|| Left::nothing(protocol));
-        let (mut had, aside) = (left.listeners, left.clients);
+        let (known, mut had) = (around.kept.take(name), Vec::new());
         // Of another protocol, or of before it was removed and declared again: its clients can't be gone on with.
         let goes_on = |site: &Arc<Site>| site.goes_on(protocol, &around.light);
         let site = match known {
@@ -62,23 +59,22 @@ impl Open {
         let site = match site {
             Some(site) => site,
             None => {
-                let aside = if left.protocol == protocol { aside } else { Vec::new() };
                 let plan = Plan::new(settings.clone(), None);
-                let site = Site::start(name, protocol, plan, around.light, aside);
+                let site = Site::start(name, protocol, plan, around.light, Vec::new());
                 Arc::new(site.map_err(|error| format!("start a thread for its clients: {error}"))?)
             }
         };
         site.listen(listeners);
-        around.kept.keep(name, &site);
+        let having = around.kept.keep(name, &site);
         match refused {
-            None => Ok(Self { site, settings, name: name.clone(), kept: around.kept }),
+            None => Ok(Self { site, settings, having }),
             Some(why) => Err(why),
         }
     }
 
     /// Serves until the component is asked to stop.
     pub(super) fn run(self, cx: &Context) -> Result<(), BoxError> {
-        let Self { site, settings, name, kept } = self;
+        let Self { site, settings, having } = self;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         site.open(Plan::new(settings, Some(cx.writer())));
         cx.ready();
@@ -87,15 +83,19 @@ impl Open {
                 () = cx.stop_token().stopped() => {}
                 () = site.ended() => return Err("a fault in orch: what serves its clients has ended".into()),
             }
-            match kept.parting(&name) {
-                (Parting::Again, _) => site.pause(),
+            match having.parting() {
+                (Parting::Again, _) => {
+                    site.pause();
+                    // Whoever gets the port next can have it when this run is over.
+                    let _ = timeout(CUT, site.accepts_no_more()).await;
+                }
                 (Parting::Image, patience) => site.leave(LAST.min(patience / 2)).await,
                 (Parting::Rest, patience) => {
                     let patience = GRACE.min(patience / 2);
                     site.close(patience);
                     // It cuts off by itself what takes longer.
                     let _ = timeout(patience + CUT, site.ended()).await;
-                    kept.release(&name);
+                    having.release();
                 }
             }
             Ok(())

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -34,6 +34,17 @@ const BRIEF: Duration = Duration::from_millis(50);
 pub(in super::super) enum Protocol {
     Http,
     Tcp,
+}
+
+impl Protocol {
+    /// What is spoken by the built-in component `runner`; `None` where it is no proxy.
+    pub(in super::super) fn of(runner: &str) -> Option<Self> {
+        match runner {
+            "proxy" => Some(Self::Http),
+            "tcp-proxy" => Some(Self::Tcp),
+            _ => None,
+        }
+    }
 }
 
 /// What a run has said, until the next one.
@@ -91,15 +102,23 @@ pub(in super::super) struct Parked {
     pub(in super::super) onward: Option<(OwnedFd, Vec<u8>)>,
 }
 
-impl Parked {
-    /// The same once more.
+/// The same, in this image of orch.
+#[derive(Debug)]
+struct Aside {
+    client: Line,
+    read: Vec<u8>,
+    onward: Option<(Line, Vec<u8>)>,
+}
+
+impl Aside {
+    /// With descriptors of its own, for another image.
     ///
     /// # Errors
     /// Descriptors are used up.
-    pub(in super::super) fn try_clone(&self) -> io::Result<Self> {
-        let onward =
-            self.onward.as_ref().map(|(fd, back)| Ok::<_, io::Error>((fd.try_clone()?, back.clone())));
-        Ok(Self { client: self.client.try_clone()?, read: self.read.clone(), onward: onward.transpose()? })
+    fn park(self) -> io::Result<Parked> {
+        let copy = |line: &Line| line.as_fd().try_clone_to_owned();
+        let onward = self.onward.map(|(line, back)| Ok::<_, io::Error>((copy(&line)?, back)));
+        Ok(Parked { client: copy(&self.client)?, read: self.read, onward: onward.transpose()? })
     }
 }
 
@@ -108,11 +127,13 @@ impl Parked {
 pub(super) struct Shared {
     pub(super) way: Arc<Way>,
     listeners: Mutex<Vec<TcpListener>>,
-    parked: Mutex<BTreeMap<u64, Parked>>,
+    aside: Mutex<BTreeMap<u64, Aside>>,
     /// The number of the next one among them.
     next: AtomicU64,
     /// How many there are that are not laid aside: clients, and who accepts them.
     busy: watch::Sender<usize>,
+    /// Whether somebody accepts, or is about to.
+    accepts: watch::Sender<bool>,
 }
 
 /// One is not laid aside, until this is dropped.
@@ -139,20 +160,13 @@ impl Shared {
         (client, read): (&Line, &[u8]),
         onward: Option<(&Line, &[u8])>,
     ) -> Busy {
-        let copy = |line: &Line| line.as_fd().try_clone_to_owned();
-        let both = |(line, back): (&Line, &[u8])| Ok::<_, io::Error>((copy(line)?, back.to_vec()));
-        let onward = onward.map(both).transpose();
-        let both = copy(client).and_then(|client| Ok((client, onward?)));
-        let Ok((copy, onward)) = both else {
-            // Descriptors are used up: it goes down with the image.
-            self.way.stays().await;
-            return busy;
-        };
+        let onward = onward.map(|(line, back)| (line.clone(), back.to_vec()));
+        let aside = Aside { client: client.clone(), read: read.to_vec(), onward };
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        lock(&self.parked).insert(number, Parked { client: copy, read: read.to_vec(), onward });
+        lock(&self.aside).insert(number, aside);
         drop(busy);
         self.way.stays().await;
-        lock(&self.parked).remove(&number);
+        lock(&self.aside).remove(&number);
         self.busy()
     }
 }
@@ -189,9 +203,10 @@ impl Site {
         let shared = Arc::new(Shared {
             way: Arc::new(Way::new(light, posted)),
             listeners: Mutex::default(),
-            parked: Mutex::default(),
+            aside: Mutex::default(),
             next: AtomicU64::new(0),
             busy: watch::Sender::new(0),
+            accepts: watch::Sender::new(false),
         });
         // From here on they count, whenever the thread begins.
         let aside = aside.into_iter().map(|parked| (shared.busy(), parked)).collect();
@@ -206,6 +221,23 @@ impl Site {
             }
         })?;
         Ok(Self { protocol, shared, post, alive })
+    }
+
+    /// Goes on with what another image has handed over, where no run has begun yet: it listens where that did, and begins
+    /// nothing.
+    ///
+    /// # Errors
+    /// The system has no thread or descriptor left.
+    pub(in super::super) fn resume(
+        name: &Name,
+        protocol: Protocol,
+        settings: Settings,
+        light: Light,
+        (listeners, aside): (Vec<TcpListener>, Vec<Parked>),
+    ) -> io::Result<Self> {
+        let site = Self::start(name, protocol, Plan::new(settings, None), light, aside)?;
+        site.listen(listeners);
+        Ok(site)
     }
 
     /// How many clients wait for who is behind.
@@ -246,8 +278,21 @@ impl Site {
         *lock(&self.shared.listeners) = listeners;
     }
 
+    /// Lets go of what it listens at elsewhere. It does not accept meanwhile.
+    pub(in super::super) fn listen_only_at(&self, addresses: &[SocketAddr]) {
+        let at = |listener: &TcpListener| listener.local_addr().ok();
+        lock(&self.shared.listeners)
+            .retain(|listener| at(listener).is_some_and(|at| addresses.contains(&at)));
+    }
+
+    /// Completes when nobody accepts any more.
+    pub(super) async fn accepts_no_more(&self) {
+        let _ = self.shared.accepts.subscribe().wait_for(|accepts| !accepts).await;
+    }
+
     /// Everything may begin, by this plan.
     pub(super) fn open(&self, plan: Plan) {
+        self.shared.accepts.send_replace(true);
         self.post.send_modify(|post| *post = Post { phase: Phase::Open, plan: Arc::new(plan) });
     }
 
@@ -267,12 +312,16 @@ impl Site {
     /// aside then is what there is to hand over.
     pub(in super::super) async fn leave(&self, patience: Duration) {
         let mut busy = self.shared.busy.subscribe();
-        for (phase, patience) in [(Phase::Leaving, patience), (Phase::Left, BRIEF)] {
-            if self.post.borrow().phase != Phase::Left {
-                self.enter(phase);
-                // Who is not done then is cut off.
-                let _ = timeout(patience, busy.wait_for(|busy| *busy == 0)).await;
-            }
+        if self.post.borrow().phase == Phase::Left {
+            return;
+        }
+        self.enter(Phase::Leaving);
+        let _ = timeout(patience, busy.wait_for(|busy| *busy == 0)).await;
+        // Unless there is no other image after all.
+        if self.post.borrow().phase == Phase::Leaving {
+            self.enter(Phase::Left);
+            // Who is not done then is cut off.
+            let _ = timeout(BRIEF, busy.wait_for(|busy| *busy == 0)).await;
         }
     }
 
@@ -294,17 +343,22 @@ impl Site {
     pub(in super::super) fn hand_over(&self) -> io::Result<(Vec<TcpListener>, Vec<Parked>)> {
         let listeners =
             lock(&self.shared.listeners).iter().map(TcpListener::try_clone).collect::<Result<_, _>>()?;
-        Ok((listeners, std::mem::take(&mut *lock(&self.shared.parked)).into_values().collect()))
+        let aside = std::mem::take(&mut *lock(&self.shared.aside)).into_values();
+        Ok((listeners, aside.map(Aside::park).collect::<Result<_, _>>()?))
     }
 }
 
 /// The life of a site.
 async fn attend(shared: &Arc<Shared>, protocol: Protocol, aside: Vec<(Busy, Parked)>) {
-    let mut clients = JoinSet::new();
+    let (mut clients, places) = (JoinSet::new(), listen::places());
     for (busy, parked) in aside {
-        clients.spawn(go_on(Arc::clone(shared), busy, protocol, parked));
+        let (shared, place) = (Arc::clone(shared), Arc::clone(&places).try_acquire_owned());
+        clients.spawn(async move {
+            go_on(shared, busy, protocol, parked).await;
+            drop(place);
+        });
     }
-    let (mut accepting, mut post, most) = (Accepting::default(), shared.way.post(), listen::most_clients());
+    let (mut accepting, mut post) = (Accepting::default(), shared.way.post());
     let until = loop {
         let Post { phase, plan } = post.borrow_and_update().clone();
         match phase {
@@ -313,16 +367,22 @@ async fn attend(shared: &Arc<Shared>, protocol: Protocol, aside: Vec<(Busy, Park
                 let copies = lock(&shared.listeners).iter().map(TcpListener::try_clone).collect();
                 (copies, shared.busy())
             }),
-            Phase::Paused | Phase::Leaving | Phase::Left => accepting.close(),
+            Phase::Paused | Phase::Leaving | Phase::Left => {
+                accepting.close();
+                if post.has_changed().is_ok_and(|news| !news) {
+                    shared.accepts.send_replace(false);
+                }
+            }
         }
         tokio::select! {
             changed = post.changed() => if changed.is_err() { return },
             Some(_) = clients.join_next(), if !clients.is_empty() => {}
-            client = accepting.next(&plan), if clients.len() < most => {
-                if let Some(client) = client {
+            client = accepting.next(&plan, &places) => {
+                if let Some((client, place)) = client {
                     let (shared, busy) = (Arc::clone(shared), shared.busy());
                     clients.spawn(async move {
                         begin(&shared, busy, protocol, (client.into(), Vec::new())).await;
+                        drop(place);
                     });
                 }
             }

@@ -120,6 +120,17 @@ impl Talk {
         lock(&self.0).written
     }
 
+    /// Whether the request was read to its end.
+    pub(super) fn is_read(&self) -> bool {
+        lock(&self.0).whole
+    }
+
+    /// Whether all of the request is there, and nothing of an answer was written: it can be laid aside while it waits.
+    pub(super) fn is_there(&self) -> bool {
+        let state = lock(&self.0);
+        state.read.is_some() && state.written == 0
+    }
+
     /// Whether the request is all read, and all of the answer known.
     fn is_answered(&self) -> bool {
         let state = lock(&self.0);
@@ -129,7 +140,7 @@ impl Talk {
     /// Whether the connection is between two requests, and everything written.
     pub(super) fn is_over(&self) -> bool {
         let state = lock(&self.0);
-        state.stage == Stage::Answered && state.whole && !state.unflushed
+        state.stage == Stage::Answered && state.whole && !state.unflushed && state.interim.is_empty()
     }
 
     /// The bytes of a request that can be laid aside: one that waits; if `sent`, also one that was sent and may be
@@ -197,6 +208,15 @@ pub(super) struct Tap {
 impl Tap {
     pub(super) fn new(line: Line, ahead: Bytes, talk: Arc<Talk>) -> Self {
         Self { line, ahead, talk }
+    }
+
+    /// What was read and not taken: first this, which came before, then what is still ahead.
+    pub(super) fn unread(self, first: Bytes) -> Bytes {
+        match (first.is_empty(), self.ahead.is_empty()) {
+            (_, true) => first,
+            (true, false) => self.ahead,
+            (false, false) => [first, self.ahead].concat().into(),
+        }
     }
 }
 

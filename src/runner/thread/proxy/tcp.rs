@@ -20,7 +20,7 @@ pub(super) async fn serve(mut busy: Busy, client: Line, read: Vec<u8>, shared: &
     let (way, begun) = (&shared.way, Instant::now());
     let server = loop {
         tokio::select! {
-            reached = way.reach(begun, |_, _| None, |line| std::future::ready(Ok(line))) => {
+            reached = way.reach(begun, || true, |_, _| None, |line| std::future::ready(Ok(line))) => {
                 // What a connection carries has no end that orch could wait for.
                 let Ok(Reached { by, .. }) = reached else { return };
                 break by;

@@ -55,9 +55,12 @@ impl Bench {
         bench
     }
 
-    fn start(&mut self, thread: &str, hold: &str) {
+    fn with(&self, hold: &str) -> serde_yaml::Value {
         let to = self.server.local_addr().unwrap();
-        let with = format!("{{ listen: '{}', to: '{to}', hold: {hold} }}", self.at);
+        serde_yaml::from_str(&format!("{{ listen: '{}', to: '{to}', hold: {hold} }}", self.at)).unwrap()
+    }
+
+    fn start(&mut self, thread: &str, hold: &str) {
         let (read, output) = rustix::pipe::pipe().unwrap();
         self._output = read;
         self.runner.spawn(
@@ -65,7 +68,7 @@ impl Bench {
             ThreadSpec {
                 name: Name::new("front").unwrap(),
                 runner: thread.to_owned(),
-                with: serde_yaml::from_str(&with).unwrap(),
+                with: self.with(hold),
                 output,
                 incarnation: 1,
                 state: None,

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_yaml::Value;
 
 use super::super::ticker::duration;
+use super::site::Protocol;
 use crate::config::model::HostPort;
 
 /// The keys, as written.
@@ -26,7 +27,7 @@ fn ten_seconds() -> Duration {
 
 /// The keys, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Settings {
+pub(in super::super) struct Settings {
     /// Where it listens: one address, or both of `localhost`.
     pub(super) listen: Vec<SocketAddr>,
     /// Whom it speaks to.
@@ -58,12 +59,15 @@ impl std::fmt::Display for Target {
 /// no valid one.
 #[must_use]
 pub fn target(runner: &str, with: &Value) -> Option<Target> {
-    let http = match runner {
-        "proxy" => true,
-        "tcp-proxy" => false,
-        _ => return None,
-    };
-    to(with.get("to")?.as_str()?, http).ok()
+    let protocol = Protocol::of(runner)?;
+    to(with.get("to")?.as_str()?, protocol == Protocol::Http).ok()
+}
+
+/// What the built-in proxy `runner` is told by this `with`; `None` where it is none, or that is no valid one.
+pub(in super::super) fn settings(runner: &str, with: &Value) -> Option<Settings> {
+    let protocol = Protocol::of(runner)?;
+    let with: With = serde_yaml::from_value(with.clone()).ok()?;
+    with.settings(protocol == Protocol::Http).ok()
 }
 
 impl With {

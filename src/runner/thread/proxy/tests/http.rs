@@ -174,6 +174,30 @@ fn a_head_of_the_longest_length_passes_and_a_longer_one_does_not() {
 }
 
 #[test]
+fn a_head_of_many_lines_passes_both_ways() {
+    let bench = ready();
+    let lines: String = (0..1000).map(|at| format!("X-{at}: {at}\r\n")).collect();
+    let asked = bench.ask(&get("/").replace(HEAD_END, &format!("\r\n{lines}\r\n")));
+    let mut server = bench.accept();
+    assert!(read_until(&mut server, HEAD_END).contains("X-999: 999\r\n"));
+    server.write_all(format!("HTTP/1.1 200 OK\r\n{lines}Content-Length: 2\r\n\r\nok").as_bytes()).unwrap();
+    let answer = asked.join().unwrap();
+    assert!(answer.contains("X-999: 999\r\n") && answer.ends_with("ok"), "{answer}");
+    bench.stop();
+}
+
+#[test]
+fn of_many_requests_that_come_together_none_is_passed_over() {
+    const COUNT: usize = 300;
+    let bench = ready();
+    bench.lamp.show(seen(State::Failed, 1));
+    let all = (0..COUNT).map(|at| format!("GET /{at} HTTP/1.1\r\nHost: {}\r\n\r\n", "a".repeat(80)));
+    let answers = bench.ask(&(all.collect::<String>() + &get("/last"))).join().unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 503 ").count(), COUNT + 1);
+    bench.stop();
+}
+
+#[test]
 fn what_was_sent_three_times_is_told_so() {
     let bench = ready();
     let asked = bench.ask(&get("/"));
@@ -202,7 +226,7 @@ fn two_requests_in_one_packet_are_answered_in_turn_also_when_the_second_waits() 
     server.write_all(OK).unwrap();
     drop(server);
     let end = Instant::now() + LONG;
-    while bench.kept.take(&crate::types::Name::new("front").unwrap()).0.unwrap().held() < 1 {
+    while bench.kept.take(&crate::types::Name::new("front").unwrap()).unwrap().held() < 1 {
         assert!(Instant::now() < end);
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -1,7 +1,7 @@
 //! What clients notice of a proxy that restarts itself, alone or with orch's image: a pause.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::{Bench, HEAD_END, LONG, OK, UNIT, get, read_until, seen};
@@ -21,14 +21,15 @@ impl Bench {
     }
 
     /// Another image of orch goes on: with what is written down and descriptors, and nothing else.
-    fn becomes_another_image(&mut self, patience: Duration) {
+    fn becomes_another_image(&mut self, patience: Duration, (thread, hold): (&str, &str)) {
         self.kept.part(&front(), Parting::Image, patience);
         self.end();
         let (written, fds) = self.kept.hand_over().unwrap();
         let written: KeptHandover = serde_json::from_str(&serde_json::to_string(&written).unwrap()).unwrap();
         self.kept = Kept::default();
-        self.kept.adopt(written, fds).unwrap();
         self.lamp = Lamp::new(self.lamp.light().seen());
+        let declared = |_: &Name| Some((thread.to_owned(), self.with(hold), self.lamp.light()));
+        self.kept.adopt(written, fds, declared).unwrap();
     }
 }
 
@@ -86,7 +87,7 @@ fn answer_two(bench: &Bench) -> Vec<String> {
 /// Waits until so many are held.
 fn until_held(bench: &Bench, count: usize) {
     let end = Instant::now() + LONG;
-    while bench.kept.take(&front()).0.unwrap().held() < count {
+    while bench.kept.take(&front()).unwrap().held() < count {
         assert!(Instant::now() < end, "not held");
         std::thread::yield_now();
     }
@@ -184,7 +185,9 @@ fn another_image_goes_on_with_every_connection() {
     let held =
         bench.ask("POST /held HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody");
     until_held(&bench, 1);
-    bench.becomes_another_image(Duration::from_millis(200));
+    bench.becomes_another_image(Duration::from_millis(200), ("proxy", "60s"));
+    // What goes on by itself needs no run for that.
+    both_ways(&mut one, &mut other);
     one.write_all(b"early").unwrap();
     let mut waits = bench.client();
     waits.write_all(get("/waits").as_bytes()).unwrap();
@@ -221,6 +224,114 @@ fn another_image_goes_on_with_every_connection() {
     assert_eq!(read_until(&mut other, "early"), "early");
     both_ways(&mut one, &mut other);
     bench.stop();
+}
+
+/// The component behind, or one that the proxy needs, may be long in coming.
+#[test]
+fn in_another_image_hold_is_over_in_time_without_a_run_too() {
+    let mut bench = Bench::new("proxy", "60s", Lamp::new(seen(State::Starting, 1)));
+    let held = bench.ask(&get("/held"));
+    until_held(&bench, 1);
+    bench.becomes_another_image(LONG, ("proxy", "300ms"));
+    let answer = held.join().unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 503 ") && answer.contains("the proxy itself is restarted"),
+        "{answer}"
+    );
+    bench.kept.release(&front());
+}
+
+/// A stream of events has no end, and can't be laid aside: nobody waits for it.
+#[test]
+fn what_has_no_end_does_not_hold_up_a_new_image() {
+    let mut bench = Bench::new("proxy", "60s", Lamp::new(seen(State::Ready, 1)));
+    let mut events = bench.client();
+    events.write_all(get("/events").as_bytes()).unwrap();
+    let mut server = bench.accept();
+    read_until(&mut server, HEAD_END);
+    server.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n").unwrap();
+    read_until(&mut events, "data: 1\n\n");
+    // Nor does who has got an answer of the proxy's own.
+    bench.lamp.show(seen(State::Failed, 1));
+    let mut refused = bench.client();
+    for request in ["GET / HTTP/1.1\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nno"] {
+        refused.write_all(request.as_bytes()).unwrap();
+        read_until(&mut refused, HEAD_END);
+    }
+    let began = Instant::now();
+    bench.becomes_another_image(LONG, ("proxy", "60s"));
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    bench.kept.release(&front());
+}
+
+#[test]
+fn without_time_what_waits_is_laid_aside_all_the_same() {
+    for thread in ["proxy", "tcp-proxy"] {
+        let mut bench = Bench::new(thread, "60s", Lamp::new(seen(State::Starting, 1)));
+        let held: Vec<_> = (0..8).map(|_| bench.ask(&get("/held"))).collect();
+        until_held(&bench, held.len());
+        bench.becomes_another_image(Duration::ZERO, (thread, "60s"));
+        bench.again(thread, "60s");
+        bench.lamp.show(seen(State::Ready, 1));
+        for _ in &held {
+            let mut server = bench.accept();
+            read_until(&mut server, HEAD_END);
+            server.write_all(OK).unwrap();
+        }
+        for answer in held {
+            let answer = answer.join().unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{thread}: {answer}");
+        }
+        bench.stop();
+    }
+}
+
+#[test]
+fn requests_that_came_together_go_over_to_another_image() {
+    let mut bench = Bench::new("proxy", "60s", Lamp::new(seen(State::Ready, 1)));
+    const COUNT: usize = 300;
+    let all = (0..COUNT).map(|at| format!("GET /{at} HTTP/1.1\r\nHost: {}\r\n\r\n", "a".repeat(80)));
+    let asked = bench.ask(&(all.collect::<String>() + &get("/last")));
+    // The first one is answered, so what is held is a later one of them.
+    let mut server = bench.accept();
+    read_until(&mut server, HEAD_END);
+    bench.lamp.show(seen(State::Starting, 2));
+    server.write_all(OK).unwrap();
+    drop(server);
+    until_held(&bench, 1);
+    bench.becomes_another_image(LONG, ("proxy", "60s"));
+    bench.again("proxy", "60s");
+    bench.lamp.show(seen(State::Failed, 2));
+    let answers = asked.join().unwrap();
+    // One that hyper had begun can't be laid aside, and closes the connection; but none is passed over.
+    let (good, refused) =
+        (answers.matches("HTTP/1.1 200 ").count(), answers.matches("HTTP/1.1 503 ").count());
+    assert_eq!((good, good + refused), (1, COUNT + 1), "{}", &answers[answers.len() - 300..]);
+    bench.stop();
+}
+
+#[test]
+fn what_is_declared_no_more_is_closed_when_no_run_has_it() {
+    let mut bench = Bench::new("proxy", "60s", Lamp::new(seen(State::Ready, 1)));
+    let mut kept = kept_client(&bench);
+    let (name, old) = (front(), bench.at);
+    let declare = |bench: &Bench, runner: &str, at: SocketAddr| {
+        bench.kept.declare([(&name, runner, [at].as_slice())].into_iter());
+    };
+    // It moves: a run keeps its address to its end, and not longer.
+    bench.at = super::free();
+    declare(&bench, "proxy", bench.at);
+    assert!(TcpStream::connect(old).is_ok());
+    bench.end();
+    let taken = TcpListener::bind(old).unwrap();
+    bench.again("proxy", "60s");
+    bench.client();
+    // Between two runs it becomes another thing.
+    bench.end();
+    declare(&bench, "ticker", bench.at);
+    assert!(TcpStream::connect(bench.at).is_err());
+    assert_eq!(kept.read(&mut [0]).unwrap_or_default(), 0, "nobody is left to serve it");
+    drop(taken);
 }
 
 #[test]
@@ -271,7 +382,7 @@ fn tcp_connections_go_over_to_another_image_with_what_is_on_its_way() {
     let mut held = bench.client();
     held.write_all(b"held").unwrap();
     until_held(&bench, 1);
-    bench.becomes_another_image(LONG);
+    bench.becomes_another_image(LONG, ("tcp-proxy", "60s"));
     bench.again("tcp-proxy", "60s");
     let mut got = vec![0; sent];
     other.read_exact(&mut got).unwrap();

@@ -143,7 +143,7 @@ impl World {
 
     /// What was told to end, and did not in time, is not waited for.
     fn given_up(&self, chore: &Chore) -> bool {
-        chore.told.is_some_and(|told| told + Duration::from_secs(2) < self.now)
+        chore.told.is_some_and(|told| told + chore.spec.stop.join_timeout <= self.now)
             && chore.kind == TaskKind::Stop
     }
 

@@ -260,14 +260,14 @@ impl Supervisor {
         if ending.gone || self.reexec_for(cid) {
             return;
         }
-        self.give_up(cid, "its thread does not return, and can't be killed".to_owned());
+        self.give_up(cid, "its thread does not return, and can't be killed".to_owned(), None);
     }
 
-    /// What is left of a run can't be ended.
-    pub(super) fn give_up(&mut self, cid: Cid, reason: String) {
+    /// What is left of a run can't be ended; `cause` is what led to that, where it is not the end that was tried.
+    pub(super) fn give_up(&mut self, cid: Cid, reason: String, cause: Option<u64>) {
         let Some(Phase::Ending(ending)) = self.slot(cid).map(|slot| &slot.phase) else { return };
         let ending = Ending { stage: Stage::GivenUp, ..ending.clone() };
-        self.enter(cid, Phase::Ending(ending), reason, None);
+        self.enter(cid, Phase::Ending(ending), reason, cause);
     }
 
     /// A deadline of an ending has come.
@@ -292,7 +292,7 @@ impl Supervisor {
             Stage::Killed { .. } => {
                 let what = if is_thread(&ending.run.spec) { "its thread" } else { "processes" };
                 let waited = rules.join_timeout.as_millis();
-                self.give_up(cid, format!("{what} outlived the force-kill by {waited} ms"));
+                self.give_up(cid, format!("{what} outlived the force-kill by {waited} ms"), None);
             }
             Stage::Draining { .. } => {
                 let ending = Ending { stage: Stage::Closed, ..ending.clone() };

@@ -160,14 +160,16 @@ impl Supervisor {
     /// The same; `cause` is what led to it, where that is not the attempt.
     fn reexec_over(&mut self, error: String, cause: Option<u64>) {
         let Some(reexec) = self.reexec.take() else { return };
-        self.record(None, cause.or(Some(reexec.seq)), What::ReexecFailed { error: error.clone() });
+        let failed =
+            self.record(None, cause.or(Some(reexec.seq)), What::ReexecFailed { error: error.clone() });
         let forced = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.forced);
         let hung = self.hung_threads();
         if reexec.program.is_some() && !hung.is_empty() && !forced {
             return self.begin_reexec(None, self.now, reexec.seq);
         }
         for cid in hung {
-            self.give_up(cid, format!("its thread does not return, and there is no new image: {error}"));
+            let reason = format!("its thread does not return, and there is no new image: {error}");
+            self.give_up(cid, reason, cause.map(|_| failed));
         }
         self.resume();
     }

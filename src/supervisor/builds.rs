@@ -123,7 +123,8 @@ impl Supervisor {
                 return self.build_failed(cid);
             }
         } else {
-            slot.build.good = true;
+            // One that was taken away has made nothing.
+            slot.build.good |= told.is_some();
         }
         let Some(slot) = self.slot(cid) else { return };
         match &slot.phase {
@@ -190,7 +191,7 @@ impl Supervisor {
         let Phase::Building(meanwhile) = &slot.phase else { return };
         let along = !slot.starts_anyway(meanwhile);
         if slot.spec.build.is_none() {
-            (slot.last, slot.build.good) = (Some(cause), true);
+            slot.last = Some(cause);
             self.start_built(cid, along);
         } else if slot.build.good && along {
             (slot.build.sure, slot.after_dependents) = (true, true);

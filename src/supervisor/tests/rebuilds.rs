@@ -371,3 +371,24 @@ fn what_gives_up_a_file_waits_for_no_good_build() {
     play.build_fails("api");
     assert_eq!(play.state("api"), "ready", "what was built last is started");
 }
+
+/// It waited without a build for a while, and nothing was made meanwhile.
+#[test]
+fn a_build_that_was_taken_away_and_given_back_has_made_nothing() {
+    let mut play = Play::of("db; api+*!; web: db completed");
+    let api = play.core.project().components.iter().find(|spec| spec.name.as_str() == "api").cloned();
+    let waits = play.core.project().components.iter().find(|spec| spec.name.as_str() == "web").cloned();
+    let (api, waits) = (api.unwrap(), waits.unwrap());
+    play.edit(|project| {
+        edit(project, "api", |spec| {
+            without(spec);
+            spec.depends_on = waits.depends_on.clone();
+        });
+    });
+    play.task("api", TaskKind::Build, TaskEnd::Ended);
+    assert_eq!(play.state("api"), "waiting");
+    play.edit(|project| edit(project, "api", |spec| *spec = (*api).clone()));
+    assert_eq!(play.state("api"), "building");
+    play.build_fails("api");
+    assert_eq!(play.state("api"), "failed");
+}

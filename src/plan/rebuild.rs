@@ -35,8 +35,8 @@ pub enum Rebuild {
     Mended,
     /// What it is to restart as is built first, as after a change.
     First,
-    /// It is built before its next start, which comes whether that is good or not: what its present run has may be another's
-    /// now, who waits for it.
+    /// It is built before its next start, which comes whether that is good or not, if there is something to start: its
+    /// build failed and is not what was edited, or what its present run has may be another's now, who waits for it.
     Again,
     /// What waited for a build goes on without.
     Without,
@@ -53,7 +53,9 @@ impl Rebuild {
             matches!(section, "build" | "cwd" | "env")
         };
         if !changed.iter().any(of_build) {
-            return Self::Nothing;
+            // What its build has failed is built before any start.
+            let fatal = builds == Builds::Fatal && component.build.is_some();
+            return if fatal && restarts { Self::Again } else { Self::Nothing };
         }
         let frees = changed.iter().any(|path| gives_up(path));
         match (builds, component.build.is_some()) {

@@ -308,6 +308,7 @@ fn a_plan_says_what_becomes_of_the_build() {
     assert_eq!(reason(failed(first), mended), "it is built again, for its last build failed");
     assert_eq!(reason(first(), rerun), "its process changed, effective at its next start: it is being built");
     assert_eq!(reason(good(), mended), "effective when next used");
+    assert_eq!(reason(failed(first), rerun), "its process changed, it is built before it starts");
 }
 
 #[test]
